@@ -1,0 +1,87 @@
+"""What a driver is. Drivers never wait, never retry, and raise only `BackendError`s.
+
+The docstrings are the contract, and `tests/backends/contract.py` runs it on every driver over real HTTP.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from chalicelib.domain.model import Offer
+
+
+class Phase(StrEnum):
+    """What a provider says of a machine."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """One attempt. `attempt_id` is unique for ever and is what the provider must be able to find the machine by.
+
+    `owner` is the tag value that marks the machine as this control plane's; `user_data` is a POSIX shell script.
+    """
+
+    attempt_id: str
+    owner: str
+    offer: Offer
+    user_data: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the provider reports. `ref` is the provider's own name of it; `attempt_id` is empty for a stranger's."""
+
+    ref: str
+    attempt_id: str
+    phase: Phase
+    launched_at: datetime | None = None
+    address: str = ""
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What may be expected of a backend. `ready_within` bounds the time from launch to the agent's first sync."""
+
+    spot: bool
+    cluster: bool
+    simulated: bool = False
+    ready_within: timedelta = timedelta(minutes=10)
+    call_timeout: timedelta = timedelta(seconds=20)
+
+
+class Backend(Protocol):
+    """One account at one provider."""
+
+    name: str
+    capabilities: Capabilities
+
+    def offers(self) -> Sequence[Offer]:
+        """Everything that could be rented now, in any order."""
+
+    def launch(self, spec: LaunchSpec) -> Machine:
+        """Start a machine, or return the one already started for `spec.attempt_id`.
+
+        Raises `UnknownOutcomeError` when the call may have worked (time-out, cut connection, odd answer), else the
+        `BackendError` that says why nothing was made.
+        """
+
+    def find(self, attempt_id: str, owner: str) -> Machine | None:
+        """Look up what `launch` made for an attempt, also when its answer was lost. None: nothing was made."""
+
+    def describe(self, ref: str) -> Machine:
+        """Report one machine. A `ref` the provider does not know has phase `gone`; no error."""
+
+    def terminate(self, ref: str) -> None:
+        """Ask for the end of one machine. Repeating it, or naming a gone machine, is fine."""
+
+    def owned(self, owner: str) -> Iterator[Machine]:
+        """Every live machine that carries `owner` as its owner tag, in any order."""

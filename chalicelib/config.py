@@ -1,0 +1,57 @@
+"""Settings: the only reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment fixes. Each field is documented in `docs/reference/settings.md`."""
+
+    stage: str
+    bucket: str
+    provision_arn: str
+    teardown_arn: str
+    public_url: str
+    local_cloud_url: str
+    local_cloud_key: str
+    sync_every: timedelta
+    unreachable_after: timedelta
+    lost_after: timedelta
+    ready_within: timedelta
+    pickup_within: timedelta
+    lease_for: timedelta
+
+    @property
+    def owner(self) -> str:
+        """The tag value that marks a machine as this control plane's."""
+        return f"tidepool-{self.stage}"
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Durations are whole or fractional seconds."""
+    env = os.environ if environ is None else environ
+
+    def seconds(name: str, default: float) -> timedelta:
+        return timedelta(seconds=float(env.get(f"TIDEPOOL_{name}_S") or default))
+
+    sync_every = seconds("SYNC", 300)
+    return Settings(
+        stage=env.get("TIDEPOOL_STAGE", "local"),
+        bucket=env.get("TIDEPOOL_BUCKET", ""),
+        provision_arn=env.get("TIDEPOOL_PROVISION_ARN", ""),
+        teardown_arn=env.get("TIDEPOOL_TEARDOWN_ARN", ""),
+        public_url=env.get("TIDEPOOL_PUBLIC_URL", "").rstrip("/"),
+        local_cloud_url=env.get("TIDEPOOL_LOCAL_CLOUD_URL", "").rstrip("/"),
+        local_cloud_key=env.get("TIDEPOOL_LOCAL_CLOUD_KEY", ""),
+        sync_every=sync_every,
+        unreachable_after=seconds("UNREACHABLE", 2 * sync_every.total_seconds() + 120),
+        lost_after=seconds("LOST", 1200),
+        ready_within=seconds("READY", 600),
+        pickup_within=seconds("PICKUP", 60),
+        lease_for=seconds("LEASE", 120),
+    )

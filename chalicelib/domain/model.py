@@ -1,0 +1,260 @@
+"""The nouns, as frozen values. Rows, wire bodies and provider answers are turned into these at the edges.
+
+Sizes are whole MiB, money is whole micro-dollars (price: per hour), moments are aware UTC datetimes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import blake2s
+from typing import Any
+
+from chalicelib.domain.lifecycle import Reason, State
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """`count` equal GPUs. `memory_mib` is nominal and per GPU (an A10G has 24 GiB); `name` as sold, e.g. `A100`."""
+
+    name: str
+    memory_mib: int
+    count: int
+    vendor: str = "nvidia"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a machine has. Mixed GPU models are separate entries; no GPU is the empty tuple."""
+
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a backend would rent, where, and for how much. `availability`: `available` or `unknown`."""
+
+    backend: str
+    region: str
+    instance_type: str
+    resources: Resources
+    spot: bool
+    price: int
+    zone: str = ""
+    price_source: str = ""
+    priced_at: datetime | None = None
+    availability: str = "unknown"
+
+    @property
+    def key(self) -> str:
+        """Name the offer: the same thing at another price is the same offer."""
+        return "/".join((self.backend, self.region, self.zone, self.instance_type, "spot" if self.spot else "on-demand"))
+
+    @property
+    def shape(self) -> str:
+        """Name what can be told apart by a requirement: offers and instances of one shape match alike."""
+        text = f"{self.key}|{self.resources}|{self.price}"
+        return blake2s(text.encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A holder's exclusive hold. It is void as soon as the instance's fence is not `fence` any more."""
+
+    lease_id: str
+    holder: str
+    fence: int
+    acquired_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Our row about one rented or adopted machine.
+
+    `offer` is None until one is chosen. `fence` grows with every change of state or holder. `deadline` is when the
+    present state is to be looked at (None: it may rest for ever). `idle_limit` None means never. `billed_from` is
+    when the present machine was launched; `spent` what earlier attempts and machines cost, in micro-dollars.
+    """
+
+    project: str
+    pool: str
+    instance_id: str
+    name: str
+    state: State
+    fence: int
+    reason: Reason
+    actor: str
+    created_at: datetime
+    changed_at: datetime
+    deadline: datetime | None = None
+    offer: Offer | None = None
+    idle_limit: timedelta | None = None
+    reserved_for: str = ""
+    lease: Lease | None = None
+    machine_ref: str = ""
+    attempt: int = 0
+    billed_from: datetime | None = None
+    spent: int = 0
+    seen_at: datetime | None = None
+    unreachable: bool = False
+    cordoned: bool = False
+    detail: str = ""
+
+
+class AttemptState(StrEnum):
+    """How one try at launching ended, or that it has not yet. `INTENT` and `UNKNOWN` owe a look-up by id."""
+
+    INTENT = "intent"
+    LAUNCHED = "launched"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    CLEANED = "cleaned"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at launching one offer. `attempt_id` is what the provider knows it by; `number` counts from 1.
+
+    `kind` is the error class of a refusal, `detail` the provider's words.
+    """
+
+    attempt_id: str
+    number: int
+    offer: Offer
+    state: AttemptState
+    started_at: datetime
+    deadline: datetime
+    machine_ref: str = ""
+    kind: str = ""
+    detail: str = ""
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step of an instance's history."""
+
+    at: datetime
+    fence: int
+    source: State | None
+    target: State
+    reason: Reason
+    actor: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A named set of instances with policy defaults. `idle_limit` applies when a request names none."""
+
+    project: str
+    name: str
+    created_at: datetime
+    is_default: bool = False
+    deleting: bool = False
+    total: int = 0
+    available: int = 0
+
+
+class RunState(StrEnum):
+    """Where a run stands. `DONE`, `FAILED`, `STOPPED` are ends; each other state has a deadline or a live lease."""
+
+    SUBMITTED = "submitted"
+    PROVISIONING = "provisioning"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class RunReason(StrEnum):
+    """Why a run stands where it stands. Closed."""
+
+    SUBMITTED = "submitted"
+    REUSED = "reused-idle-instance"
+    NO_IDLE_INSTANCE = "no-idle-instance"
+    READY = "instance-ready"
+    PICKED_UP = "picked-up"
+    EXITED = "exited"
+    EXITED_NON_ZERO = "exited-non-zero"
+    USER_STOPPED = "user-stopped"
+    NO_CAPACITY = "no-capacity"
+    PROVISIONING_FAILED = "provisioning-failed"
+    NOT_PICKED_UP = "not-picked-up"
+    MACHINE_LOST = "machine-lost"
+    MACHINE_REMOVED = "machine-removed"
+    START_FAILED = "start-failed"
+
+
+RUN_ENDS = frozenset({RunState.DONE, RunState.FAILED, RunState.STOPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a job executes. `argv` runs as a process group in the code folder, or in `image` when one is given.
+
+    `code` is the SHA-256 of the uploaded archive, or empty. `kill_after` is the time from SIGTERM to SIGKILL.
+    """
+
+    argv: tuple[str, ...]
+    image: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    kill_after: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A user's work. `placements` counts how often it was given a machine; `request` is the submitted body."""
+
+    project: str
+    run_id: str
+    name: str
+    pool: str
+    state: RunState
+    fence: int
+    reason: RunReason
+    actor: str
+    created_at: datetime
+    changed_at: datetime
+    spec: JobSpec
+    request: Mapping[str, Any] = field(default_factory=dict)
+    instance_id: str = ""
+    instance_name: str = ""
+    lease_id: str = ""
+    placements: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    detail: str = ""
+
+
+class Role(StrEnum):
+    """What a token may do: each role includes the ones after it. `AGENT` reaches one instance only."""
+
+    ADMIN = "admin"
+    MANAGER = "manager"
+    USER = "user"
+    VIEWER = "viewer"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is stored of a token: never the secret, only its SHA-256. `project` `*` reaches every project."""
+
+    token_id: str
+    secret_sha256: str
+    role: Role
+    project: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    instance: str = ""
+    """For agents: the timer-style target `instance/<project>/<pool>/<id>`."""
