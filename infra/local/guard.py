@@ -74,9 +74,8 @@ class Guard:
     def _is_signed(self, headers: list[tuple[bytes, bytes]], query: bytes) -> bool:
         """Whether exactly one credential is named, and it is ours. The signature is the emulator's to check."""
         parameters = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-        if "AWSAccessKeyId" in parameters:
-            return False
         keys = [credential.partition("/")[0] for credential in parameters.get("X-Amz-Credential", [])]
+        keys += parameters.get("AWSAccessKeyId", [])
         for name, value in headers:
             if name == b"authorization":
                 match = SIGNED.match(value)
