@@ -45,6 +45,12 @@ class BodyTooLargeError(TidepoolError):
     code, status, exit_code = "body-too-large", 413, 2
 
 
+class UnsupportedMediaTypeError(TidepoolError):
+    """The body is announced as something else than JSON."""
+
+    code, status, exit_code = "unsupported-media-type", 415, 2
+
+
 class UnauthenticatedError(TidepoolError):
     """No token, or one that is unknown, expired or revoked."""
 
@@ -88,9 +94,15 @@ class PoolNotEmptyError(ConflictError):
 
 
 class IdempotencyMismatchError(ConflictError):
-    """The same Idempotency-Key came with another request, or the first one is still being worked on."""
+    """The same Idempotency-Key came with another request."""
 
     code = "idempotency-mismatch"
+
+
+class IdempotencyPendingError(ConflictError):
+    """The first request with this Idempotency-Key is still being worked on."""
+
+    code, retryable = "idempotency-pending", True
 
 
 class LeaseLostError(ConflictError):
