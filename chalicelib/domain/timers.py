@@ -5,11 +5,13 @@ number of timers. Nobody cancels one: whoever acts on it re-reads the row, and a
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from chalicelib.domain.lifecycle import State
 
 SHARDS: Final = 4
 """Partitions of one due minute: 4 x 1,000 writes a second (the limit of one DynamoDB partition)."""
@@ -27,6 +29,16 @@ class TimerKind(StrEnum):
     TEARDOWN = "teardown"
     PRESENCE = "presence"
     PLACEMENT = "placement"
+
+
+DEADLINE_KIND: Final[Mapping[State, TimerKind]] = {
+    State.PENDING: TimerKind.PROVISIONING,
+    State.PROVISIONING: TimerKind.PROVISIONING,
+    State.IDLE: TimerKind.IDLE,
+    State.BUSY: TimerKind.LEASE,
+    State.TERMINATING: TimerKind.TEARDOWN,
+}
+"""Which timer stands behind the deadline of each state. `TERMINATED` has none: nothing happens to it any more."""
 
 
 @dataclass(frozen=True, slots=True)

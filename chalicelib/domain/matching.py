@@ -1,0 +1,252 @@
+"""One matcher for what could be rented and for what we have: does it fit, if not why not, and which is best.
+
+Offers and idle instances pass the same filters, in the same order, so that a plan and a placement never disagree.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from chalicelib.domain import gpus
+from chalicelib.domain.lifecycle import State
+from chalicelib.domain.model import Gpu, Instance, Offer
+from chalicelib.domain.policies import Policies, SpotPolicy
+from chalicelib.domain.requirements import GpuRequirement, describe_gpu
+from chalicelib.domain.units import format_duration, format_price, format_price_exactly, format_size
+
+MEMORY_SHARE: Final = 0.97
+MEMORY_RESERVE_MIB: Final = 256
+"""Linux shows less memory than a machine is sold with: a share for its page tables and a fixed reserve. 32 GB shows as
+31.3, 8 GB as 7.6. The margin is smaller than the step to the sizes that are really sold below (30.5, 61, 7.5 GB)."""
+
+Filter = Callable[[Policies, Offer], str | None]
+
+
+def verdict(policies: Policies, offer: Offer) -> str | None:
+    """Say in words, with the figure, why an offer does not fit, or None when it does."""
+    for _, check in FILTERS:
+        reason = check(policies, offer)
+        if reason is not None:
+            return reason
+    return None
+
+
+def instance_verdict(policies: Policies, instance: Instance, *, now: datetime, fresh_for: timedelta) -> str | None:
+    """Say why an instance cannot be handed out for a request, or None when it can.
+
+    `fresh_for` is how old the newest sign of life may be. The state comes first, then what is wrong with the machine,
+    then the same filters that offers pass.
+    """
+    if instance.state is not State.IDLE:
+        return f"is {instance.state.value}"
+    if instance.unreachable:
+        return "is unreachable"
+    if instance.cordoned:
+        return "is cordoned"
+    if instance.seen_at is None:
+        return "has not been heard of yet"
+    silent = now - instance.seen_at
+    if silent > fresh_for:
+        return f"was last heard of {format_duration(timedelta(seconds=int(silent.total_seconds())))} ago"
+    if instance.offer is None:
+        return "has no known resources"
+    return verdict(policies, instance.offer)
+
+
+def order(offer: Offer) -> tuple[int, int, int, int, int, int, str]:
+    """Sort key: the cheapest first, then the tightest fit (fewest GPUs, least GPU memory, ...), then the key.
+
+    All that is sorted fits the same request, so the smaller machine is the tighter fit.
+    """
+    has = offer.resources
+    gpu_count = sum(gpu.count for gpu in has.gpus)
+    gpu_memory = sum(gpu.count * gpu.memory_mib for gpu in has.gpus)
+    return offer.price, gpu_count, gpu_memory, has.cpus, has.memory_mib, has.disk_mib, offer.key
+
+
+def rank(policies: Policies, offers: Iterable[Offer]) -> list[Offer]:
+    """Return the offers that fit, the best first. The order of the input does not matter."""
+    return sorted((offer for offer in offers if verdict(policies, offer) is None), key=order)
+
+
+def rank_instances(
+    policies: Policies, instances: Iterable[Instance], *, now: datetime, fresh_for: timedelta
+) -> list[Instance]:
+    """Return the instances that can be handed out: the cheapest, then the tightest fit, then the longest idle."""
+    fitting = [
+        (order(instance.offer)[:-1], instance.changed_at, instance.instance_id, instance)
+        for instance in instances
+        if instance.offer is not None and instance_verdict(policies, instance, now=now, fresh_for=fresh_for) is None
+    ]
+    return [instance for *_, instance in sorted(fitting, key=lambda entry: entry[:-1])]
+
+
+def last_filter(policies: Policies, offers: Sequence[Offer]) -> list[str]:
+    """Explain an empty result: the filter that removed the last offers, then what leaving out each one would bring.
+
+    Empty when something fits.
+    """
+    if not offers:
+        return ["no backend offers anything"]
+    left = list(offers)
+    for name, check in FILTERS:
+        reasons = [check(policies, offer) for offer in left]
+        kept = [offer for offer, reason in zip(left, reasons, strict=True) if reason is None]
+        if not kept:
+            shown = min(reason for reason in reasons if reason is not None)
+            return [
+                f"{name} removed the last {len(left)} of {len(offers)} offers: {shown}",
+                *_without(policies, offers),
+            ]
+        left = kept
+    return []
+
+
+def _without(policies: Policies, offers: Sequence[Offer]) -> list[str]:
+    """Name each filter that alone stands between the request and some offers."""
+    alone = dict.fromkeys((name for name, _ in FILTERS), 0)
+    for offer in offers:
+        failed = [name for name, check in FILTERS if check(policies, offer) is not None]
+        if len(failed) == 1:
+            alone[failed[0]] += 1
+    return [
+        f"without the filter {name}, {count} of {len(offers)} offers would match"
+        for name, count in alone.items()
+        if count
+    ]
+
+
+def _backend(policies: Policies, offer: Offer) -> str | None:
+    return _listed("backend", offer.backend, policies.backends)
+
+
+def _region(policies: Policies, offer: Offer) -> str | None:
+    return _listed("region", offer.region, policies.regions)
+
+
+def _instance_type(policies: Policies, offer: Offer) -> str | None:
+    return _listed("instance type", offer.instance_type, policies.instance_types)
+
+
+def _listed(noun: str, value: str, wanted: tuple[str, ...]) -> str | None:
+    """Compare without regard to case, as the providers' own tools do."""
+    if not wanted or value in wanted or value.casefold() in {name.casefold() for name in wanted}:
+        return None
+    return f"{noun} {value} is not {' or '.join(wanted)}"
+
+
+def _spot(policies: Policies, offer: Offer) -> str | None:
+    if policies.spot is SpotPolicy.AUTO or offer.spot is (policies.spot is SpotPolicy.SPOT):
+        return None
+    return f"{'spot' if offer.spot else 'on-demand'} is not {policies.spot.value}"
+
+
+def _price(policies: Policies, offer: Offer) -> str | None:
+    most = policies.max_price
+    if most is None or offer.price <= most:
+        return None
+    write = format_price if format_price(offer.price) != format_price(most) else format_price_exactly
+    return f"price {write(offer.price)} is above {write(most)}"
+
+
+def _cpu(policies: Policies, offer: Offer) -> str | None:
+    wanted = policies.requirements.cpus
+    if offer.resources.cpus in wanted:
+        return None
+    return f"{offer.resources.cpus} CPUs are not {wanted.describe()}"
+
+
+def _memory(policies: Policies, offer: Offer) -> str | None:
+    wanted = policies.requirements.memory_mib
+    has = offer.resources.memory_mib
+    floor = int(wanted.low * MEMORY_SHARE) - MEMORY_RESERVE_MIB
+    if has >= floor and (wanted.high is None or has <= wanted.high):
+        return None
+    return f"memory {_size(has)} is not {wanted.describe(format_size)}"
+
+
+def _shared_memory(policies: Policies, offer: Offer) -> str | None:
+    wanted = policies.requirements.shared_memory_mib
+    if wanted is None or wanted <= offer.resources.memory_mib:
+        return None
+    return f"shared memory {format_size(wanted)} is more than the memory, {_size(offer.resources.memory_mib)}"
+
+
+def _disk(policies: Policies, offer: Offer) -> str | None:
+    wanted = policies.requirements.disk_mib
+    if wanted is None or offer.resources.disk_mib in wanted:
+        return None
+    return f"disk {_size(offer.resources.disk_mib)} is not {wanted.describe(format_size)}"
+
+
+def _gpu(policies: Policies, offer: Offer) -> str | None:
+    wanted, has = policies.requirements.gpu, offer.resources.gpus
+    if wanted is None:
+        return None if not has or policies.allow_gpu else f"has {_gpus(has)}, and no GPU was asked for"
+    if not has:
+        return None if 0 in wanted.count else f"has no GPU, not {describe_gpu(wanted)}"
+    if wanted.count.high == 0:
+        return f"has {_gpus(has)}, not 0 GPUs"
+    reasons = [_model(wanted, gpu) for gpu in has]
+    fitting = [gpu for gpu, reason in zip(has, reasons, strict=True) if reason is None]
+    if not fitting:
+        return "; ".join(reason for reason in reasons if reason is not None)
+    return _amount(wanted, fitting)
+
+
+def _model(wanted: GpuRequirement, gpu: Gpu) -> str | None:
+    """Hold one model against what is wanted of each GPU."""
+    memory = gpus.nominal_mib(gpu.memory_mib)
+    if wanted.vendor and gpu.vendor.casefold() != wanted.vendor:
+        return f"GPU {gpu.name} is from {gpu.vendor}, not {wanted.vendor}"
+    if wanted.names and gpus.key(gpu.name) not in {gpus.key(name) for name in wanted.names}:
+        return f"GPU {gpu.name} is not {' or '.join(wanted.names)}"
+    if wanted.memory_mib is not None and memory not in wanted.memory_mib:
+        return f"GPU {gpu.name} {_size(memory)} is not {wanted.memory_mib.describe(format_size)}"
+    least = wanted.compute_capability
+    if least is None:
+        return None
+    known = gpus.compute_capability(gpu.name)
+    if known is None:
+        return f"GPU {gpu.name} has no known compute capability"
+    return None if known >= least else f"GPU {gpu.name} has compute capability {_dotted(known)}, not {_dotted(least)}.."
+
+
+def _amount(wanted: GpuRequirement, fitting: Sequence[Gpu]) -> str | None:
+    """Hold the number of GPUs of the right model, and their memory together, against what is wanted."""
+    count = sum(gpu.count for gpu in fitting)
+    if count not in wanted.count:
+        return f"has {_gpus(fitting)}, not {wanted.count.describe()}"
+    total = sum(gpu.count * gpus.nominal_mib(gpu.memory_mib) for gpu in fitting)
+    if wanted.total_memory_mib is not None and total not in wanted.total_memory_mib:
+        return f"total GPU memory {_size(total)} is not {wanted.total_memory_mib.describe(format_size)}"
+    return None
+
+
+def _gpus(has: Iterable[Gpu]) -> str:
+    return " and ".join(f"{gpu.count}x{gpu.name}" for gpu in has)
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
+def _size(mib: int) -> str:
+    """Write a measured size, which is seldom a round one, with one decimal."""
+    exact = format_size(mib)
+    return exact if not exact.endswith("MB") or mib < 1024 else f"{mib / 1024:.1f}GB"
+
+
+FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
+    ("backends", _backend),
+    ("regions", _region),
+    ("instance_types", _instance_type),
+    ("spot_policy", _spot),
+    ("cpu", _cpu),
+    ("memory", _memory),
+    ("shared_memory", _shared_memory),
+    ("disk", _disk),
+    ("gpu", _gpu),
+    ("max_price", _price),
+)
+"""Every filter under the name that the request knows it by. The price is last: it is the one people will move."""

@@ -1,0 +1,269 @@
+"""What a request needs of a machine: the grammar people write, and the value that everything else works with.
+
+A single number for cpu, memory and disk means *at least* that many. For a GPU's memory and count it means *exactly*,
+because whoever asks for one A100 with 40 GB has written the job for that.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from chalicelib.domain import units
+from chalicelib.domain.errors import InvalidInputError
+from chalicelib.domain.gpus import VENDORS
+from chalicelib.domain.spans import COUNT_FORM, Span, parse_counts, parse_sizes, text_of
+
+MANY_GPUS: Final = 16
+"""The most GPUs of any machine that is rented. A larger count is nearly always a size or a model without its unit."""
+
+KEYS: Final = ("cpu", "memory", "gpu", "disk", "shared_memory")
+GPU_KEYS: Final = ("name", "vendor", "memory", "count", "total_memory", "compute_capability")
+
+GPU_FORM: Final = "names, memory and count, each once, with colons between, such as A100, A100:80GB:2 or 24GB..48GB:2"
+NAME_FORM: Final = "GPU names that begin with a letter, with commas between, such as A100 or A10G,L4"
+CAPABILITY_FORM: Final = "the least compute capability, such as 8.0"
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", re.ASCII)
+_NAME_WITH_SIZE: Final = re.compile(r"(.+?)[-_]?([0-9]+GB)", re.ASCII | re.IGNORECASE)
+_CAPABILITY: Final = re.compile(r"([0-9]{1,2})(?:\.([0-9]))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRequirement:
+    """Which GPUs, and how many. No `names`: any model. Memory is nominal and per GPU, `total_memory_mib` of all.
+
+    A count of exactly 0 asks for a machine without GPUs.
+    """
+
+    count: Span = Span(1, 1)
+    names: tuple[str, ...] = ()
+    vendor: str = ""
+    memory_mib: Span | None = None
+    total_memory_mib: Span | None = None
+    compute_capability: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a machine must have. None: no matter. `gpu` None leaves GPU machines alone unless the request allows them."""
+
+    cpus: Span = Span(2)
+    memory_mib: Span = Span(8 * 1024)
+    gpu: GpuRequirement | None = None
+    disk_mib: Span | None = None
+    shared_memory_mib: int | None = None
+
+
+def parse(mapping: Mapping[str, Any], field: str = "requirements") -> tuple[Requirements, list[str]]:
+    """Read `{"cpu", "memory", "gpu", "disk", "shared_memory"}`, each optional, and say what looks like a slip.
+
+    Values are grammar text or JSON numbers; `gpu` may also be an object with `GPU_KEYS`. Raises `InvalidInputError`
+    that names the field (`requirements.gpu`), the part at fault, and the form that would be right.
+    """
+    said = _said(mapping, KEYS, field)
+    plain = Requirements()
+    gpu = _parse_gpu(said["gpu"], f"{field}.gpu") if "gpu" in said else None
+    shared = units.parse_size_mib(said["shared_memory"], f"{field}.shared_memory") if "shared_memory" in said else None
+    requirements = Requirements(
+        cpus=_some(parse_counts(said["cpu"], f"{field}.cpu", exact=False), said["cpu"], f"{field}.cpu")
+        if "cpu" in said
+        else plain.cpus,
+        memory_mib=_some_size(said["memory"], f"{field}.memory", exact=False) if "memory" in said else plain.memory_mib,
+        gpu=gpu,
+        disk_mib=_some_size(said["disk"], f"{field}.disk", exact=False) if "disk" in said else None,
+        shared_memory_mib=shared,
+    )
+    most = requirements.memory_mib.high
+    if shared is not None and most is not None and shared > most:
+        raise InvalidInputError(
+            f"{field}.shared_memory", said["shared_memory"], f"no more than the memory, {units.format_size(most)}"
+        )
+    return requirements, _slips(gpu)
+
+
+def describe(requirements: Requirements) -> str:
+    """Write requirements in one line: `2..xCPU, 8GB.., 2xA100 (40GB), 100GB.. (disk)`."""
+    parts = [f"{requirements.cpus.describe()}xCPU", requirements.memory_mib.describe(units.format_size)]
+    if requirements.gpu is not None:
+        parts.append(describe_gpu(requirements.gpu))
+    if requirements.disk_mib is not None:
+        parts.append(f"{requirements.disk_mib.describe(units.format_size)} (disk)")
+    if requirements.shared_memory_mib is not None:
+        parts.append(f"{units.format_size(requirements.shared_memory_mib)} (shared memory)")
+    return ", ".join(parts)
+
+
+def describe_gpu(gpu: GpuRequirement) -> str:
+    """Write a GPU requirement: `2xA100 (40GB)`, `1..xnvidia GPU (24GB.., total 96GB.., capability 8.0..)`, `no GPU`."""
+    if gpu.count.high == 0:
+        return "no GPU"
+    model = ",".join(gpu.names) or "GPU"
+    details = []
+    if gpu.memory_mib is not None:
+        details.append(gpu.memory_mib.describe(units.format_size))
+    if gpu.total_memory_mib is not None:
+        details.append(f"total {gpu.total_memory_mib.describe(units.format_size)}")
+    if gpu.compute_capability is not None:
+        details.append("capability {}.{}..".format(*gpu.compute_capability))
+    vendor = f"{gpu.vendor} " if gpu.vendor else ""
+    return f"{gpu.count.describe()}x{vendor}{model}" + (f" ({', '.join(details)})" if details else "")
+
+
+def to_doc(requirements: Requirements) -> dict[str, Any]:
+    """Return a JSON-able copy that `from_doc` reads back to an equal value."""
+    return asdict(requirements)
+
+
+def from_doc(doc: Mapping[str, Any]) -> Requirements:
+    """Read what `to_doc` wrote, also after a trip through JSON (which turns tuples into lists)."""
+    gpu = doc["gpu"]
+    return Requirements(
+        cpus=Span(**doc["cpus"]),
+        memory_mib=Span(**doc["memory_mib"]),
+        gpu=_gpu_from_doc(gpu) if gpu else None,
+        disk_mib=_span_from_doc(doc["disk_mib"]),
+        shared_memory_mib=doc["shared_memory_mib"],
+    )
+
+
+def _gpu_from_doc(doc: Mapping[str, Any]) -> GpuRequirement:
+    capability = doc["compute_capability"]
+    return GpuRequirement(
+        count=Span(**doc["count"]),
+        names=tuple(doc["names"]),
+        vendor=doc["vendor"],
+        memory_mib=_span_from_doc(doc["memory_mib"]),
+        total_memory_mib=_span_from_doc(doc["total_memory_mib"]),
+        compute_capability=(capability[0], capability[1]) if capability else None,
+    )
+
+
+def _span_from_doc(doc: Mapping[str, Any] | None) -> Span | None:
+    return Span(**doc) if doc else None
+
+
+def _said(mapping: Mapping[str, Any], known: tuple[str, ...], field: str) -> dict[str, Any]:
+    """Leave out what is null, and refuse a key that means nothing."""
+    if not isinstance(mapping, Mapping):
+        raise InvalidInputError(field, mapping, f"an object with some of {', '.join(known)}")
+    for key in mapping:
+        if key not in known:
+            raise InvalidInputError(f"{field}.{key}", key, f"one of {', '.join(known)}")
+    return {key: value for key, value in mapping.items() if value is not None}
+
+
+def _some(span: Span, given: object, field: str) -> Span:
+    """Refuse a span that only nothing fits in."""
+    if span.high == 0:
+        raise InvalidInputError(field, given, "more than 0")
+    return span
+
+
+def _some_size(value: object, field: str, *, exact: bool) -> Span:
+    return _some(parse_sizes(value, field, exact=exact), value, field)
+
+
+def _parse_gpu(value: object, field: str) -> GpuRequirement:
+    if isinstance(value, Mapping):
+        return _gpu_of(_said(value, GPU_KEYS, field), value, field, prefix=f"{field}.")
+    text = text_of(value, field, GPU_FORM)
+    parts: dict[str, Any] = {}
+    for token in text.split(":"):
+        kind = _kind_of(token)
+        if not token or kind in parts:
+            raise InvalidInputError(field, token or text, GPU_FORM if not token else f"one {kind} only; {GPU_FORM}")
+        parts[kind] = token
+    return _gpu_of(parts, text, field, prefix="")
+
+
+def _kind_of(token: str) -> str:
+    """Tell what a token says: a word is a vendor or names, a number with a letter is memory, else it is a count."""
+    if token[:1].isalpha():
+        return "vendor" if token.lower() in VENDORS else "name"
+    return "memory" if any(character.isalpha() for character in token) else "count"
+
+
+def _gpu_of(parts: Mapping[str, Any], given: object, field: str, *, prefix: str) -> GpuRequirement:
+    """Put the parts together. `prefix` leads to a part's own field in the object form, and is empty in the text form."""
+
+    def at(part: str) -> str:
+        return f"{prefix}{part}" if prefix else field
+
+    def sizes(part: str, *, exact: bool) -> Span | None:
+        return _some_size(parts[part], at(part), exact=exact) if part in parts else None
+
+    gpu = GpuRequirement(
+        count=_gpu_count(parts, at("count")),
+        names=_names(parts["name"], at("name")) if "name" in parts else (),
+        vendor=_vendor(parts["vendor"], at("vendor")) if "vendor" in parts else "",
+        memory_mib=sizes("memory", exact=True),
+        total_memory_mib=sizes("total_memory", exact=False),
+        compute_capability=_capability(parts["compute_capability"], at("compute_capability"))
+        if "compute_capability" in parts
+        else None,
+    )
+    _refuse_contradictions(gpu, given, field)
+    return gpu
+
+
+def _gpu_count(parts: Mapping[str, Any], field: str) -> Span:
+    """Read the count, 1 when not said. `A100:..8` is 1 to 8: whoever names a model wants one; `..8` alone allows 0."""
+    if "count" not in parts:
+        return Span(1, 1)
+    span = parse_counts(parts["count"], field, exact=True)
+    if len(parts) > 1 and span.high != 0 and str(parts["count"]).strip().startswith(".."):
+        return Span(1, span.high)
+    return span
+
+
+def _names(value: object, field: str) -> tuple[str, ...]:
+    names = value if isinstance(value, list | tuple) else text_of(value, field, NAME_FORM).split(",")
+    if not names:
+        raise InvalidInputError(field, value, NAME_FORM)
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch("".join(name.split())):
+            raise InvalidInputError(field, name or value, NAME_FORM)
+        if match := _NAME_WITH_SIZE.fullmatch(name):
+            raise InvalidInputError(field, name, f"name and memory apart, {match[1]}:{match[2]}")
+    return tuple(dict.fromkeys("".join(name.split()) for name in names))
+
+
+def _vendor(value: object, field: str) -> str:
+    vendor = text_of(value, field, f"one of {', '.join(VENDORS)}").lower()
+    if vendor not in VENDORS:
+        raise InvalidInputError(field, value, f"one of {', '.join(VENDORS)}")
+    return vendor
+
+
+def _capability(value: object, field: str) -> tuple[int, int]:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        value = f"{value[0]}.{value[1]}"
+    match = _CAPABILITY.fullmatch(text_of(value, field, CAPABILITY_FORM))
+    if match is None:
+        raise InvalidInputError(field, value, CAPABILITY_FORM)
+    return int(match[1]), int(match[2] or 0)
+
+
+def _refuse_contradictions(gpu: GpuRequirement, given: object, field: str) -> None:
+    if gpu.count.high == 0 and gpu != GpuRequirement(count=gpu.count):
+        raise InvalidInputError(field, given, f"0 alone for no GPU, or a count above 0; {COUNT_FORM}")
+    if gpu.vendor not in {"", "nvidia"} and gpu.compute_capability is not None:
+        raise InvalidInputError(field, given, "compute_capability only for nvidia GPUs")
+    each, total = gpu.memory_mib or Span(0), gpu.total_memory_mib
+    if total is None:
+        return
+    least = each.low * gpu.count.low
+    most = None if each.high is None or gpu.count.high is None else each.high * gpu.count.high
+    if (total.high is not None and least > total.high) or (most is not None and most < total.low):
+        raise InvalidInputError(field, given, "a total_memory that the count and the memory can add up to")
+
+
+def _slips(gpu: GpuRequirement | None) -> list[str]:
+    if gpu is None or gpu.count.low <= MANY_GPUS:
+        return []
+    count = gpu.count.low
+    return [
+        f"gpu {count} asks for {count} GPUs in one machine; for memory write {count}GB, "
+        f"for a model put its letters before the number, such as RTX{count}"
+    ]
