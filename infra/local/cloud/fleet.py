@@ -1,0 +1,282 @@
+"""The machines of the local cloud: which there are, which are on, and how they end.
+
+Intent first, as any provider must: a machine is in the state file before its supervisor starts, and leaves it only
+when its processes and its folder are gone. Whatever the server was doing when it died, the next one finishes it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Final
+from uuid import uuid4
+
+from infra.local.cloud import folders, processes, supervisor
+from infra.local.cloud.catalog import MachineType
+from infra.local.cloud.refusals import RefusedError
+
+TICK_S: Final = 0.1
+KEEP_GONE: Final = 500
+"""How many ended machines are still known, so that asking for one answers `gone` for a while."""
+
+Now = Callable[[], datetime]
+Log = Callable[..., None]
+Admit = Callable[[Sequence["Machine"]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a client asked for. `name` is unique among live machines."""
+
+    name: str
+    kind: MachineType
+    spot: bool
+    user_data: str
+    tags: dict[str, str]
+    boot_delay_s: float = 0.0
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine as the state file has it. Moments are ISO 8601 UTC; empty where there is none.
+
+    `started` is false from the intent until the supervisor was started. `ends_at` is when a preempted one is killed.
+    """
+
+    id: str
+    name: str
+    type: str
+    region: str
+    zone: str
+    spot: bool
+    launched_at: str
+    started: bool = False
+    stopping: bool = False
+    gone: bool = False
+    interrupted_at: str = ""
+    ends_at: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Fleet:
+    """Every machine, behind one lock. `close` stops the upkeep and leaves the machines on."""
+
+    def __init__(self, state: Path, *, now: Now, log: Log, max_live: int, grace_s: float, power_on: bool) -> None:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._state = state.resolve()
+        self._now = now
+        self._log = log
+        self._max_live = max_live
+        self._grace_s = grace_s
+        self._guard = threading.RLock()
+        self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending: set[str] = set()
+        self._closing = threading.Event()
+        self._held = _only_server(self._state)
+        self._machines = _load(self._state / "machines.json")
+        self._resume(power_on)
+        self._upkeep = threading.Thread(target=self._watch, name="upkeep", daemon=True)
+        self._upkeep.start()
+
+    def close(self) -> None:
+        """Stop looking after the machines. They stay on."""
+        self._closing.set()
+        self._upkeep.join()
+        self._held.close()
+
+    def launch(self, order: Order, admit: Admit) -> dict[str, Any]:
+        """Start a machine. `admit` sees the live ones and may refuse, in the same step that takes the place."""
+        with self._guard:
+            live = [machine for machine in self._machines.values() if not machine.gone]
+            taken = next((machine for machine in live if machine.name == order.name), None)
+            if taken is not None:
+                raise RefusedError(409, "name-taken", f"{order.name!r} is a live machine", id=taken.id)
+            if len(live) >= self._max_live:
+                raise RefusedError(
+                    403, "quota", f"this computer runs at most {self._max_live} machines", limit=self._max_live
+                )
+            admit(live)
+            machine = Machine(
+                id=f"m-{uuid4().hex[:16]}",
+                name=order.name,
+                type=order.kind.name,
+                region=order.kind.region,
+                zone=order.kind.zone,
+                spot=order.spot,
+                launched_at=_text(self._now()),
+                tags=dict(order.tags),
+            )
+            folder = self._folder(machine)
+            folders.prepare(
+                folder, machine.id, order.kind, order.user_data, boot_delay_s=order.boot_delay_s, silent=order.silent
+            )
+            self._put(machine)
+            self._start(machine)
+            return self._view(self._machines[machine.id])
+
+    def view(self, machine_id: str) -> dict[str, Any]:
+        """Describe one machine. Refuses an id that is unknown or long forgotten."""
+        with self._guard:
+            return self._view(self.get(machine_id))
+
+    def get(self, machine_id: str) -> Machine:
+        """Look up one machine, gone or not."""
+        with self._guard:
+            if machine_id not in self._machines:
+                raise RefusedError(404, "unknown-machine", f"there is no machine {machine_id!r}")
+            return self._machines[machine_id]
+
+    def views(self, tag: tuple[str, str] | None) -> list[dict[str, Any]]:
+        """Describe every live machine, or those with one tag."""
+        with self._guard:
+            live = [machine for machine in self._machines.values() if not machine.gone]
+            return [self._view(machine) for machine in live if tag is None or machine.tags.get(tag[0]) == tag[1]]
+
+    def terminate(self, machine_id: str) -> None:
+        """Begin the end of a machine. Refuses one that is gone or unknown; repeating it is fine."""
+        with self._guard:
+            machine = self.get(machine_id)
+            if machine.gone:
+                raise RefusedError(404, "unknown-machine", f"machine {machine_id!r} is gone")
+            self._begin_end(machine)
+
+    def preempt(self, machine_id: str, after_s: float) -> dict[str, Any]:
+        """Give notice, inside the machine as the file `$HOME/interruption`, and end the machine after `after_s`."""
+        with self._guard:
+            machine = self.get(machine_id)
+            if machine.gone:
+                raise RefusedError(404, "unknown-machine", f"machine {machine_id!r} is gone")
+            if not machine.interrupted_at:
+                now = self._now()
+                ends_at = _text(now + timedelta(seconds=after_s))
+                machine = replace(machine, interrupted_at=_text(now), ends_at=ends_at)
+                self._put(machine)
+                (self._folder(machine) / "interruption").write_text(f"{ends_at}\n")
+            return self._view(machine)
+
+    def _resume(self, power_on: bool) -> None:
+        """Finish what an earlier server began; with `power_on` also start machines again that lost their supervisor."""
+        for machine in list(self._machines.values()):
+            if machine.gone or machine.stopping or supervisor.is_on(self._folder(machine)):
+                continue
+            if power_on or not machine.started:
+                self._start(machine)
+
+    def _start(self, machine: Machine) -> None:
+        self._supervisors[machine.id] = subprocess.Popen(
+            [sys.executable, "-m", "infra.local.cloud.supervisor", str(self._folder(machine))],
+            cwd=Path(__file__).parents[3],
+            env={**folders.environment(self._folder(machine), machine.id, dict(os.environ))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self._folder(machine) / "supervisor.log").open("ab"),
+            start_new_session=True,
+        )
+        self._put(replace(machine, started=True))
+
+    def _watch(self) -> None:
+        while not self._closing.wait(TICK_S):
+            with self._guard:
+                for machine in [machine for machine in self._machines.values() if not machine.gone]:
+                    overdue = machine.ends_at and machine.ends_at <= _text(self._now())
+                    if machine.stopping or overdue or not self._is_on(machine):
+                        self._begin_end(machine)
+
+    def _is_on(self, machine: Machine) -> bool:
+        ours = self._supervisors.get(machine.id)
+        return (ours is not None and ours.poll() is None) or supervisor.is_on(self._folder(machine))
+
+    def _begin_end(self, machine: Machine) -> None:
+        if machine.id in self._ending:
+            return
+        if not machine.stopping:
+            self._put(replace(machine, stopping=True))
+        self._ending.add(machine.id)
+        threading.Thread(target=self._end, args=(machine,), name=f"end-{machine.id}", daemon=True).start()
+
+    def _end(self, machine: Machine) -> None:
+        """End the processes, remove the folder, and only then call the machine gone. The upkeep repeats a failure."""
+        try:
+            processes.end(machine.id, grace_s=self._grace_s)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._folder(machine))
+        except (OSError, subprocess.SubprocessError) as error:
+            self._log("machine-end-failed", id=machine.id, error=str(error))
+            time.sleep(self._grace_s)
+        else:
+            with self._guard:
+                ours = self._supervisors.pop(machine.id, None)
+                if ours is not None:
+                    ours.wait()
+                self._put(replace(self._machines[machine.id], gone=True))
+            self._log("machine-gone", id=machine.id, name=machine.name)
+        finally:
+            with self._guard:
+                self._ending.discard(machine.id)
+
+    def _view(self, machine: Machine) -> dict[str, Any]:
+        return {
+            "id": machine.id,
+            "name": machine.name,
+            "type": machine.type,
+            "region": machine.region,
+            "zone": machine.zone,
+            "spot": machine.spot,
+            "phase": self._phase(machine),
+            "tags": machine.tags,
+            "launched_at": machine.launched_at,
+            "address": "127.0.0.1",
+            "interrupted_at": machine.interrupted_at or None,
+        }
+
+    def _phase(self, machine: Machine) -> str:
+        if machine.gone:
+            return "gone"
+        if machine.stopping:
+            return "stopping"
+        return "running" if (self._folder(machine) / "booted").exists() else "starting"
+
+    def _folder(self, machine: Machine) -> Path:
+        return self._state / machine.id
+
+    def _put(self, machine: Machine) -> None:
+        """Keep one machine, in memory and on disk; forget the oldest of the gone ones beyond `KEEP_GONE`."""
+        self._machines[machine.id] = machine
+        for old in [old.id for old in self._machines.values() if old.gone][:-KEEP_GONE]:
+            del self._machines[old]
+        path = self._state / "machines.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps([asdict(machine) for machine in self._machines.values()], indent=1))
+        fresh.replace(path)
+
+
+def _load(path: Path) -> dict[str, Machine]:
+    if not path.exists():
+        return {}
+    return {row["id"]: Machine(**row) for row in json.loads(path.read_text())}
+
+
+def _only_server(state: Path) -> IO[str]:
+    """Hold the state folder against a second server. Raises `BlockingIOError` when one has it."""
+    handle = (state / "server.lock").open("a")
+    for _ in range(50):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        time.sleep(TICK_S)
+    handle.close()
+    raise BlockingIOError(f"another local cloud runs on {state}")
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
