@@ -21,31 +21,42 @@ NOMINAL_SHARE: Final = 0.91
 15,109 MiB (92.2 % of 16 GB) is the worst seen, an A10G shows 22,731 MiB (92.5 % of 24 GB), an H100 81,559 (99.6 %)."""
 
 COMPUTE_CAPABILITY: Final[Mapping[str, tuple[int, int]]] = {
-    "b300": (10, 3), "gb300": (10, 3), "b200": (10, 0), "gb200": (10, 0), "rtx5090": (12, 0), "rtx5080": (12, 0),
-    "rtxpro6000": (12, 0), "h200": (9, 0), "h100": (9, 0), "h100nvl": (9, 0), "gh200": (9, 0),
-    "l4": (8, 9), "l40": (8, 9), "l40s": (8, 9), "rtx4090": (8, 9), "rtx4080": (8, 9), "rtx4070": (8, 9),
-    "rtx4060": (8, 9), "rtx6000ada": (8, 9), "rtx5000ada": (8, 9), "rtx4000ada": (8, 9), "rtx2000ada": (8, 9),
-    "a2": (8, 6), "a10": (8, 6), "a10g": (8, 6), "a16": (8, 6), "a40": (8, 6), "a2000": (8, 6), "a4000": (8, 6),
-    "a4500": (8, 6), "a5000": (8, 6), "a6000": (8, 6), "rtx3090": (8, 6), "rtx3080": (8, 6), "rtx3070": (8, 6),
-    "rtx3060": (8, 6), "a30": (8, 0), "a100": (8, 0),
-    "t4": (7, 5), "t4g": (7, 5), "rtx2080ti": (7, 5), "rtx2080": (7, 5), "rtx6000": (7, 5), "rtx8000": (7, 5),
-    "v100": (7, 0), "titanv": (7, 0), "p4": (6, 1), "p40": (6, 1), "gtx1080ti": (6, 1), "gtx1080": (6, 1),
-    "p100": (6, 0), "m60": (5, 2), "m40": (5, 2), "k80": (3, 7),
+    "b300": (10, 3), "gb300": (10, 3), "b200": (10, 0), "gb200": (10, 0), "rtxpro6000": (12, 0),
+    "h200": (9, 0), "h100": (9, 0), "h100nvl": (9, 0), "gh200": (9, 0),
+    "l4": (8, 9), "l40": (8, 9), "l40s": (8, 9),
+    "rtx6000ada": (8, 9), "rtx5000ada": (8, 9), "rtx4000ada": (8, 9), "rtx2000ada": (8, 9),
+    "a2": (8, 6), "a10": (8, 6), "a10g": (8, 6), "a16": (8, 6), "a40": (8, 6),
+    "a2000": (8, 6), "a4000": (8, 6), "a4500": (8, 6), "a5000": (8, 6), "a6000": (8, 6),
+    "a30": (8, 0), "a100": (8, 0),
+    "t4": (7, 5), "t4g": (7, 5), "rtx6000": (7, 5), "rtx8000": (7, 5), "v100": (7, 0), "titanv": (7, 0),
+    "p4": (6, 1), "p40": (6, 1), "p100": (6, 0), "m60": (5, 2), "m40": (5, 2), "k80": (3, 7),
 }  # fmt: skip
-"""By `key`. Source: NVIDIA's tables "CUDA GPU Compute Capability" and "Legacy CUDA GPU Compute Capability"."""
+"""By `key`. Source, also of `FAMILIES`: NVIDIA's lists of CUDA GPUs and of legacy CUDA GPUs."""
 
-_PREFIX: Final = re.compile(r"^(?:nvidia|amd|intel|google|tesla|geforce|instinct|quadro)+")
-_SUFFIX: Final = re.compile(r"(?:sxm[0-9]?|pcie|hbm[0-9]?e?|generation|laptopgpu|[0-9]+gb)+$")
+FAMILIES: Final[Mapping[str, tuple[int, int]]] = {
+    "rtx50": (12, 0), "rtx40": (8, 9), "rtx30": (8, 6), "rtx20": (7, 5), "gtx16": (7, 5), "gtx10": (6, 1),
+}  # fmt: skip
+"""GeForce cards by series: one series has one compute capability."""
+
+_GEFORCE: Final = re.compile(r"([rg]tx[1-5][06])[0-9]0(?:ti)?(?:super)?")
+_NOISE: Final = re.compile(
+    r"nvidia|amd|intel|google|tesla|geforce|instinct|quadro"
+    r"|sxm[0-9]?|pcie|hbm[0-9]?e?|[0-9]+gb|generation|blackwell|(?:server|workstation)|edition"
+)
+"""Words of a model's full name that do not tell it from another model that is sold for computing."""
+
+_GLUED: Final = re.compile(r"(?<=[0-9])(?:sxm[0-9]?|pcie)$")
 
 
 @lru_cache(maxsize=1024)
 def key(name: str) -> str:
-    """Reduce the spellings of one model to one text: `NVIDIA A100-SXM4-80GB`, `a100` and `A100` are all `a100`.
+    """Reduce the spellings of one model to one text: `NVIDIA A100-SXM4-80GB`, `A100 PCIe` and `A100` are `a100`.
 
     Professional cards lose their `RTX`, which half of the providers write: `RTX A6000` is `a6000`.
     """
-    text = re.sub(r"[\s_-]+", "", name.casefold())
-    text = _SUFFIX.sub("", _PREFIX.sub("", text)) or text
+    words = re.split(r"[\s_-]+", name.casefold())
+    telling = [word for word in words if not _NOISE.fullmatch(word)]
+    text = _GLUED.sub("", "".join(telling or words))
     return text.removeprefix("rtx") if re.fullmatch(r"rtxa[0-9]{4}", text) else text
 
 
@@ -59,4 +70,7 @@ def nominal_mib(reported_mib: int) -> int:
 
 def compute_capability(name: str) -> tuple[int, int] | None:
     """Look up the CUDA compute capability of a model; None where it has none or is not known."""
-    return COMPUTE_CAPABILITY.get(key(name))
+    model = key(name)
+    if family := _GEFORCE.fullmatch(model):
+        return FAMILIES.get(family[1])
+    return COMPUTE_CAPABILITY.get(model)

@@ -5,6 +5,7 @@ Offers and idle instances pass the same filters, in the same order, so that a pl
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from chalicelib.domain import gpus
@@ -14,10 +15,12 @@ from chalicelib.domain.policies import Policies, SpotPolicy
 from chalicelib.domain.requirements import GpuRequirement, describe_gpu
 from chalicelib.domain.units import format_duration, format_price, format_price_exactly, format_size
 
-MEMORY_SHARE: Final = 0.97
+MEMORY_SHARE: Final = 0.03
 MEMORY_RESERVE_MIB: Final = 256
-"""Linux shows less memory than a machine is sold with: a share for its page tables and a fixed reserve. 32 GB shows as
-31.3, 8 GB as 7.6. The margin is smaller than the step to the sizes that are really sold below (30.5, 61, 7.5 GB)."""
+MEMORY_MARGIN: Final = 0.08
+"""Linux shows less memory than a machine is sold with: a share for its page tables and a fixed reserve, in small
+machines at most `MEMORY_MARGIN` of it. 32 GB shows as 31.3, 8 GB as 7.6, 1 GB as 0.93. From 8 GB on the allowance is
+smaller than the step to the next size that is really sold below (7.5, 30.5, 61 GB)."""
 
 Filter = Callable[[Policies, Offer], str | None]
 
@@ -37,19 +40,9 @@ def instance_verdict(policies: Policies, instance: Instance, *, now: datetime, f
     `fresh_for` is how old the newest sign of life may be. The state comes first, then what is wrong with the machine,
     then the same filters that offers pass.
     """
-    if instance.state is not State.IDLE:
-        return f"is {instance.state.value}"
-    if instance.unreachable:
-        return "is unreachable"
-    if instance.cordoned:
-        return "is cordoned"
-    if instance.seen_at is None:
-        return "has not been heard of yet"
-    silent = now - instance.seen_at
-    if silent > fresh_for:
-        return f"was last heard of {format_duration(timedelta(seconds=int(silent.total_seconds())))} ago"
-    if instance.offer is None:
-        return "has no known resources"
+    unfit = _unfit(instance, now, fresh_for)
+    if unfit is not None or instance.offer is None:
+        return unfit
     return verdict(policies, instance.offer)
 
 
@@ -69,51 +62,50 @@ def rank(policies: Policies, offers: Iterable[Offer]) -> list[Offer]:
     return sorted((offer for offer in offers if verdict(policies, offer) is None), key=order)
 
 
-def rank_instances(
-    policies: Policies, instances: Iterable[Instance], *, now: datetime, fresh_for: timedelta
-) -> list[Instance]:
-    """Return the instances that can be handed out: the cheapest, then the tightest fit, then the longest idle."""
-    fitting = [
-        (order(instance.offer)[:-1], instance.changed_at, instance.instance_id, instance)
-        for instance in instances
-        if instance.offer is not None and instance_verdict(policies, instance, now=now, fresh_for=fresh_for) is None
-    ]
-    return [instance for *_, instance in sorted(fitting, key=lambda entry: entry[:-1])]
-
-
 def last_filter(policies: Policies, offers: Sequence[Offer]) -> list[str]:
     """Explain an empty result: the filter that removed the last offers, then what leaving out each one would bring.
 
     Empty when something fits.
     """
     if not offers:
-        return ["no backend offers anything"]
+        return [
+            f"{' or '.join(policies.backends) or 'no backend'} offers {'nothing' if policies.backends else 'anything'}"
+        ]
     left = list(offers)
     for name, check in FILTERS:
-        reasons = [check(policies, offer) for offer in left]
-        kept = [offer for offer, reason in zip(left, reasons, strict=True) if reason is None]
+        kept = [offer for offer in left if check(policies, offer) is None]
         if not kept:
-            shown = min(reason for reason in reasons if reason is not None)
-            return [
-                f"{name} removed the last {len(left)} of {len(offers)} offers: {shown}",
-                *_without(policies, offers),
-            ]
+            nearest = min(left, key=order)
+            removed = f"{name} removed the last {len(left)} of {len(offers)} offers: {check(policies, nearest)}"
+            return [removed, *_alone(policies, offers)]
         left = kept
     return []
 
 
-def _without(policies: Policies, offers: Sequence[Offer]) -> list[str]:
+def _alone(policies: Policies, offers: Sequence[Offer]) -> list[str]:
     """Name each filter that alone stands between the request and some offers."""
-    alone = dict.fromkeys((name for name, _ in FILTERS), 0)
+    counts = dict.fromkeys((name for name, _ in FILTERS), 0)
     for offer in offers:
         failed = [name for name, check in FILTERS if check(policies, offer) is not None]
         if len(failed) == 1:
-            alone[failed[0]] += 1
-    return [
-        f"without the filter {name}, {count} of {len(offers)} offers would match"
-        for name, count in alone.items()
-        if count
-    ]
+            counts[failed[0]] += 1
+    return [f"without {name}, {count} of {len(offers)} would match" for name, count in counts.items() if count]
+
+
+def _unfit(instance: Instance, now: datetime, fresh_for: timedelta) -> str | None:
+    """Say what is wrong with an instance whatever the request is."""
+    if instance.state is not State.IDLE:
+        return f"is {instance.state.value}"
+    if instance.unreachable:
+        return "is unreachable"
+    if instance.cordoned:
+        return "is cordoned"
+    if instance.seen_at is None:
+        return "has not been heard of yet"
+    silent = now - instance.seen_at
+    if silent > fresh_for:
+        return f"was last heard of {format_duration(timedelta(seconds=int(silent.total_seconds())))} ago"
+    return None if instance.offer is not None else "has no known resources"
 
 
 def _backend(policies: Policies, offer: Offer) -> str | None:
@@ -130,9 +122,14 @@ def _instance_type(policies: Policies, offer: Offer) -> str | None:
 
 def _listed(noun: str, value: str, wanted: tuple[str, ...]) -> str | None:
     """Compare without regard to case, as the providers' own tools do."""
-    if not wanted or value in wanted or value.casefold() in {name.casefold() for name in wanted}:
+    if not wanted or value.casefold() in _folded(wanted):
         return None
     return f"{noun} {value} is not {' or '.join(wanted)}"
+
+
+@lru_cache(maxsize=256)
+def _folded(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name.casefold() for name in names)
 
 
 def _spot(policies: Policies, offer: Offer) -> str | None:
@@ -159,8 +156,8 @@ def _cpu(policies: Policies, offer: Offer) -> str | None:
 def _memory(policies: Policies, offer: Offer) -> str | None:
     wanted = policies.requirements.memory_mib
     has = offer.resources.memory_mib
-    floor = int(wanted.low * MEMORY_SHARE) - MEMORY_RESERVE_MIB
-    if has >= floor and (wanted.high is None or has <= wanted.high):
+    allowance = min(wanted.low * MEMORY_SHARE + MEMORY_RESERVE_MIB, wanted.low * MEMORY_MARGIN)
+    if has >= wanted.low - allowance and (wanted.high is None or has <= wanted.high):
         return None
     return f"memory {_size(has)} is not {wanted.describe(format_size)}"
 

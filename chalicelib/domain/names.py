@@ -55,7 +55,7 @@ def new_id(prefix: str, now: datetime, rng: Random) -> str:
 
 
 def pleasant_name(rng: Random) -> str:
-    """Make a name for people to say, like `brave-otter-42`: 368,640 of them, so a caller tries again when one is taken."""
+    """Make one of 368,640 names for people to say, like `brave-otter-42`. The caller tries again when it is taken."""
     return f"{rng.choice(_ADJECTIVES)}-{rng.choice(_ANIMALS)}-{rng.randrange(10, 100)}"
 
 

@@ -57,7 +57,7 @@ class Policies:
     `retry` None: not retried. `allow_gpu`: a request without GPU may take a machine that has some.
     """
 
-    requirements: Requirements = Requirements()
+    requirements: Requirements = needs.DEFAULT
     backends: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     instance_types: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ def parse(body: Mapping[str, Any], *, defaults: Defaults) -> tuple[Policies, lis
     requirements, slips = needs.parse(said.get("requirements", {}))
     return Policies(
         requirements=requirements,
-        backends=_texts(said.get("backends", ()), "backends"),
+        backends=tuple(name.lower() for name in _texts(said.get("backends", ()), "backends")),
         regions=_texts(said.get("regions", ()), "regions"),
         instance_types=_texts(said.get("instance_types", ()), "instance_types"),
         spot=_spot(said["spot_policy"]) if "spot_policy" in said else defaults.spot,

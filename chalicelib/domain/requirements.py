@@ -5,9 +5,10 @@ because whoever asks for one A100 with 40 GB has written the job for that.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from chalicelib.domain import units
 from chalicelib.domain.errors import InvalidInputError
@@ -20,13 +21,22 @@ MANY_GPUS: Final = 16
 KEYS: Final = ("cpu", "memory", "gpu", "disk", "shared_memory")
 GPU_KEYS: Final = ("name", "vendor", "memory", "count", "total_memory", "compute_capability")
 
+LEAST_CPUS: Final = Span(2)
+LEAST_MEMORY: Final = Span(8 * 1024)
+"""What holds where a request says nothing: less would not carry a system with Docker, a driver and a job."""
+
 GPU_FORM: Final = "names, memory and count, each once, with colons between, such as A100, A100:80GB:2 or 24GB..48GB:2"
 NAME_FORM: Final = "GPU names that begin with a letter, with commas between, such as A100 or A10G,L4"
 CAPABILITY_FORM: Final = "the least compute capability, such as 8.0"
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_NAME_WITH_SIZE: Final = re.compile(r"(.+?)[-_]?([0-9]+GB)", re.ASCII | re.IGNORECASE)
+_NAME_WITH_SIZE: Final = re.compile(r"(.+)[-_]([0-9]+GB)", re.ASCII | re.IGNORECASE)
 _CAPABILITY: Final = re.compile(r"([0-9]{1,2})(?:\.([0-9]))?", re.ASCII)
+
+
+T = TypeVar("T")
+
+ONE: Final = Span(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ class GpuRequirement:
     A count of exactly 0 asks for a machine without GPUs.
     """
 
-    count: Span = Span(1, 1)
+    count: Span = ONE
     names: tuple[str, ...] = ()
     vendor: str = ""
     memory_mib: Span | None = None
@@ -46,13 +56,17 @@ class GpuRequirement:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a machine must have. None: no matter. `gpu` None leaves GPU machines alone unless the request allows them."""
+    """What a machine must have. None: it does not matter, but `gpu` None leaves GPU machines alone unless allowed."""
 
-    cpus: Span = Span(2)
-    memory_mib: Span = Span(8 * 1024)
+    cpus: Span = LEAST_CPUS
+    memory_mib: Span = LEAST_MEMORY
     gpu: GpuRequirement | None = None
     disk_mib: Span | None = None
     shared_memory_mib: int | None = None
+
+
+DEFAULT: Final = Requirements()
+"""What a request without requirements asks for."""
 
 
 def parse(mapping: Mapping[str, Any], field: str = "requirements") -> tuple[Requirements, list[str]]:
@@ -62,24 +76,19 @@ def parse(mapping: Mapping[str, Any], field: str = "requirements") -> tuple[Requ
     that names the field (`requirements.gpu`), the part at fault, and the form that would be right.
     """
     said = _said(mapping, KEYS, field)
-    plain = Requirements()
-    gpu = _parse_gpu(said["gpu"], f"{field}.gpu") if "gpu" in said else None
-    shared = units.parse_size_mib(said["shared_memory"], f"{field}.shared_memory") if "shared_memory" in said else None
+    cpus, memory = _at_least(said, "cpu", field, parse_counts), _at_least(said, "memory", field, parse_sizes)
     requirements = Requirements(
-        cpus=_some(parse_counts(said["cpu"], f"{field}.cpu", exact=False), said["cpu"], f"{field}.cpu")
-        if "cpu" in said
-        else plain.cpus,
-        memory_mib=_some_size(said["memory"], f"{field}.memory", exact=False) if "memory" in said else plain.memory_mib,
-        gpu=gpu,
-        disk_mib=_some_size(said["disk"], f"{field}.disk", exact=False) if "disk" in said else None,
-        shared_memory_mib=shared,
+        cpus=cpus or LEAST_CPUS,
+        memory_mib=memory or LEAST_MEMORY,
+        gpu=_parse_gpu(said["gpu"], f"{field}.gpu") if "gpu" in said else None,
+        disk_mib=_at_least(said, "disk", field, parse_sizes),
+        shared_memory_mib=_one_size(said, "shared_memory", field),
     )
-    most = requirements.memory_mib.high
+    most, shared = requirements.memory_mib.high, requirements.shared_memory_mib
     if shared is not None and most is not None and shared > most:
-        raise InvalidInputError(
-            f"{field}.shared_memory", said["shared_memory"], f"no more than the memory, {units.format_size(most)}"
-        )
-    return requirements, _slips(gpu)
+        limit = f"no more than the memory, {units.format_size(most)}"
+        raise InvalidInputError(f"{field}.shared_memory", said["shared_memory"], limit)
+    return requirements, _slips(requirements.gpu)
 
 
 def describe(requirements: Requirements) -> str:
@@ -153,15 +162,20 @@ def _said(mapping: Mapping[str, Any], known: tuple[str, ...], field: str) -> dic
     return {key: value for key, value in mapping.items() if value is not None}
 
 
-def _some(span: Span, given: object, field: str) -> Span:
-    """Refuse a span that only nothing fits in."""
+def _at_least(said: Mapping[str, Any], key: str, field: str, read: Callable[..., Span]) -> Span | None:
+    return _some(said[key], f"{field}.{key}", read, exact=False) if key in said else None
+
+
+def _one_size(said: Mapping[str, Any], key: str, field: str) -> int | None:
+    return units.parse_size_mib(said[key], f"{field}.{key}") if key in said else None
+
+
+def _some(value: object, field: str, read: Callable[..., Span], *, exact: bool) -> Span:
+    """Read a span, and refuse one that only nothing fits in."""
+    span = read(value, field, exact=exact)
     if span.high == 0:
-        raise InvalidInputError(field, given, "more than 0")
+        raise InvalidInputError(field, value, "more than 0")
     return span
-
-
-def _some_size(value: object, field: str, *, exact: bool) -> Span:
-    return _some(parse_sizes(value, field, exact=exact), value, field)
 
 
 def _parse_gpu(value: object, field: str) -> GpuRequirement:
@@ -185,23 +199,21 @@ def _kind_of(token: str) -> str:
 
 
 def _gpu_of(parts: Mapping[str, Any], given: object, field: str, *, prefix: str) -> GpuRequirement:
-    """Put the parts together. `prefix` leads to a part's own field in the object form, and is empty in the text form."""
+    """Put the parts together. `prefix` leads to a part's own field; it is empty where all stand in one text."""
 
     def at(part: str) -> str:
         return f"{prefix}{part}" if prefix else field
 
-    def sizes(part: str, *, exact: bool) -> Span | None:
-        return _some_size(parts[part], at(part), exact=exact) if part in parts else None
+    def read(part: str, reader: Callable[[object, str], T]) -> T | None:
+        return reader(parts[part], at(part)) if part in parts else None
 
     gpu = GpuRequirement(
         count=_gpu_count(parts, at("count")),
-        names=_names(parts["name"], at("name")) if "name" in parts else (),
-        vendor=_vendor(parts["vendor"], at("vendor")) if "vendor" in parts else "",
-        memory_mib=sizes("memory", exact=True),
-        total_memory_mib=sizes("total_memory", exact=False),
-        compute_capability=_capability(parts["compute_capability"], at("compute_capability"))
-        if "compute_capability" in parts
-        else None,
+        names=read("name", _names) or (),
+        vendor=read("vendor", _vendor) or "",
+        memory_mib=read("memory", partial(_some, read=parse_sizes, exact=True)),
+        total_memory_mib=read("total_memory", partial(_some, read=parse_sizes, exact=False)),
+        compute_capability=read("compute_capability", _capability),
     )
     _refuse_contradictions(gpu, given, field)
     return gpu
@@ -210,7 +222,7 @@ def _gpu_of(parts: Mapping[str, Any], given: object, field: str, *, prefix: str)
 def _gpu_count(parts: Mapping[str, Any], field: str) -> Span:
     """Read the count, 1 when not said. `A100:..8` is 1 to 8: whoever names a model wants one; `..8` alone allows 0."""
     if "count" not in parts:
-        return Span(1, 1)
+        return ONE
     span = parse_counts(parts["count"], field, exact=True)
     if len(parts) > 1 and span.high != 0 and str(parts["count"]).strip().startswith(".."):
         return Span(1, span.high)
@@ -224,6 +236,8 @@ def _names(value: object, field: str) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not _NAME.fullmatch("".join(name.split())):
             raise InvalidInputError(field, name or value, NAME_FORM)
+        if name.lower() in VENDORS:
+            raise InvalidInputError(field, value, f"the vendor apart from the names, such as {name.lower()}:A100")
         if match := _NAME_WITH_SIZE.fullmatch(name):
             raise InvalidInputError(field, name, f"name and memory apart, {match[1]}:{match[2]}")
     return tuple(dict.fromkeys("".join(name.split()) for name in names))
