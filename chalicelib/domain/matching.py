@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Final
 
 from chalicelib.domain import gpus
+from chalicelib.domain.gpu_requirements import GpuRequirement
+from chalicelib.domain.gpu_requirements import describe as describe_gpu
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Gpu, Instance, Offer
 from chalicelib.domain.policies import Policies, SpotPolicy
-from chalicelib.domain.requirements import GpuRequirement, describe_gpu
 from chalicelib.domain.units import format_duration, format_price, format_price_exactly, format_size
 
 MEMORY_SHARE: Final = 0.03

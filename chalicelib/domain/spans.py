@@ -1,7 +1,7 @@
 """Ranges of whole numbers and of sizes: `n`, `n..`, `..n`, `n..m`, both ends included."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Final
@@ -34,24 +34,31 @@ class Span:
         return f"{write(self.low) if self.low else ''}..{write(self.high)}"
 
 
-def parse_counts(value: object, field: str, *, exact: bool) -> Span:
-    """Read a count or a range of counts. A single number means exactly that many, or (`exact` False) at least."""
+def parse_counts(value: object, field: str, *, exact: bool, zero: bool = False) -> Span:
+    """Read a count or a range of counts. A single number means exactly that many, or (`exact` False) at least.
+
+    A span that only 0 fits in is refused, unless `zero` says that it means something.
+    """
 
     def read(end: str, _: str) -> int:
         if not _COUNT.fullmatch(end):
             raise InvalidInputError(field, end, COUNT_FORM)
         return int(end)
 
-    return _parse(value, field, read, exact=exact, form=COUNT_FORM)
+    span = _parse(value, field, read, exact=exact, form=COUNT_FORM)
+    return span if zero else _some(span, value, field)
 
 
 def parse_sizes(value: object, field: str, *, exact: bool) -> Span:
-    """Read a size or a range of sizes as MiB. A unit on one side of a range is enough; no unit at all is GB."""
+    """Read a size or a range of sizes as MiB. A unit on one side of a range is enough; no unit at all is GB.
+
+    A span that only 0 fits in is refused.
+    """
 
     def read(end: str, other: str) -> int:
         return units.parse_size_mib(end, field, unit=units.size_unit(other) or "GB")
 
-    return _parse(value, field, read, exact=exact, form=SIZE_FORM)
+    return _some(_parse(value, field, read, exact=exact, form=SIZE_FORM), value, field)
 
 
 def text_of(value: object, field: str, form: str) -> str:
@@ -63,6 +70,17 @@ def text_of(value: object, field: str, form: str) -> str:
     if isinstance(value, float) and isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
     raise InvalidInputError(field, value, form)
+
+
+def from_doc(doc: Mapping[str, int | None] | None) -> Span | None:
+    """Read the object `{"low", "high"}` that `dataclasses.asdict` makes of a span."""
+    return None if doc is None else Span(doc["low"] or 0, doc["high"])
+
+
+def _some(span: Span, given: object, field: str) -> Span:
+    if span.high == 0:
+        raise InvalidInputError(field, given, "more than 0")
+    return span
 
 
 def _parse(value: object, field: str, read: Callable[[str, str], int], *, exact: bool, form: str) -> Span:
