@@ -27,7 +27,9 @@ class InvalidInputError(TidepoolError):
     code, status, exit_code = "invalid-input", 422, 2
 
     def __init__(self, field: str, given: object, expected: str) -> None:
-        super().__init__(f"{field}: {given!r} is not valid; expected {expected}", field=field, given=given, expected=expected)
+        super().__init__(
+            f"{field}: {given!r} is not valid; expected {expected}", field=field, given=given, expected=expected
+        )
         self.field = field
         self.given = given
         self.expected = expected

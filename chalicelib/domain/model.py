@@ -51,7 +51,9 @@ class Offer:
     @property
     def key(self) -> str:
         """Name the offer: the same thing at another price is the same offer."""
-        return "/".join((self.backend, self.region, self.zone, self.instance_type, "spot" if self.spot else "on-demand"))
+        return "/".join(
+            (self.backend, self.region, self.zone, self.instance_type, "spot" if self.spot else "on-demand")
+        )
 
     @property
     def shape(self) -> str:

@@ -1,0 +1,347 @@
+"""What agents say and are told: register once, then sync. Level-triggered: any sync may be lost, late or repeated.
+
+The instance's row says which run holds the machine; the run says what is to be executed. Nothing else is kept, so
+there is no command that could get lost.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from chalicelib import log
+from chalicelib.domain.errors import InvalidInputError, LostRaceError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState, Token
+from chalicelib.domain.timers import Timer, TimerKind, instance_target
+from chalicelib.services import leases, run_ends, runs
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as store
+from chalicelib.store import journal, timers
+from chalicelib.store import runs as run_store
+from chalicelib.store import tokens as token_store
+
+WAKE_FOR: Final = timedelta(minutes=15)
+"""How long a wake-up URL works; at most what the credentials that signed it live."""
+
+CODE_URL_FOR: Final = timedelta(minutes=30)
+EARLY: Final = timedelta(seconds=1)
+"""When an agent that is quicker than its launch's answer asks again."""
+
+IDLE_MARGIN: Final = timedelta(minutes=30)
+SHORTEST_SECRET: Final = 43
+"""Characters of 32 random bytes in base64: what an agent must at least propose."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """What the agent says of a job. `state`: starting, running, exited or failed."""
+
+    run_id: str
+    state: str
+    exit_code: int | None = None
+    detail: str = ""
+    log_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Bytes of a job's output from `offset` on."""
+
+    run_id: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """One sync of an agent; `facts` only when they are new."""
+
+    boot_id: str
+    facts: dict[str, Any] | None = None
+    jobs: tuple[JobReport, ...] = ()
+    logs: tuple[LogChunk, ...] = ()
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJob:
+    """What should run now, or, with `stop`, what should end."""
+
+    run_id: str
+    name: str
+    argv: tuple[str, ...]
+    image: str
+    env: dict[str, str]
+    code_url: str | None
+    code_sha256: str
+    kill_after: timedelta
+    stop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncAnswer:
+    """The wanted state. `acknowledged` are runs whose end is stored; the limits are the dead-man switch's."""
+
+    instance_id: str
+    interval: timedelta
+    wake_url: str = ""
+    wake_for: timedelta = WAKE_FOR
+    job: WantedJob | None = None
+    acknowledged: tuple[str, ...] = ()
+    log_offsets: dict[str, int] = field(default_factory=dict)
+    idle_limit: timedelta = timedelta()
+    leaderless_limit: timedelta = timedelta()
+    shutdown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The token id that the agent's own secret belongs to from now on."""
+
+    instance_id: str
+    token_id: str
+
+
+def register(deps: Deps, bootstrap: Token, proposed: str) -> Registration:
+    """Exchange a bootstrap token for the secret that the agent proposes.
+
+    The same proposal again is answered the same, so a lost answer costs nothing; any other one is refused.
+    """
+    if len(proposed) < SHORTEST_SECRET:
+        raise InvalidInputError("proposed_token", "(hidden)", f"a secret of at least {SHORTEST_SECRET} characters")
+    digest = hashlib.sha256(proposed.encode()).hexdigest()
+    token = token_store.use_bootstrap(bootstrap.token_id, digest, now=deps.now())
+    instance_id = token.instance.rsplit("/", 1)[1]
+    deps.wake.create(instance_id)
+    log.info("agent-registered", instance=instance_id, attempt=token.name)
+    return Registration(instance_id, token.token_id)
+
+
+def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
+    """Take in what an agent says and answer what it should do.
+
+    Raises `UnauthenticatedError` when its instance has ended or belongs to another machine by now.
+    """
+    _, project, pool, instance_id = token.instance.split("/")
+    row = _row(project, pool, instance_id)
+    number = int(token.name.rsplit("-", 1)[1])
+    if row.state is State.PENDING and row.attempt < number:
+        return SyncAnswer(instance_id, EARLY)
+    if row.attempt != number or row.state is State.PENDING:
+        raise UnauthenticatedError("this machine was replaced by another attempt")
+    if row.state is State.TERMINATING:
+        return SyncAnswer(instance_id, EARLY, shutdown=True)
+    if report.facts is not None:
+        journal.put_facts(instance_id, report.facts)
+    row = _ready(deps, row) if row.state is State.PROVISIONING else _heard(deps, row)
+    offsets = _store_logs(deps, row, report)
+    acknowledged = tuple(job.run_id for job in report.jobs if _take_in(deps, row, job))
+    if acknowledged:
+        row = _row(project, pool, instance_id)
+    return _answer(deps, row, acknowledged, offsets)
+
+
+def _row(project: str, pool: str, instance_id: str) -> Instance:
+    try:
+        return store.get(project, pool, instance_id)
+    except NotFoundError as error:
+        raise UnauthenticatedError("this instance has ended") from error
+
+
+def _ready(deps: Deps, row: Instance) -> Instance:
+    """The first sync: the machine is there. One that was bought for a run is born held by it."""
+    now = deps.now()
+    target = instance_target(row.project, row.pool, row.instance_id)
+    timers.put(Timer(TimerKind.PRESENCE, target, 0, now + deps.settings.unreachable_after))
+    run = _reserving(row)
+    try:
+        if run is None:
+            deadline = None if row.idle_limit is None else now + row.idle_limit
+            row = store.step(
+                row,
+                Event.READY,
+                now=now,
+                reason=Reason.AGENT_READY,
+                actor="agent",
+                deadline=deadline,
+                seen_at=now,
+                reserved_for="",
+            )
+        else:
+            expires = now + deps.settings.lost_after
+            holder = run_ends.holder(run.run_id)
+            lease = leases.new_lease(row.pool, row.instance_id, row.fence + 1, holder, now, expires)
+            row = store.step(
+                row,
+                Event.READY_HELD,
+                now=now,
+                reason=Reason.AGENT_READY,
+                actor="agent",
+                deadline=expires,
+                seen_at=now,
+                lease=lease,
+            )
+    except LostRaceError:
+        return _row(row.project, row.pool, row.instance_id)
+    log.info("agent-ready", instance=row.instance_id, state=row.state)
+    callback = journal.callback(row.instance_id)
+    if callback:
+        deps.executions.succeed(callback, {"state": row.state.value})
+    return row
+
+
+def _reserving(row: Instance) -> Run | None:
+    """The run that a new machine was bought for, if it still wants it."""
+    if not row.reserved_for:
+        return None
+    try:
+        run = run_store.get(row.project, row.reserved_for)
+    except NotFoundError:
+        return None
+    return None if run.state in RUN_ENDS or run.instance_id not in ("", row.instance_id) else run
+
+
+def _heard(deps: Deps, row: Instance) -> Instance:
+    """Note that the agent lives, and with it the lease of the run it executes; seldom enough to cost little."""
+    now = deps.now()
+    recent = row.seen_at is not None and now - row.seen_at < deps.settings.sync_every / 2
+    if recent and not row.unreachable:
+        return row
+    held = row.lease is not None and row.lease.holder.startswith(run_ends.HOLDER)
+    expires = now + deps.settings.lost_after if held else None
+    try:
+        return store.touch(row, now=now, lease_expires=expires, fence=row.fence if held else None)
+    except LostRaceError:
+        return _row(row.project, row.pool, row.instance_id)
+
+
+def _store_logs(deps: Deps, row: Instance, report: SyncReport) -> dict[str, int]:
+    """Store the chunks of runs that are this machine's; others are dropped, and acknowledged so that they end."""
+    offsets: dict[str, int] = {}
+    for chunk in report.logs:
+        if chunk.run_id == run_ends.run_of(row):
+            deps.objects.append(f"logs/{row.project}/{chunk.run_id}", chunk.offset, chunk.data)
+        offsets[chunk.run_id] = chunk.offset + len(chunk.data)
+    return offsets
+
+
+def _take_in(deps: Deps, row: Instance, job: JobReport) -> bool:
+    """Bring the run up to what the agent says of its job. True when the job's end is stored, or is nobody's concern."""
+    over = job.state in ("exited", "failed")
+    if job.run_id != run_ends.run_of(row):
+        return over
+    try:
+        run = run_store.get(row.project, job.run_id)
+    except NotFoundError:
+        return over
+    if run.state not in RUN_ENDS and run.instance_id in ("", row.instance_id):
+        if over:
+            _finish(deps, row, run, job)
+        elif run.state in (RunState.SUBMITTED, RunState.PROVISIONING, RunState.STARTING):
+            _running(deps, row, run)
+    if over and row.lease is not None:
+        leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+    return over
+
+
+def _running(deps: Deps, row: Instance, run: Run) -> None:
+    """The agent has the job; from here on its lease is what bounds the silence."""
+    now = deps.now()
+    try:
+        run_store.step(
+            run,
+            RunState.RUNNING,
+            now=now,
+            reason=RunReason.PICKED_UP,
+            actor="agent",
+            deadline=None,
+            started_at=now,
+            **_placement(row, run),
+        )
+    except LostRaceError:
+        log.info("running-lost-race", run=run.run_id)
+
+
+def _placement(row: Instance, run: Run) -> dict[str, Any]:
+    """What a run must say of its machine; a crash between the hold and its note leaves this to be written later."""
+    if run.instance_id and run.lease_id:
+        return {}
+    lease_id = row.lease.lease_id if row.lease else ""
+    return {"instance_id": row.instance_id, "instance_name": row.name, "lease_id": lease_id}
+
+
+def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
+    """Write the end that the agent reports: an exit code, or why the job could not be started."""
+    actor = f"agent:{row.name}"
+    if run.state is RunState.STOPPING:
+        state, reason = RunState.STOPPED, RunReason.USER_STOPPED
+    elif job.state == "failed":
+        state, reason = RunState.FAILED, RunReason.START_FAILED
+    elif job.exit_code == 0:
+        state, reason = RunState.DONE, RunReason.EXITED
+    else:
+        state, reason = RunState.FAILED, RunReason.EXITED_NON_ZERO
+    run_ends.finish(deps, run, state, reason, actor=actor, detail=job.detail, exit_code=job.exit_code)
+
+
+def _answer(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int]) -> SyncAnswer:
+    idle = row.idle_limit + IDLE_MARGIN if row.idle_limit is not None else timedelta()
+    return SyncAnswer(
+        instance_id=row.instance_id,
+        interval=deps.settings.sync_every,
+        wake_url=deps.wake.listen_url(row.instance_id, expires=WAKE_FOR),
+        job=_wanted(deps, row, deps.now()),
+        acknowledged=acknowledged,
+        log_offsets=offsets,
+        idle_limit=idle,
+        leaderless_limit=deps.settings.lost_after + IDLE_MARGIN,
+        shutdown=row.state is State.TERMINATING,
+    )
+
+
+def _wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
+    """What should run on this machine: the job of the run that holds it, as long as the run has not ended."""
+    run_id = run_ends.run_of(row)
+    if row.state is not State.BUSY or row.lease is None or not run_id:
+        return None
+    try:
+        run = run_store.get(row.project, run_id)
+    except NotFoundError:
+        run = None
+    if run is None or run.state in RUN_ENDS or run.instance_id not in ("", row.instance_id):
+        leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+        return None
+    if run.state is RunState.PROVISIONING:
+        run = _starting(deps, row, run, now)
+    spec = run.spec
+    key = runs.code_key(run.project, spec.code)
+    return WantedJob(
+        run_id=run.run_id,
+        name=run.name,
+        argv=spec.argv,
+        image=spec.image,
+        env=dict(spec.env),
+        code_url=deps.objects.get_url(key, expires=CODE_URL_FOR) if spec.code else None,
+        code_sha256=spec.code,
+        kill_after=spec.kill_after,
+        stop=run.state is RunState.STOPPING,
+    )
+
+
+def _starting(deps: Deps, row: Instance, run: Run, now: datetime) -> Run:
+    """The machine that a run waited for is there: from now on the job must be taken within its time."""
+    try:
+        return run_store.step(
+            run,
+            RunState.STARTING,
+            now=now,
+            reason=RunReason.READY,
+            actor="agent",
+            deadline=now + deps.settings.pickup_within,
+            instance_id=row.instance_id,
+            instance_name=row.name,
+            lease_id=row.lease.lease_id if row.lease else "",
+        )
+    except LostRaceError:
+        return run_store.get(run.project, run.run_id)

@@ -1,0 +1,143 @@
+"""The clock: the sweep deletes what is due, and each deleted timer is looked at once or more.
+
+A deletion by the sweep and one by DynamoDB's TTL leave the same stream record, so `fire` serves both.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from chalicelib import log
+from chalicelib.domain.errors import LostRaceError, NoMatchError, NoOffersError, NotFoundError
+from chalicelib.domain.expiry import Action, Limits, Verdict, instance_verdict, run_verdict
+from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.model import Instance, Run, RunReason, RunState
+from chalicelib.domain.timers import Timer, TimerKind, due_partitions
+from chalicelib.services import leases, provisioning, run_ends, runs, teardown
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as instance_store
+from chalicelib.store import runs as run_store
+from chalicelib.store import timers as store
+
+PAGE: Final = 1000
+PROVISION_GRACE: Final = timedelta(hours=2)
+"""How long past its deadline a request is driven again before it is given up."""
+
+
+def sweep(deps: Deps, *, until: datetime) -> int:
+    """Delete every timer that is due, oldest first, and return how many. Stops at `until` and goes on the next time.
+
+    The watermark moves only after everything before it was deleted, so a sweep that dies half way repeats its part.
+    """
+    now = deps.now()
+    deleted = 0
+    for partition in due_partitions(watermark=store.watermark() or now - timedelta(days=1), now=now):
+        while due := store.due(partition, now=now, limit=PAGE):
+            store.delete(due)
+            deleted += len(due)
+            if deps.now() >= until:
+                log.error("sweep-out-of-time", deleted=deleted)
+                return deleted
+            if len(due) < PAGE:
+                break
+    store.advance(now)
+    if deleted:
+        log.info("swept", deleted=deleted)
+    return deleted
+
+
+def fire(deps: Deps, timer: Timer) -> Verdict | None:
+    """Act on one timer that came due. Twice, late or out of order is fine. Returns the verdict; None: no such row."""
+    kind, project, *rest = timer.target.split("/")
+    try:
+        if kind == "run":
+            return _fire_run(deps, timer, run_store.get(project, rest[0]))
+        return _fire_instance(deps, timer, instance_store.get(project, rest[0], rest[1]))
+    except NotFoundError:
+        return None
+
+
+def _fire_instance(deps: Deps, timer: Timer, row: Instance) -> Verdict:
+    limits = Limits(deps.settings.unreachable_after, deps.settings.lost_after)
+    verdict = instance_verdict(timer, row, limits, now=deps.now())
+    if verdict.action is Action.NOTHING:
+        return verdict
+    log.info("timer", kind=timer.kind, instance=row.instance_id, action=verdict.action, why=verdict.why)
+    if verdict.at is not None:
+        store.put(Timer(timer.kind, timer.target, timer.fence, verdict.at))
+    try:
+        _act(deps, row, verdict)
+    except LostRaceError:
+        log.info("timer-lost-race", kind=timer.kind, instance=row.instance_id)
+    return verdict
+
+
+def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
+    if verdict.action is Action.TERMINATE:
+        assert verdict.event is not None
+        assert verdict.reason is not None
+        teardown.begin(deps, row, verdict.event, reason=verdict.reason, actor="timer", detail=verdict.why)
+    elif verdict.action is Action.RELEASE:
+        assert row.lease is not None
+        leases.give_back(deps, row, row.lease.fence, reason=Reason.LEASE_EXPIRED, actor="timer")
+    elif verdict.action is Action.DRIVE_TEARDOWN:
+        overdue = verdict.at is not None
+        if overdue:
+            log.error("teardown-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
+        teardown.drive(deps, row, suffix=f"-{int(deps.now().timestamp()) // 60}" if overdue else "")
+    elif verdict.action is Action.DRIVE_PROVISIONING:
+        _drive_provisioning(deps, row)
+    elif verdict.action is Action.FLAG_UNREACHABLE:
+        instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True)
+
+
+def _drive_provisioning(deps: Deps, row: Instance) -> None:
+    """Start the provision workflow again for a request past its deadline, and after a long while give it up."""
+    log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
+    if row.deadline is not None and deps.now() - row.deadline > PROVISION_GRACE:
+        event, reason = Event.FAILED, Reason.PROVISIONING_DEADLINE
+        teardown.begin(deps, row, event, reason=reason, actor="timer", detail="no machine within its time")
+        return
+    provisioning.start(deps, row, suffix=f"-{int(deps.now().timestamp()) // 60}")
+
+
+def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
+    verdict = run_verdict(timer, run)
+    if verdict.action is Action.NOTHING:
+        return verdict
+    log.info("timer", kind=timer.kind, run=run.run_id, action=verdict.action, why=verdict.why)
+    store.put(Timer(TimerKind.PLACEMENT, timer.target, timer.fence, deps.now() + deps.settings.pickup_within))
+    try:
+        if verdict.action is Action.PLACE_ELSEWHERE:
+            run = _take_back(deps, run)
+        runs.place(deps, run)
+    except (NoMatchError, NoOffersError, LostRaceError) as error:
+        log.info("not-placed", run=run.run_id, code=error.code, detail=error.detail)
+    return verdict
+
+
+def _take_back(deps: Deps, run: Run) -> Run:
+    """Give up the machine whose agent did not take the job: it is flagged, and ends if it was rented.
+
+    The run is moved first: from then on the machine's agent is refused the job.
+    """
+    now = deps.now()
+    free = run_store.step(
+        run,
+        RunState.SUBMITTED,
+        now=now,
+        reason=RunReason.NOT_PICKED_UP,
+        actor="timer",
+        deadline=now + deps.settings.pickup_within,
+        instance_id="",
+        instance_name="",
+        lease_id="",
+    )
+    pool, instance_id, fence = leases.parse(run.lease_id)
+    try:
+        row = instance_store.get(run.project, pool, instance_id)
+        held = row.lease is not None and row.lease.fence == fence and row.lease.holder == run_ends.holder(run.run_id)
+        if held and row.state is State.BUSY:
+            teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+    except (NotFoundError, LostRaceError):
+        log.info("taken-back-already", run=run.run_id, instance=instance_id)
+    return free

@@ -1,0 +1,153 @@
+"""Instances as a user handles them: plan, add, show, change, remove."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from chalicelib import log
+from chalicelib.domain.errors import LostRaceError, NoOffersError, NotFoundError
+from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.model import Attempt, Instance, Transition
+from chalicelib.domain.names import new_id, pleasant_name, require_name
+from chalicelib.domain.policies import Policies, to_doc
+from chalicelib.domain.units import NEVER
+from chalicelib.services import offers, pools, provisioning, shapes, teardown
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as store
+from chalicelib.store import journal
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a request would get: idle instances first, then offers by price. Nothing is changed by making one."""
+
+    pool: str
+    policies: Policies
+    instances: list[Instance]
+    offers: list[Any]
+    total_offers: int
+    filters: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Everything about one instance; `spent` is its cost so far in micro-dollars."""
+
+    instance: Instance
+    attempts: list[Attempt]
+    history: list[Transition]
+    facts: dict[str, Any]
+    spent: int
+
+
+def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_offers: int, for_run: bool) -> Plan:
+    """Look without buying. Only a run may reuse, so only its plan lists idle instances."""
+    where = pools.resolve(deps, project, pool)
+    idle: list[Instance] = []
+    if for_run:
+        for shape in shapes.matching_offers(deps, project, where.name, policies, fresh=True):
+            for candidate in store.claimable(project, where.name, shape.shape, limit=max_offers - len(idle)):
+                idle.append(store.get(project, where.name, candidate.instance_id, consistent=False))
+            if len(idle) >= max_offers:
+                break
+    market = offers.market(deps, policies)
+    return Plan(where.name, policies, idle, market.offers[:max_offers], len(market.offers), market.filters)
+
+
+def add(deps: Deps, project: str, pool: str, policies: Policies, *, name: str, actor: str, api_url: str) -> Instance:
+    """Ask for a new instance: its row is there at once, `pending`, and its workflow is on the way.
+
+    Raises `NoOffersError` when nothing is offered now and no retry policy lets it wait.
+    """
+    pools.require_open(pools.get(deps, project, pool))
+    market = offers.market(deps, policies)
+    if not market.offers and policies.retry is None:
+        raise NoOffersError("no configured backend offers anything that fits", filters=market.filters)
+    now = deps.now()
+    name = require_name(name, "name") if name else pleasant_name(deps.rng)
+    row = new_instance(deps, project, pool, policies, new_id("i", now, deps.rng), name, Reason.POOL_ADD, actor)
+    return request(deps, row, policies, api_url)
+
+
+def new_instance(
+    deps: Deps,
+    project: str,
+    pool: str,
+    policies: Policies,
+    instance_id: str,
+    name: str,
+    reason: Reason,
+    actor: str,
+    reserved_for: str = "",
+) -> Instance:
+    """Describe an instance that has no machine yet."""
+    now = deps.now()
+    return Instance(
+        project=project,
+        pool=pool,
+        instance_id=instance_id,
+        name=name,
+        state=State.PENDING,
+        fence=1,
+        reason=reason,
+        actor=actor,
+        created_at=now,
+        changed_at=now,
+        deadline=provisioning.pending_deadline(policies, now),
+        idle_limit=None if policies.idle_limit == NEVER else policies.idle_limit,
+        reserved_for=reserved_for,
+    )
+
+
+def request(deps: Deps, row: Instance, policies: Policies, api_url: str) -> Instance:
+    """Store a pending row and start its workflow. A crash between the two is repaired by the row's timer.
+
+    Raises `AlreadyExistsError` when the name or the id is taken.
+    """
+    url = deps.settings.public_url or api_url
+    store.create(row, {"policies": to_doc(policies), "api_url": url}, row.deadline)
+    provisioning.start(deps, row)
+    log.info("instance-requested", instance=row.instance_id, name=row.name, pool=row.pool)
+    return row
+
+
+def remove(deps: Deps, project: str, name: str, *, pool: str | None, force: bool, actor: str) -> Instance:
+    """Remove an instance by name or id. Raises `BusyError` for a busy one without force, `NotFoundError`."""
+    row = store.find(project, name)
+    if pool and row.pool != pool:
+        raise NotFoundError(f"instance {name!r} is not in pool {pool!r}")
+    return teardown.remove(deps, row, force=force, reason=Reason.USER_REMOVED, actor=actor)
+
+
+def show(deps: Deps, project: str, name: str) -> Detail:
+    """Return everything about one instance by name or id, ended ones included while they are kept."""
+    row = store.find(project, name)
+    entries = journal.everything(row.instance_id)
+    history = list(entries.history)
+    if not history or history[-1].fence < row.fence:
+        history.append(Transition(row.changed_at, row.fence, None, row.state, row.reason, row.actor, row.detail))
+    return Detail(row, entries.attempts, history, entries.facts, teardown.cost(deps, entries.attempts))
+
+
+def change(
+    deps: Deps,
+    project: str,
+    name: str,
+    *,
+    idle_limit: timedelta | None = None,
+    cordoned: bool | None = None,
+    actor: str,
+) -> Instance:
+    """Set the idle limit (`NEVER` = off) or the cordon of a live instance. None leaves a value as it is."""
+    for _ in range(5):
+        row = store.find(project, name)
+        if row.state is State.TERMINATED:
+            raise NotFoundError(f"instance {name!r} has ended")
+        changes: dict[str, Any] = {} if cordoned is None else {"cordoned": cordoned}
+        if idle_limit is not None:
+            changes["idle_limit"] = None if idle_limit == NEVER else idle_limit
+        try:
+            return store.flag(row, now=deps.now(), actor=actor, **changes)
+        except LostRaceError:
+            continue
+    raise LostRaceError(f"instance {name!r} keeps moving; ask again")

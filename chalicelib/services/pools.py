@@ -1,0 +1,103 @@
+"""Projects and pools."""
+
+from chalicelib.domain.errors import AlreadyExistsError, ConflictError, NotFoundError, PoolNotEmptyError
+from chalicelib.domain.lifecycle import REMOVABLE, Reason
+from chalicelib.domain.model import Pool
+from chalicelib.domain.names import require_name
+from chalicelib.services import teardown
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as instance_store
+from chalicelib.store import pools as store
+
+DEFAULT_POOL = "default-pool"
+DRAIN_PAGE = 100
+
+
+def create_project(deps: Deps, name: str) -> None:
+    """Make a project. Raises `AlreadyExistsError`."""
+    store.create_project(require_name(name, "name"), now=deps.now())
+
+
+def require_project(deps: Deps, project: str) -> None:  # noqa: ARG001 - every verb takes deps first
+    """Raise `NotFoundError` unless the project exists."""
+    if store.project(project) is None:
+        raise NotFoundError(f"project {project!r} is unknown")
+
+
+def create(deps: Deps, project: str, name: str) -> Pool:
+    """Make a pool; the first one of a project becomes its default. Raises `AlreadyExistsError`."""
+    pool = Pool(project=project, name=require_name(name, "name"), created_at=deps.now())
+    store.create(pool)
+    if store.default(project) is None:
+        store.set_default(project, name)
+    return get(deps, project, name)
+
+
+def get(deps: Deps, project: str, name: str) -> Pool:  # noqa: ARG001 - every verb takes deps first
+    """Return one pool. Raises `NotFoundError`."""
+    return store.get(project, name)
+
+
+def list_pools(deps: Deps, project: str) -> list[Pool]:  # noqa: ARG001 - every verb takes deps first
+    """Return every pool of a project with its kept counts, by name."""
+    return store.list_pools(project)
+
+
+def set_default(deps: Deps, project: str, name: str) -> Pool:
+    """Make a pool the project's default. Raises `NotFoundError`."""
+    get(deps, project, name)
+    store.set_default(project, name)
+    return get(deps, project, name)
+
+
+def resolve(deps: Deps, project: str, name: str | None) -> Pool:
+    """Return the named pool, or the project's default one, which is made on first use.
+
+    A named pool that does not exist is an error: a typing slip must not make a pool.
+    """
+    if name:
+        return get(deps, project, name)
+    default = store.default(project)
+    if default is not None:
+        return get(deps, project, default)
+    require_project(deps, project)
+    try:
+        return create(deps, project, DEFAULT_POOL)
+    except AlreadyExistsError:
+        store.set_default(project, DEFAULT_POOL)
+        return get(deps, project, DEFAULT_POOL)
+
+
+def delete(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> bool:
+    """Delete a pool. Returns whether it is gone already; with `force` a pool that has instances drains first.
+
+    The pool is closed to new instances before it is looked into, so that nothing can slip in between. A draining pool
+    is deleted by the teardown of its last instance, and `drain` is repeated by reconcile until then.
+    Raises `PoolNotEmptyError` when there are live instances and no force.
+    """
+    get(deps, project, name)
+    store.begin_delete(project, name)
+    live, _ = instance_store.live(project, name, limit=DRAIN_PAGE, cursor=None)
+    if live and not force:
+        store.cancel_delete(project, name)
+        names = [instance.name for instance in live]
+        raise PoolNotEmptyError(f"pool {name!r} has live instances; force removes them", instances=names)
+    return drain(deps, project, name, actor=actor)
+
+
+def drain(deps: Deps, project: str, name: str, *, actor: str) -> bool:
+    """Remove a page of the instances of a pool that is being deleted, and the pool itself once it is empty."""
+    live, _ = instance_store.live(project, name, limit=DRAIN_PAGE, cursor=None)
+    for instance in live:
+        if instance.state in REMOVABLE:
+            teardown.remove(deps, instance, force=True, reason=Reason.POOL_DELETED, actor=actor)
+    if not live:
+        store.end_delete(project, name)
+    return not live
+
+
+def require_open(pool: Pool) -> Pool:
+    """Return the pool, or raise `ConflictError` while it is being deleted."""
+    if pool.deleting:
+        raise ConflictError(f"pool {pool.name!r} is being deleted")
+    return pool

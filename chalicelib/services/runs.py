@@ -1,0 +1,248 @@
+"""Runs: reuse an idle instance at once, else provision one that is born reserved; stop, show, logs."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError, NotFoundError
+from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.model import RUN_ENDS, Attempt, Instance, JobSpec, Run, RunReason, RunState
+from chalicelib.domain.names import new_id, pleasant_name, require_name
+from chalicelib.domain.policies import Policies, from_doc, to_doc
+from chalicelib.services import instances, leases, offers, pools, run_ends, teardown
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as instance_store
+from chalicelib.store import journal
+from chalicelib.store import runs as store
+
+PLACEMENTS: Final = 3
+"""How many machines a run is given before it fails because none of their agents took the job."""
+
+LOG_PAGE: Final = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RunSubmission:
+    """What a user submits. `instance` names the only one that may be taken; `reuse` forbids provisioning."""
+
+    name: str
+    pool: str | None
+    spec: JobSpec
+    policies: Policies
+    reuse: bool = False
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Part of a job's output: `data` are the bytes from `offset`; `complete` when the run ended and none are left."""
+
+    run: Run
+    offset: int
+    data: bytes
+    next: int
+    complete: bool
+
+
+def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_url: str) -> Run:
+    """Store a run and place it. Raises `NoMatchError` (nothing free and no leave to provision) or `NoOffersError`.
+
+    The run is stored first, with its deadline: a crash before the placement is repaired by the `placement` timer.
+    """
+    pool = pools.require_open(pools.resolve(deps, project, wanted.pool))
+    now = deps.now()
+    name = require_name(wanted.name, "name") if wanted.name else pleasant_name(deps.rng)
+    run = Run(
+        project=project,
+        run_id=new_id("run", now, deps.rng),
+        name=name,
+        pool=pool.name,
+        state=RunState.SUBMITTED,
+        fence=1,
+        reason=RunReason.SUBMITTED,
+        actor=actor,
+        created_at=now,
+        changed_at=now,
+        spec=wanted.spec,
+        request={
+            "policies": to_doc(wanted.policies),
+            "reuse": wanted.reuse,
+            "instance": wanted.instance,
+            "api_url": api_url,
+        },
+    )
+    store.create(run, now + deps.settings.pickup_within)
+    return place(deps, run)
+
+
+def place(deps: Deps, run: Run) -> Run:
+    """Give a submitted run an idle instance, or a new one of its own. Repeating it is safe.
+
+    Raises `NoMatchError` or `NoOffersError` after writing that end into the run.
+    """
+    policies = from_doc(run.request["policies"])
+    if run.placements >= PLACEMENTS:
+        detail = f"{PLACEMENTS} machines were given the job and none took it"
+        return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
+    try:
+        taken = leases.acquire(
+            deps,
+            run.project,
+            run.pool,
+            policies,
+            holder=run_ends.holder(run.run_id),
+            instance=run.request["instance"],
+            duration=deps.settings.lost_after,
+        )
+    except NoMatchError as error:
+        if run.request["reuse"] or run.request["instance"]:
+            run_ends.finish(
+                deps, run, RunState.FAILED, RunReason.NO_IDLE_INSTANCE, actor="placement", detail=error.detail
+            )
+            raise
+        return _provision(deps, run, policies)
+    return start_on(deps, run, taken, RunReason.REUSED)
+
+
+def start_on(deps: Deps, run: Run, taken: Instance, reason: RunReason) -> Run:
+    """Write down which instance holds the run and wake its agent. A run that moved on gives the instance back."""
+    assert taken.lease is not None
+    now = deps.now()
+    try:
+        placed = store.step(
+            run,
+            RunState.STARTING,
+            now=now,
+            reason=reason,
+            actor="placement",
+            deadline=now + deps.settings.pickup_within,
+            instance_id=taken.instance_id,
+            instance_name=taken.name,
+            lease_id=taken.lease.lease_id,
+            placements=run.placements + 1,
+        )
+    except LostRaceError:
+        leases.give_back(deps, taken, taken.lease.fence, reason=Reason.RELEASED, actor="placement")
+        return store.get(run.project, run.run_id)
+    deps.wake.send(taken.instance_id)
+    return placed
+
+
+def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run:
+    """Stop a run: its job gets SIGTERM, and SIGKILL after its grace; with `force` at once. Ended runs stay as they are.
+
+    A run that has no machine yet ends now, and the instance that was bought for it goes too.
+    """
+    for _ in range(5):
+        run = store.find(project, name)
+        if run.state in RUN_ENDS:
+            return run
+        if run.state in (RunState.SUBMITTED, RunState.PROVISIONING):
+            ended = run_ends.finish(deps, run, RunState.STOPPED, RunReason.USER_STOPPED, actor=actor)
+            if run.instance_id:
+                _drop_reserved(deps, run, actor)
+            return ended
+        grace = timedelta() if force else run.spec.kill_after
+        if run.state is RunState.STOPPING and grace == run.spec.kill_after:
+            return run
+        try:
+            stopping = store.step(
+                run,
+                RunState.STOPPING,
+                now=deps.now(),
+                reason=RunReason.USER_STOPPED,
+                actor=actor,
+                deadline=None,
+                spec=replace(run.spec, kill_after=grace),
+            )
+        except LostRaceError:
+            continue
+        deps.wake.send(run.instance_id)
+        return stopping
+    raise LostRaceError(f"run {name!r} keeps moving; ask again")
+
+
+def show(deps: Deps, project: str, name: str) -> tuple[Run, list[Attempt]]:  # noqa: ARG001 - every verb takes deps
+    """Return a run by name or id, and the attempts of its instance while that is being provisioned or failed to be."""
+    run = store.find(project, name)
+    if run.instance_id and run.started_at is None:
+        return run, journal.attempts(run.instance_id)
+    return run, []
+
+
+def page(
+    deps: Deps,  # noqa: ARG001 - every verb takes deps first
+    project: str,
+    *,
+    limit: int,
+    cursor: str | None,
+    active: bool,
+) -> tuple[list[Run], str | None]:
+    """List runs, newest first; with `active` only those that have not ended."""
+    return store.page(project, limit=limit, cursor=cursor, active=active)
+
+
+def logs(deps: Deps, project: str, name: str, *, after: int, limit: int) -> Logs:
+    """Return output from byte `after` on, as far as it is stored. The run is read first: its end implies its log."""
+    run = store.find(project, name)
+    data = deps.objects.read(log_prefix(run), after, min(limit, LOG_PAGE))
+    return Logs(run, after, data, after + len(data), run.state in RUN_ENDS and not data)
+
+
+def log_prefix(run: Run) -> str:
+    """Where the output of a run is stored."""
+    return f"logs/{run.project}/{run.run_id}"
+
+
+def code_key(project: str, sha256: str) -> str:
+    """Where an archive is stored: under what it contains, so the same folder is uploaded once."""
+    return f"code/{project}/{sha256}"
+
+
+def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
+    """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
+    market = offers.market(deps, policies)
+    if not market.offers and policies.retry is None:
+        error = NoOffersError("no idle instance and no offer fits", filters=market.filters)
+        run_ends.finish(deps, run, RunState.FAILED, RunReason.NO_CAPACITY, actor="placement", detail=error.detail)
+        raise error
+    number = run.placements + 1
+    instance_id = f"i-{run.run_id.removeprefix('run-')}-{number}"
+    name = pleasant_name(deps.rng)
+    row = instances.new_instance(
+        deps, run.project, run.pool, policies, instance_id, name, Reason.RUN, f"run:{run.name}", run.run_id
+    )
+    try:
+        row = instances.request(deps, row, policies, run.request["api_url"])
+    except AlreadyExistsError:
+        row = instance_store.find(run.project, instance_id)
+        if row.state in (State.TERMINATING, State.TERMINATED):
+            reason = RunReason.PROVISIONING_FAILED
+            return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=row.detail)
+    try:
+        return store.step(
+            run,
+            RunState.PROVISIONING,
+            now=deps.now(),
+            reason=RunReason.NO_IDLE_INSTANCE,
+            actor="placement",
+            deadline=None,
+            instance_id=row.instance_id,
+            instance_name=row.name,
+            placements=number,
+        )
+    except LostRaceError:
+        run = store.get(run.project, run.run_id)
+        if run.state in RUN_ENDS:
+            _drop_reserved(deps, replace(run, instance_id=row.instance_id), run.actor)
+        return run
+
+
+def _drop_reserved(deps: Deps, run: Run, actor: str) -> None:
+    """Remove the instance that was bought for a run which does not need it any more."""
+    try:
+        row = instance_store.find(run.project, run.instance_id)
+        if run_ends.run_of(row) == run.run_id:
+            teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
+    except (NotFoundError, LostRaceError):
+        return
