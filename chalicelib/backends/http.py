@@ -45,7 +45,8 @@ class Endpoint:
         """
         parts = urlsplit(self.url)
         deadline = time.monotonic() + self.limit_s
-        connection = _connection(parts.scheme, parts.netloc, self.limit_s)
+        dial = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = dial(parts.netloc, timeout=self.limit_s)
         try:
             connection.connect()
         except OSError as error:
@@ -66,12 +67,6 @@ class Endpoint:
             headers["Content-Type"] = "application/json"
         connection.sock.settimeout(_left(deadline))
         connection.request(method, target, None if body is None else json.dumps(body), headers)
-
-
-def _connection(scheme: str, netloc: str, limit_s: float) -> HTTPConnection:
-    if scheme == "https":
-        return HTTPSConnection(netloc, timeout=limit_s)
-    return HTTPConnection(netloc, timeout=limit_s)
 
 
 def _receive(connection: HTTPConnection, deadline: float, method: str) -> Answer:

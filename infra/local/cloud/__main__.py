@@ -44,7 +44,13 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Serve until told to stop."""
     given = _arguments()
-    fleet = Fleet(given.state, now=_now, log=_log, max_live=given.max_live, grace_s=given.grace, power_on=given.poweron)
+    try:
+        fleet = Fleet(
+            given.state, now=_now, log=_log, max_live=given.max_live, grace_s=given.grace, power_on=given.poweron
+        )
+    except BlockingIOError as error:
+        _log("refused", detail=str(error))
+        return 1
     server = CloudServer(given.port, key=given.key, fleet=fleet, log=_log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,6 +28,9 @@ TICK_S: Final = 0.1
 KEEP_GONE: Final = 500
 """How many ended machines are still known, so that asking for one answers `gone` for a while."""
 
+PROJECT: Final = Path(__file__).parents[3]
+"""The folder that `infra` is imported from."""
+
 Now = Callable[[], datetime]
 Log = Callable[..., None]
 Admit = Callable[[Sequence["Machine"]], None]
@@ -116,11 +119,15 @@ class Fleet:
                 launched_at=_text(self._now()),
                 tags=dict(order.tags),
             )
-            folder = self._folder(machine)
-            folders.prepare(
-                folder, machine.id, order.kind, order.user_data, boot_delay_s=order.boot_delay_s, silent=order.silent
-            )
             self._put(machine)
+            folders.prepare(
+                self._folder(machine),
+                machine.id,
+                order.kind,
+                order.user_data,
+                boot_delay_s=order.boot_delay_s,
+                silent=order.silent,
+            )
             self._start(machine)
             return self._view(self._machines[machine.id])
 
@@ -165,23 +172,28 @@ class Fleet:
             return self._view(machine)
 
     def _resume(self, power_on: bool) -> None:
-        """Finish what an earlier server began; with `power_on` also start machines again that lost their supervisor."""
-        for machine in list(self._machines.values()):
-            if machine.gone or machine.stopping or supervisor.is_on(self._folder(machine)):
-                continue
-            if power_on or not machine.started:
+        """Finish what an earlier server began; with `power_on` also start machines again that lost their supervisor.
+
+        A machine whose folder was never finished is left as it is: it is not on, so the upkeep ends it.
+        """
+        for machine in [machine for machine in self._machines.values() if not machine.gone and not machine.stopping]:
+            if supervisor.is_on(self._folder(machine)):
+                self._put(replace(machine, started=True))
+            elif (power_on or not machine.started) and folders.is_ready(self._folder(machine)):
                 self._start(machine)
 
     def _start(self, machine: Machine) -> None:
-        self._supervisors[machine.id] = subprocess.Popen(
-            [sys.executable, "-m", "infra.local.cloud.supervisor", str(self._folder(machine))],
-            cwd=Path(__file__).parents[3],
-            env={**folders.environment(self._folder(machine), machine.id, dict(os.environ))},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self._folder(machine) / "supervisor.log").open("ab"),
-            start_new_session=True,
-        )
+        folder = self._folder(machine)
+        with (folder / "supervisor.log").open("ab") as errors:
+            self._supervisors[machine.id] = subprocess.Popen(
+                [sys.executable, "-m", "infra.local.cloud.supervisor", str(folder)],
+                cwd=PROJECT,
+                env=folders.environment(folder, machine.id, dict(os.environ)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         self._put(replace(machine, started=True))
 
     def _watch(self) -> None:

@@ -24,20 +24,19 @@ cd {folder} && touch powered-off && kill -USR1 "$(cat supervisor.pid)"
 def prepare(
     folder: Path, machine_id: str, kind: MachineType, user_data: str, *, boot_delay_s: float, silent: bool
 ) -> None:
-    """Lay out the folder of a new machine. Doing it again on a half-made folder is fine.
+    """Lay out the folder of a new machine; `machine.json`, what the supervisor reads, comes last.
 
     `user-data` may carry a token, so the folder is its owner's alone.
     """
     commands = folder / "bin"
     for path in (folder, commands, folder / "tmp"):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
     _write(folder / "user-data", user_data, 0o600)
     _write(commands / "tidepool-poweroff", POWER_OFF.format(folder=quote(str(folder))), 0o700)
     if kind.gpu is not None:
         _write(commands / "nvidia-smi", nvidia.script(kind), 0o700)
     # The interpreter that runs the server is one that works; the first `python3` of the search path may not.
-    if not (commands / "python3").is_symlink():
-        (commands / "python3").symlink_to(Path(sys.executable).resolve())
+    (commands / "python3").symlink_to(Path(sys.executable).resolve())
     plan = {
         "id": machine_id,
         "boot_delay_s": boot_delay_s,
@@ -45,6 +44,11 @@ def prepare(
         "env": environment(folder, machine_id, dict(os.environ)),
     }
     _write(folder / "machine.json", json.dumps(plan), 0o600)
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether `prepare` came to its end here."""
+    return (folder / "machine.json").exists()
 
 
 def environment(folder: Path, machine_id: str, outside: dict[str, str]) -> dict[str, str]:
@@ -63,4 +67,3 @@ def environment(folder: Path, machine_id: str, outside: dict[str, str]) -> dict[
 def _write(path: Path, text: str, mode: int) -> None:
     path.touch(mode=mode)
     path.write_text(text)
-    path.chmod(mode)

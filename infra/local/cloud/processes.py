@@ -22,7 +22,7 @@ POLL_S: Final = 0.05
 STUBBORN_S: Final = 10.0
 """How long a killed process may stay (an uninterruptible system call) before the attempt is given up."""
 
-PS: Final = ("ps", "-axwwE", "-o", "pid=,ppid=,lstart=,command=")
+PS: Final = ("env", "LC_ALL=C", "ps", "-axwwE", "-o", "pid=,ppid=,lstart=,command=")
 """Where there is no /proc (macOS): `-E` appends the environment of one's own processes. Source: ps(1) of macOS."""
 
 PS_LIMIT_S: Final = 10.0

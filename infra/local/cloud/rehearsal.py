@@ -19,6 +19,7 @@ class Fault(StrEnum):
     NO_CAPACITY = "no-capacity"
     QUOTA = "quota"
     BALANCE = "balance"
+    UNKNOWN_TYPE = "unknown-type"
     CAPACITY = "capacity"
     BOOT_DELAY = "boot-delay"
     SILENT = "silent"

@@ -36,6 +36,8 @@ class CloudServer(ThreadingHTTPServer):
     """The local cloud on one address. `sleep` is what `slow` waits with."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """The default of 5 would turn a burst of callers away."""
 
     def __init__(
         self, port: int, *, key: str, fleet: Fleet, log: Log, sleep: Callable[[float], None] = time.sleep
@@ -79,6 +81,9 @@ class Handler(BaseHTTPRequestHandler):
                 status, body = self._dispatch(method, urlsplit(self.path).path)
             except RefusedError as refusal:
                 status, body = refusal.status, refusal.to_json()
+            except OSError as error:
+                # The disk or the process table is full, and how far the call came is anybody's guess: 500.
+                status, body = 500, RefusedError(500, "internal", str(error)).to_json()
             self._send(status, json.dumps(body).encode(), "application/json")
         except UnforeseenError:
             status = 500
@@ -87,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            # The client went away, or the disk failed: either way nobody can be told but the log.
+            # The client went away: nobody can be told but the log.
             status = type(error).__name__
         took_ms = round((time.monotonic() - began) * 1000, 1)
         self.server.log("answer", method=method, path=urlsplit(self.path).path, status=status, ms=took_ms)
@@ -157,7 +162,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _machine(self, method: str, machine_id: str, *, preempt: bool, body: object) -> tuple[int, Any]:
         fleet, script = self.server.fleet, self.server.rehearsal
-        machine = fleet.get(machine_id)
+        try:
+            machine = fleet.get(machine_id)
+        except RefusedError:
+            self._fail_as_told(None, None)
+            raise
         self._fail_as_told(machine.type, machine.region)
         if preempt and method == "POST":
             return 202, fleet.preempt(machine_id, orders.notice_s(body))
@@ -207,6 +216,7 @@ LAUNCH_REFUSALS: Final = (
     (Fault.NO_CAPACITY, 503, "none of that type there now"),
     (Fault.QUOTA, 403, "the account may not have more of that type"),
     (Fault.BALANCE, 402, "the account has no credit left"),
+    (Fault.UNKNOWN_TYPE, 422, "the type was withdrawn since the prices were read"),
 )
 
 
