@@ -1,0 +1,78 @@
+"""The few rewrites that make the packaged template deployable to the emulator. Nothing else differs from AWS.
+
+- The runtime is `provided.al2023` with a bootstrap that starts AWS's own `awslambdaric`, because the emulator's own
+  Python worker gives every error the type `Runtime.HandlerError`, on which no workflow's Retry or Catch matches.
+- Functions run on the packages of the local environment, so layers are dropped; so is `VpcConfig`.
+- Stream mappings are made disabled: the pump (`infra.local.pump`) delivers in the emulator's place.
+"""
+
+import hashlib
+import json
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+RUNTIME: Final = "provided.al2023"
+DROPPED: Final = ("VpcConfig", "Layers", "Architectures")
+TEMPLATE: Final = "local.json"
+CODE: Final = "code.zip"
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can hold; the same input gives the same bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Localised:
+    """What is deployed: the template, the code it names, and the key it expects the code under."""
+
+    template: Path
+    code: Path
+    key: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal deployments. The template names the code by its hash, so the template says it all."""
+        return hashlib.sha256(self.template.read_bytes()).hexdigest()
+
+
+def localise(packaged: Path, *, bucket: str, schedules: bool) -> Localised:
+    """Write `local.json` and `code.zip` beside the packaged template.
+
+    The code is named in the template as the object `<sha256>.zip` of `bucket`. Without `schedules` the EventBridge
+    rules are made disabled.
+    """
+    out = packaged.parent
+    template = json.loads(packaged.read_text())
+    functions = [each["Properties"] for each in of_type(template, "AWS::Serverless::Function").values()]
+    code = _code(out / Path(functions[0]["CodeUri"]).name, out / CODE)
+    key = f"{hashlib.sha256(code.read_bytes()).hexdigest()}.zip"
+    for function in functions:
+        function["Runtime"] = RUNTIME
+        function["CodeUri"] = {"Bucket": bucket, "Key": key}
+        for name in DROPPED:
+            function.pop(name, None)
+        for event in function.get("Events", {}).values():
+            if event["Type"] == "DynamoDB" or (event["Type"] == "Schedule" and not schedules):
+                event["Properties"]["Enabled"] = False
+    for name in of_type(template, "AWS::Serverless::LayerVersion"):
+        del template["Resources"][name]
+    path = out / TEMPLATE
+    path.write_text(json.dumps(template))
+    return Localised(path, code, key)
+
+
+def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The resources of one type, by logical id."""
+    return {name: each for name, each in template["Resources"].items() if each["Type"] == kind}
+
+
+def _code(packaged: Path, path: Path) -> Path:
+    """Copy the packaged code and add the bootstrap, which starts a handler with this process's interpreter."""
+    bootstrap = zipfile.ZipInfo("bootstrap", EPOCH)
+    bootstrap.external_attr = 0o100755 << 16
+    with zipfile.ZipFile(packaged) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in sorted(source.namelist()):
+            target.writestr(zipfile.ZipInfo(name, EPOCH), source.read(name))
+        target.writestr(bootstrap, f'#!/bin/sh\nexec "{sys.executable}" -m awslambdaric "$_HANDLER"\n')
+    return path

@@ -1,0 +1,233 @@
+"""What a deployment consists of besides its functions: merged into the template that `chalice package` writes.
+
+Generated, not written: the tables come from the store's models and the workflows from `asl/`, so they cannot drift.
+The functions themselves (handlers, memory, policies) are in `.chalice/`, the API in `app.py`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from chalicelib.store.tables import schema
+
+ASL: Final = Path(__file__).parent / "asl"
+
+FUNCTIONS: Final = {
+    "APIHandler": "api",
+    "Authorizer": "authorizer",
+    "Provision": "provision",
+    "Teardown": "teardown",
+    "OnTimer": "on-timer",
+    "Projector": "projector",
+    "Sweep": "sweep",
+    "Reconcile": "reconcile",
+}
+"""The logical id that Chalice gives each function, and what its name ends with."""
+
+WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile")
+"""The functions that nobody waits for, so that only an alarm tells of their errors."""
+
+WORKFLOWS: Final = {"provision": "Provision", "teardown": "Teardown"}
+"""Workflow (and file in `asl/`) -> the function that runs its tasks, there called `${TaskFunction}`."""
+
+CONSUMERS: Final[dict[str, tuple[str, str, list[dict[str, Any]]]]] = {
+    "OnTimer": ("OnTimerDynamodbEventSource", "timers", [{"eventName": ["REMOVE"]}]),
+    "Projector": (
+        "ProjectorDynamodbEventSource",
+        "instances",
+        # A heartbeat writes `touch` and must not cost an invocation.
+        [{"eventName": ["REMOVE"]}, {"dynamodb": {"NewImage": {"wrote": {"S": ["create", "step", "flag"]}}}}],
+    ),
+}
+"""Function -> its event in the packaged template, the table whose stream it reads, and the records it is to see."""
+
+BATCH: Final = 100
+RETRIES: Final = 10
+"""Then a record is given to the failure queue. With bisection a record alone fails 10 times within about a minute."""
+
+LOGS_KEPT_DAYS: Final = 30
+FAILURES_KEPT_S: Final = 14 * 24 * 3600
+"""The longest that SQS keeps a message."""
+
+
+def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
+    """Return the template to merge, for a stack named `tidepool-<stage>`.
+
+    `settings` are `TIDEPOOL_*` variables for every function, on top of those that follow from the resources.
+    """
+    prefix = f"tidepool-{stage}"
+    resources = (
+        {f"{noun.title()}Table": table for noun, table in _tables(stage).items()}
+        | {f"{name.title()}Workflow": _workflow(prefix, name) for name in WORKFLOWS}
+        | {f"{name.title()}WorkflowRole": _workflow_role(function) for name, function in WORKFLOWS.items()}
+        | {logical_id: {"Properties": {"FunctionName": f"{prefix}-{name}"}} for logical_id, name in FUNCTIONS.items()}
+        | {f"{logical_id}Log": _log(prefix, name) for logical_id, name in FUNCTIONS.items()}
+        | {"Bucket": _bucket(), "FailureQueue": _failure_queue(prefix), "AlarmTopic": {"Type": "AWS::SNS::Topic"}}
+        | _alarms(prefix)
+    )
+    for logical_id, (event, noun, patterns) in CONSUMERS.items():
+        resources[logical_id]["Properties"]["Events"] = {event: {"Properties": _stream_event(noun, patterns)}}
+    return {
+        "Globals": {"Function": {"Environment": {"Variables": _environment(stage, prefix) | settings}}},
+        "Resources": resources,
+        "Outputs": {
+            "BucketName": {"Value": {"Ref": "Bucket"}},
+            "FailureQueueUrl": {"Value": {"Ref": "FailureQueue"}},
+            "AlarmTopicArn": {"Value": {"Ref": "AlarmTopic"}},
+        },
+    }
+
+
+def _environment(stage: str, prefix: str) -> dict[str, Any]:
+    """The variables that every function gets. Workflows are named, not referred to: they refer to the functions."""
+    workflows = {f"TIDEPOOL_{name.upper()}_ARN": _workflow_arn(prefix, name) for name in WORKFLOWS}
+    return {"TIDEPOOL_STAGE": stage, "TIDEPOOL_BUCKET": {"Ref": "Bucket"}} | workflows
+
+
+def _workflow_arn(prefix: str, name: str) -> dict[str, str]:
+    account = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
+    return {"Fn::Sub": f"{account}:stateMachine:{prefix}-{name}"}
+
+
+def _tables(stage: str) -> dict[str, dict[str, Any]]:
+    """Each table by its noun. A deleted stack leaves the tables behind: they hold the only pointers to machines."""
+    tables = {}
+    for described in schema(stage):
+        ttl = described["TimeToLiveAttribute"]
+        properties = {key: value for key, value in described.items() if key != "TimeToLiveAttribute"}
+        properties["PointInTimeRecoverySpecification"] = {"PointInTimeRecoveryEnabled": True}
+        if ttl:
+            properties["TimeToLiveSpecification"] = {"AttributeName": ttl, "Enabled": True}
+        if stream := properties.get("StreamSpecification"):
+            properties["StreamSpecification"] = {"StreamViewType": stream["StreamViewType"]}
+        noun = described["TableName"].removeprefix(f"tidepool-{stage}-")
+        tables[noun] = {
+            "Type": "AWS::DynamoDB::Table",
+            "DeletionPolicy": "Retain",
+            "UpdateReplacePolicy": "Retain",
+            "Properties": properties,
+        }
+    return tables
+
+
+def _workflow(prefix: str, name: str) -> dict[str, Any]:
+    function, role = WORKFLOWS[name], f"{name.title()}WorkflowRole"
+    return {
+        "Type": "AWS::StepFunctions::StateMachine",
+        "Properties": {
+            "StateMachineName": f"{prefix}-{name}",
+            "StateMachineType": "STANDARD",
+            "RoleArn": {"Fn::GetAtt": [role, "Arn"]},
+            "Definition": json.loads((ASL / f"{name}.json").read_text()),
+            "DefinitionSubstitutions": {"TaskFunction": {"Fn::GetAtt": [function, "Arn"]}},
+        },
+    }
+
+
+def _workflow_role(function: str) -> dict[str, Any]:
+    """A workflow may invoke the one function that runs its tasks."""
+    invoke = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": {"Fn::GetAtt": [function, "Arn"]}}
+    trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+            "Policies": [
+                {"PolicyName": "tasks", "PolicyDocument": {"Version": "2012-10-17", "Statement": [invoke]}},
+            ],
+        },
+    }
+
+
+def _stream_event(noun: str, patterns: list[dict[str, Any]]) -> dict[str, Any]:
+    """How a function reads a stream: a record that always fails is isolated, capped and kept, and delays nobody."""
+    return {
+        "Stream": {"Fn::GetAtt": [f"{noun.title()}Table", "StreamArn"]},
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": BATCH,
+        "ParallelizationFactor": 10,
+        "FilterCriteria": {"Filters": [{"Pattern": json.dumps(pattern)} for pattern in patterns]},
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "BisectBatchOnFunctionError": True,
+        "MaximumRetryAttempts": RETRIES,
+        "DestinationConfig": {
+            "OnFailure": {"Type": "SQS", "Destination": {"Fn::GetAtt": ["FailureQueue", "Arn"]}},
+        },
+    }
+
+
+def _log(prefix: str, name: str) -> dict[str, Any]:
+    """A function's log. Chalice's own setting would name the API's by a logical id that its template has not."""
+    return {
+        "Type": "AWS::Logs::LogGroup",
+        "Properties": {"LogGroupName": f"/aws/lambda/{prefix}-{name}", "RetentionInDays": LOGS_KEPT_DAYS},
+    }
+
+
+def _failure_queue(prefix: str) -> dict[str, Any]:
+    return {
+        "Type": "AWS::SQS::Queue",
+        "Properties": {
+            "QueueName": f"{prefix}-failures",
+            "MessageRetentionPeriod": FAILURES_KEPT_S,
+            "SqsManagedSseEnabled": True,
+        },
+    }
+
+
+def _bucket() -> dict[str, Any]:
+    """Archives and logs. They outlive the 30 days that a run is kept by a day, so that no run points at nothing."""
+    rule = {"ID": "expire", "Status": "Enabled", "ExpirationInDays": 31}
+    leftovers = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    encryption = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    blocked = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+    return {
+        "Type": "AWS::S3::Bucket",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "BucketEncryption": {"ServerSideEncryptionConfiguration": [encryption]},
+            "PublicAccessBlockConfiguration": dict.fromkeys(blocked, True),
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+            "LifecycleConfiguration": {"Rules": [rule | leftovers]},
+        },
+    }
+
+
+def _alarms(prefix: str) -> dict[str, dict[str, Any]]:
+    """Nine alarms at $0.10 a month: what silently stops machines from being stopped."""
+    queue = {"QueueName": f"{prefix}-failures"}
+    alarms = {
+        "FailureQueueAlarm": _alarm("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue, statistic="Maximum"),
+        # The sweep is the clock of everything: no invocation for 5 minutes is as bad as an error.
+        "SweepSilentAlarm": _alarm("AWS/Lambda", "Invocations", {"FunctionName": f"{prefix}-sweep"}, silent=True),
+        "ApiErrorsAlarm": _alarm("AWS/Lambda", "Errors", {"FunctionName": f"{prefix}-api"}),
+    }
+    for logical_id in WORKERS:
+        dimensions = {"FunctionName": f"{prefix}-{FUNCTIONS[logical_id]}"}
+        alarms[f"{logical_id}ErrorsAlarm"] = _alarm("AWS/Lambda", "Errors", dimensions)
+    for name in WORKFLOWS:
+        dimensions = {"StateMachineArn": {"Ref": f"{name.title()}Workflow"}}
+        alarms[f"{name.title()}FailedAlarm"] = _alarm("AWS/States", "ExecutionsFailed", dimensions)
+    return alarms
+
+
+def _alarm(
+    namespace: str, metric: str, dimensions: dict[str, Any], *, statistic: str = "Sum", silent: bool = False
+) -> dict[str, Any]:
+    """An alarm on any (or, when `silent`, on no) `metric` within 5 minutes."""
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "Namespace": namespace,
+            "MetricName": metric,
+            "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+            "Statistic": statistic,
+            "Period": 300,
+            "EvaluationPeriods": 1,
+            "Threshold": 1,
+            "ComparisonOperator": "LessThanThreshold" if silent else "GreaterThanOrEqualToThreshold",
+            "TreatMissingData": "breaching" if silent else "notBreaching",
+            "AlarmActions": [{"Ref": "AlarmTopic"}],
+        },
+    }
