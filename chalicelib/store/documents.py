@@ -1,0 +1,93 @@
+"""Values as JSON documents: offers, job specifications, and the public text of an instance's offer.
+
+The public shapes are those of `docs/architecture.md`, section 5.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from chalicelib.domain.model import Gpu, JobSpec, Offer, Resources
+from chalicelib.store.columns import compact, moment, stamp
+
+NO_OFFER: Final = (
+    '"backend":null,"region":null,"zone":null,"instance_type":null,"resources":null,"spot":null,"price_micros":null,'
+    '"price_source":null'
+)
+"""The public fields of an instance for which no offer is chosen yet."""
+
+
+def offer_fields(offer: Offer) -> dict[str, Any]:
+    """The fields of an offer that an instance shows, in their public order."""
+    return {
+        "backend": offer.backend,
+        "region": offer.region,
+        "zone": offer.zone,
+        "instance_type": offer.instance_type,
+        "resources": resources_doc(offer.resources),
+        "spot": offer.spot,
+        "price_micros": offer.price,
+        "price_source": offer.price_source,
+    }
+
+
+def offer_text(offer: Offer) -> str:
+    """`offer_fields` as JSON without the outer braces, to be spliced into a larger object."""
+    return compact(offer_fields(offer))[1:-1]
+
+
+def offer_doc(offer: Offer) -> dict[str, Any]:
+    """A whole offer; `offer_from` reads it back."""
+    priced_at = stamp(offer.priced_at) if offer.priced_at else None
+    return {**offer_fields(offer), "priced_at": priced_at, "availability": offer.availability}
+
+
+def offer_from(doc: Mapping[str, Any]) -> Offer:
+    """Read an offer from `offer_doc`."""
+    return Offer(
+        backend=doc["backend"],
+        region=doc["region"],
+        zone=doc["zone"],
+        instance_type=doc["instance_type"],
+        resources=resources_from(doc["resources"]),
+        spot=doc["spot"],
+        price=doc["price_micros"],
+        price_source=doc["price_source"],
+        priced_at=moment(doc["priced_at"]) if doc["priced_at"] else None,
+        availability=doc["availability"],
+    )
+
+
+def resources_doc(resources: Resources) -> dict[str, Any]:
+    """What a machine has, in its public shape."""
+    return {
+        "cpus": resources.cpus,
+        "memory_mib": resources.memory_mib,
+        "disk_mib": resources.disk_mib,
+        "gpus": [
+            {"name": gpu.name, "memory_mib": gpu.memory_mib, "count": gpu.count, "vendor": gpu.vendor}
+            for gpu in resources.gpus
+        ],
+    }
+
+
+def resources_from(doc: Mapping[str, Any]) -> Resources:
+    """Read `resources_doc`."""
+    gpus = tuple(Gpu(each["name"], each["memory_mib"], each["count"], each["vendor"]) for each in doc["gpus"])
+    return Resources(doc["cpus"], doc["memory_mib"], doc["disk_mib"], gpus)
+
+
+def job_doc(spec: JobSpec) -> dict[str, Any]:
+    """A job's specification."""
+    return {
+        "argv": list(spec.argv),
+        "image": spec.image,
+        "env": dict(spec.env),
+        "code": spec.code,
+        "kill_after_s": spec.kill_after.total_seconds(),
+    }
+
+
+def job_from(doc: Mapping[str, Any]) -> JobSpec:
+    """Read `job_doc`."""
+    return JobSpec(tuple(doc["argv"]), doc["image"], doc["env"], doc["code"], timedelta(seconds=doc["kill_after_s"]))

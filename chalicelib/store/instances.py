@@ -1,0 +1,362 @@
+"""Instances: every write is conditional on the row that the decision was made on (`state = seen AND fence = seen`).
+
+State is for the reader, the fence against A-B-A: idle, busy and idle again between a read and its write. The flags and
+the idle limit change without a new fence, so a write that depends on them (it enters the index, or computes a deadline
+from the limit) has them in its condition too. Timers are filed before the row that needs them: a crash in between
+leaves a harmless timer, never a state without a deadline.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import and_
+from types import EllipsisType
+from typing import Any, Final, cast
+
+from pynamodb.expressions.condition import Condition
+
+from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRaceError, NotFoundError
+from chalicelib.domain.lifecycle import Event, Reason, State, next_state
+from chalicelib.domain.model import Instance, Lease
+from chalicelib.domain.timers import Timer, instance_target
+from chalicelib.store import calls, cursors, rows, timers
+from chalicelib.store.columns import epoch, moment, stamp
+from chalicelib.store.models import InstanceRow, JournalRow, NameRow, PoolRow
+
+COMMON: Final = frozenset({"state", "fence", "reason", "actor", "detail", "changed_at", "deadline"})
+"""What every step writes."""
+
+PRESENCE: Final = "agent"
+"""The actor that ends `unreachable`."""
+
+TOUCH_TRIES: Final = 4
+"""A touch loses only to a change of flags, or of the fence while a lease is extended: rare, seldom twice in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An instance that looked claimable when the index was read; `claim` finds out whether it still is."""
+
+    project: str
+    pool: str
+    instance_id: str
+    fence: int
+    seen_at: datetime | None
+    name: str
+
+
+def create(instance: Instance, spec: dict[str, Any], deadline: datetime) -> Instance:
+    """Make a new instance with its name and its specification, all or nothing; return it as stored.
+
+    `deadline` becomes the row's. Raises `AlreadyExistsError` when a live instance of the project has the name,
+    `NotFoundError` when the pool does not exist or is being deleted.
+    """
+    instance = replace(instance, deadline=deadline)
+    _file(instance, now=instance.changed_at)
+    row = rows.encode(instance, wrote="create", write=calls.fresh_write())
+    writes = calls.Transaction()
+    writes.check(PoolRow, instance.project, instance.pool, PoolRow.name.exists() & PoolRow.deleting.does_not_exist())
+    writes.put(_name_row(instance, f"instance:{instance.name}"), NameRow.name.does_not_exist() | NameRow.ended.exists())
+    writes.put(_name_row(instance, f"id:{instance.instance_id}"), NameRow.name.does_not_exist())
+    writes.put(row, InstanceRow.instance_id.does_not_exist())
+    writes.put(JournalRow(instance.instance_id, "spec", body=spec))
+    try:
+        writes.commit()
+    except calls.ConditionFailedError as error:
+        if 0 in error.failed:
+            raise NotFoundError(
+                f"pool {instance.pool!r} does not exist or is being deleted", pool=instance.pool
+            ) from error
+        if 1 not in error.failed:
+            raise AlreadyExistsError(
+                f"instance {instance.instance_id!r} exists", instance=instance.instance_id
+            ) from error
+        raise AlreadyExistsError(f"an instance named {instance.name!r} exists", name=instance.name) from error
+    return rows.decode(row.serialize())
+
+
+def get(project: str, pool: str, instance_id: str, *, consistent: bool = True) -> Instance:
+    """Read a live instance. Raises `NotFoundError`."""
+    item = calls.get(InstanceRow, rows.part(project, pool), instance_id, consistent=consistent)
+    if item is None:
+        raise NotFoundError(f"instance {instance_id!r} does not exist", instance=instance_id)
+    return rows.decode(item)
+
+
+def find(project: str, name_or_id: str) -> Instance:
+    """Find an instance by name or id: the live one, else the newest that ended. Raises `NotFoundError`."""
+    for name in (f"instance:{name_or_id}", f"id:{name_or_id}"):
+        item = calls.get(NameRow, project, name, consistent=True)
+        if item is None:
+            continue
+        held = NameRow.from_raw_data(item)
+        pool = held.pool or ""
+        key = (rows.ended_part(project, pool), held.ended) if held.ended else (rows.part(project, pool), held.holder)
+        found = calls.get(InstanceRow, *key, consistent=True)
+        if found is not None:
+            return rows.decode(found)
+    raise NotFoundError(f"instance {name_or_id!r} does not exist", instance=name_or_id)
+
+
+def step(
+    seen: Instance,
+    event: Event,
+    *,
+    now: datetime,
+    reason: Reason,
+    actor: str,
+    deadline: datetime | None,
+    detail: str = "",
+    **changes: Any,
+) -> Instance:
+    """Move one instance along the lifecycle, if it still is the row the decision was made on; return it as stored.
+
+    `deadline` is when the new state is to be looked at: its timer is filed first. `changes` are fields of `Instance`
+    (`rows.CHANGEABLE`) that change with it; `lease=None` ends the lease. Raises `IllegalTransitionError` before any
+    write, `LostRaceError` when another writer moved or removed the row since it was read.
+    """
+    if unknown := changes.keys() - rows.CHANGEABLE:
+        raise TypeError(f"a step does not change {sorted(unknown)}")
+    new = replace(
+        seen,
+        state=next_state(seen.state, event),
+        fence=seen.fence + 1,
+        reason=reason,
+        actor=actor,
+        detail=detail,
+        changed_at=now,
+        deadline=deadline,
+        **changes,
+    )
+    _file(new, now=now)
+    attributes = rows.fields(new, COMMON | changes.keys()) | rows.index_fields(new)
+    condition = _same_fence(seen)
+    if new.state is State.IDLE:
+        condition &= _same_flags(seen)
+    return _write(seen, attributes, condition, wrote="step")
+
+
+def claim(
+    candidate: Candidate,
+    *,
+    now: datetime,
+    actor: str,
+    deadline: datetime,
+    lease: Lease,
+    reason: Reason = Reason.ACQUIRED,
+) -> Instance:
+    """Take an idle instance straight from the index, without reading its row first; return it as stored.
+
+    `lease.fence` must be `candidate.fence + 1`, the fence that the instance gets. Raises `LostRaceError` when the
+    instance is not idle, reachable and not cordoned with the candidate's fence any more.
+    """
+    if lease.fence != candidate.fence + 1:
+        raise ValueError("the lease carries the fence that the instance will have")
+    state, fence = next_state(State.IDLE, Event.ACQUIRED), candidate.fence + 1
+    target = instance_target(candidate.project, candidate.pool, candidate.instance_id)
+    timers.put(Timer(timers.DEADLINE_KIND[state], target, fence, max(deadline, now)))
+    attributes: dict[str, Any] = {"state": state.value, "fence": fence, "reason": reason.value, "actor": actor}
+    attributes |= {"detail": None, "changed_at": now, "deadline": deadline, "claim_shape": None, "claim_order": None}
+    attributes |= rows.lease_fields(lease)
+    condition = (InstanceRow.state == State.IDLE.value) & (InstanceRow.fence == candidate.fence)
+    return _write(candidate, attributes, condition & InstanceRow.claim_shape.exists(), wrote="step")
+
+
+def touch(
+    seen: Instance, *, now: datetime, lease_expires: datetime | None = None, fence: int | None = None
+) -> Instance:
+    """Note that the agent was heard of: `seen_at`, and the end of `unreachable`; return the instance as stored.
+
+    With `lease_expires` and `fence` the lease (and the deadline) is extended too, if the instance still has that fence;
+    otherwise only the presence is noted, and the caller sees it from the answer's lease. A lease is never shortened.
+    Raises `NotFoundError` when the row is gone.
+    """
+    for _ in range(TOUCH_TRIES):
+        try:
+            if seen.unreachable:
+                seen = flag(seen, unreachable=False, now=now, actor=PRESENCE)
+            return _note(seen, now, lease_expires, fence)
+        except LostRaceError:
+            seen = get(seen.project, seen.pool, seen.instance_id)
+    raise LostRaceError(f"{seen.name!r} changes too fast", instance=seen.name)
+
+
+def extend(seen: Instance, *, lease_expires: datetime, fence: int) -> Instance:
+    """Prolong a lease for a holder that is not the agent; return the instance as stored. It is never shortened.
+
+    Raises `LeaseLostError` when the instance does not have that fence any more.
+    """
+    lost = LeaseLostError(f"the lease on {seen.name!r} is over", instance=seen.name)
+    if seen.lease is None or not seen.lease.fence == fence == seen.fence:
+        raise lost
+    if lease_expires <= seen.lease.expires_at:
+        return seen
+    try:
+        attributes = {"lease_expires": lease_expires, "deadline": lease_expires}
+        return _write(seen, attributes, _same_fence(seen), wrote="touch")
+    except LostRaceError as error:
+        raise lost from error
+
+
+def flag(
+    seen: Instance,
+    *,
+    unreachable: bool | None = None,
+    cordoned: bool | None = None,
+    idle_limit: timedelta | EllipsisType | None = ...,
+    now: datetime,
+    actor: str,
+) -> Instance:
+    """Change flags or the idle limit (None: never) and keep the fence; return the instance as stored.
+
+    The index follows the flags, and an idle instance's deadline follows the limit, counted from when it became idle.
+    Raises `LostRaceError` when the row has another state, fence or flags than `seen`.
+    """
+    changes: dict[str, Any] = {}
+    if unreachable is not None:
+        changes["unreachable"] = unreachable
+    if cordoned is not None:
+        changes["cordoned"] = cordoned
+    if not isinstance(idle_limit, EllipsisType):
+        changes["idle_limit"] = idle_limit
+        if seen.state is State.IDLE:
+            changes["deadline"] = None if idle_limit is None else max(seen.changed_at + idle_limit, now)
+    new = replace(seen, **changes)
+    if "deadline" in changes:
+        _file(new, now=now)
+    attributes = rows.fields(new, frozenset(changes)) | rows.index_fields(new) | {"flagged_by": actor}
+    return _write(seen, attributes, _same_fence(seen) & _same_flags(seen), wrote="flag")
+
+
+def claimable(project: str, pool: str, shape: str, limit: int) -> list[Candidate]:
+    """Read up to `limit` instances of one shape that may be acquired, the longest idle first, from the index."""
+    answer = calls.query(
+        InstanceRow,
+        rows.claim_shape(project, pool, shape),
+        index_name=InstanceRow.claimable.Meta.index_name,
+        limit=limit,
+    )
+    return [
+        Candidate(
+            project=project,
+            pool=pool,
+            instance_id=item["instance_id"]["S"],
+            fence=int(item["fence"]["N"]),
+            seen_at=moment(item["seen_at"]["S"]) if "seen_at" in item else None,
+            name=item["name"]["S"],
+        )
+        for item in answer["Items"]
+    ]
+
+
+def bury(seen: Instance, *, now: datetime, reason: Reason, actor: str, detail: str = "") -> Instance:
+    """End an instance whose machine is confirmed gone, and free its name; return it as it ended.
+
+    The row leaves the live ones for the ended ones, where it stays for 7 days, and its name leads there until another
+    instance takes it. Raises `IllegalTransitionError` unless it is terminating, `LostRaceError` when the row moved.
+    """
+    state = next_state(seen.state, Event.CONFIRMED_GONE)
+    new = replace(
+        seen,
+        state=state,
+        fence=seen.fence + 1,
+        reason=reason,
+        actor=actor,
+        detail=detail,
+        changed_at=now,
+        deadline=None,
+        lease=None,
+    )
+    row = rows.encode(new, wrote="step", write=calls.fresh_write())
+    own = NameRow.holder == new.instance_id
+    freed = [NameRow.ended.set(rows.ended_key(new)), NameRow.ttl.set(epoch(now + rows.KEEP_ENDED))]
+    writes = calls.Transaction()
+    writes.delete(InstanceRow, rows.part(new.project, new.pool), new.instance_id, _same_fence(seen))
+    writes.put(row)
+    for name in (f"instance:{new.name}", f"id:{new.instance_id}"):
+        writes.update(NameRow, new.project, name, freed, own)
+    try:
+        writes.commit()
+    except calls.ConditionFailedError as error:
+        raise _moved(seen) from error
+    return rows.decode(row.serialize())
+
+
+def ended(project: str, pool: str, since: datetime, limit: int) -> list[Instance]:
+    """Read up to `limit` instances that ended at or after `since`, the newest first."""
+    answer = calls.query(
+        InstanceRow,
+        rows.ended_part(project, pool),
+        range_key_condition=InstanceRow.instance_id >= stamp(since),
+        scan_index_forward=False,
+        limit=limit,
+    )
+    return [rows.decode(item) for item in answer["Items"]]
+
+
+def any_live(project: str, pool: str) -> bool:
+    """Whether a pool has an instance that is not terminated, as of now."""
+    return bool(calls.query(InstanceRow, rows.part(project, pool), consistent_read=True, limit=1)["Items"])
+
+
+def live(project: str, pool: str, limit: int, cursor: str | None = None) -> tuple[list[Instance], str | None]:
+    """Read a page of a pool's live instances by id, and the cursor of the next one (None: this was the last)."""
+    _, after = cursors.read(cursor, "i")
+    part = rows.part(project, pool)
+    start = {"part": {"S": part}, "instance_id": {"S": after}} if after else None
+    answer = calls.query(InstanceRow, part, consistent_read=True, limit=limit, exclusive_start_key=start)
+    last = answer.get("LastEvaluatedKey")
+    return [rows.decode(item) for item in answer["Items"]], cursors.write(
+        "i", last["instance_id"]["S"]
+    ) if last else None
+
+
+def _note(seen: Instance, now: datetime, lease_expires: datetime | None, fence: int | None) -> Instance:
+    present = InstanceRow.instance_id.exists() & InstanceRow.unreachable.does_not_exist()
+    held = seen.lease
+    if held and lease_expires and held.fence == fence == seen.fence and lease_expires > held.expires_at:
+        extended = {"seen_at": now, "lease_expires": lease_expires, "deadline": lease_expires}
+        return _write(seen, extended, present & _same_fence(seen), wrote="touch")
+    return _write(seen, {"seen_at": now}, present, wrote="touch")
+
+
+def _write(seen: Instance | Candidate, attributes: dict[str, Any], condition: Condition, *, wrote: str) -> Instance:
+    """Change one live row. A failed condition may be the repeat of a request that worked: the row has our token."""
+    token = calls.fresh_write()
+    actions = rows.actions(attributes | {"wrote": wrote, "write": token})
+    if wrote == "flag":
+        actions.append(InstanceRow.flips.add(1))
+    try:
+        item = calls.update(InstanceRow, rows.part(seen.project, seen.pool), seen.instance_id, actions, condition)
+    except calls.ConditionFailedError as error:
+        if error.item is None or error.item["write"]["S"] != token:
+            raise _moved(seen) from error
+        item = error.item
+    return rows.decode(item)
+
+
+def _file(new: Instance, *, now: datetime) -> None:
+    """File the timer of a row that is about to be written. One that is due already is filed under now: the sweep's
+    watermark may have passed its own minute."""
+    if new.deadline is not None:
+        target = instance_target(new.project, new.pool, new.instance_id)
+        timers.put(Timer(timers.DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
+
+
+def _same_fence(seen: Instance) -> Condition:
+    return cast(Condition, (InstanceRow.state == seen.state.value) & (InstanceRow.fence == seen.fence))
+
+
+def _same_flags(seen: Instance) -> Condition:
+    kept = rows.fields(seen, frozenset({"unreachable", "cordoned", "idle_limit"}))
+    columns = InstanceRow.get_attributes()
+    same = [columns[name].does_not_exist() if value is None else columns[name] == value for name, value in kept.items()]
+    return reduce(and_, same)
+
+
+def _name_row(instance: Instance, name: str) -> NameRow:
+    return NameRow(instance.project, name, pool=instance.pool, holder=instance.instance_id)
+
+
+def _moved(seen: Instance | Candidate) -> LostRaceError:
+    return LostRaceError(f"{seen.name!r} has moved on since it was read", instance=seen.name)
