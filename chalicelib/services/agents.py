@@ -4,7 +4,6 @@ The instance's row says which run holds the machine; the run says what is to be 
 there is no command that could get lost.
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,9 +11,9 @@ from typing import Any, Final
 from chalicelib import log
 from chalicelib.domain.errors import InvalidInputError, LostRaceError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.lifecycle import Event, Reason, State
-from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState, Token
+from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, RunReason, RunState, Token
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
-from chalicelib.services import leases, run_ends, runs
+from chalicelib.services import leases, run_ends, runs, tokens
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, timers
@@ -110,12 +109,21 @@ def register(deps: Deps, bootstrap: Token, proposed: str) -> Registration:
     """
     if len(proposed) < SHORTEST_SECRET:
         raise InvalidInputError("proposed_token", "(hidden)", f"a secret of at least {SHORTEST_SECRET} characters")
-    digest = hashlib.sha256(proposed.encode()).hexdigest()
-    token = token_store.use_bootstrap(bootstrap.token_id, digest, now=deps.now())
-    instance_id = token.instance.rsplit("/", 1)[1]
+    attempt_id = bootstrap.name.removeprefix(tokens.BOOTSTRAP)
+    instance_id = bootstrap.instance.rsplit("/", 1)[1]
+    own = Token(
+        token_id=attempt_id,
+        secret_sha256=tokens.hash_secret(proposed),
+        role=Role.AGENT,
+        project=bootstrap.project,
+        name=attempt_id,
+        created_at=deps.now(),
+        instance=bootstrap.instance,
+    )
+    stored = token_store.use_bootstrap(bootstrap.token_id, own.secret_sha256, agent=own)
     deps.wake.create(instance_id)
-    log.info("agent-registered", instance=instance_id, attempt=token.name)
-    return Registration(instance_id, token.token_id)
+    log.event("agent-registered", instance=instance_id, attempt=attempt_id)
+    return Registration(instance_id, stored.token_id)
 
 
 def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
@@ -184,7 +192,7 @@ def _ready(deps: Deps, row: Instance) -> Instance:
             )
     except LostRaceError:
         return _row(row.project, row.pool, row.instance_id)
-    log.info("agent-ready", instance=row.instance_id, state=row.state)
+    log.event("agent-ready", instance=row.instance_id, state=row.state)
     callback = journal.callback(row.instance_id)
     if callback:
         deps.executions.succeed(callback, {"state": row.state.value})
@@ -260,7 +268,7 @@ def _running(deps: Deps, row: Instance, run: Run) -> None:
             **_placement(row, run),
         )
     except LostRaceError:
-        log.info("running-lost-race", run=run.run_id)
+        log.event("running-lost-race", run=run.run_id)
 
 
 def _placement(row: Instance, run: Run) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def sweep(deps: Deps, *, until: datetime) -> int:
                 break
     store.advance(now)
     if deleted:
-        log.info("swept", deleted=deleted)
+        log.event("swept", deleted=deleted)
     return deleted
 
 
@@ -61,13 +61,13 @@ def _fire_instance(deps: Deps, timer: Timer, row: Instance) -> Verdict:
     verdict = instance_verdict(timer, row, limits, now=deps.now())
     if verdict.action is Action.NOTHING:
         return verdict
-    log.info("timer", kind=timer.kind, instance=row.instance_id, action=verdict.action, why=verdict.why)
+    log.event("timer", kind=timer.kind, instance=row.instance_id, action=verdict.action, why=verdict.why)
     if verdict.at is not None:
         store.put(Timer(timer.kind, timer.target, timer.fence, verdict.at))
     try:
         _act(deps, row, verdict)
     except LostRaceError:
-        log.info("timer-lost-race", kind=timer.kind, instance=row.instance_id)
+        log.event("timer-lost-race", kind=timer.kind, instance=row.instance_id)
     return verdict
 
 
@@ -104,14 +104,14 @@ def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
     verdict = run_verdict(timer, run)
     if verdict.action is Action.NOTHING:
         return verdict
-    log.info("timer", kind=timer.kind, run=run.run_id, action=verdict.action, why=verdict.why)
+    log.event("timer", kind=timer.kind, run=run.run_id, action=verdict.action, why=verdict.why)
     store.put(Timer(TimerKind.PLACEMENT, timer.target, timer.fence, deps.now() + deps.settings.pickup_within))
     try:
         if verdict.action is Action.PLACE_ELSEWHERE:
             run = _take_back(deps, run)
         runs.place(deps, run)
     except (NoMatchError, NoOffersError, LostRaceError) as error:
-        log.info("not-placed", run=run.run_id, code=error.code, detail=error.detail)
+        log.event("not-placed", run=run.run_id, code=error.code, detail=error.detail)
     return verdict
 
 
@@ -139,5 +139,5 @@ def _take_back(deps: Deps, run: Run) -> Run:
         if held and row.state is State.BUSY:
             teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
     except (NotFoundError, LostRaceError):
-        log.info("taken-back-already", run=run.run_id, instance=instance_id)
+        log.event("taken-back-already", run=run.run_id, instance=instance_id)
     return free

@@ -1,11 +1,11 @@
 """Instances as a user handles them: plan, add, show, change, remove."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from chalicelib import log
-from chalicelib.domain.errors import LostRaceError, NoOffersError, NotFoundError
+from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoOffersError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_name
@@ -15,6 +15,8 @@ from chalicelib.services import offers, pools, provisioning, shapes, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal
+
+NAME_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,9 @@ def add(deps: Deps, project: str, pool: str, policies: Policies, *, name: str, a
     market = offers.market(deps, policies)
     if not market.offers and policies.retry is None:
         raise NoOffersError("no configured backend offers anything that fits", filters=market.filters)
-    now = deps.now()
-    name = require_name(name, "name") if name else pleasant_name(deps.rng)
-    row = new_instance(deps, project, pool, policies, new_id("i", now, deps.rng), name, Reason.POOL_ADD, actor)
-    return request(deps, row, policies, api_url)
+    instance_id = new_id("i", deps.now(), deps.rng)
+    row = new_instance(deps, project, pool, policies, instance_id, Reason.POOL_ADD, actor, name=name)
+    return request(deps, row, policies, api_url, named=bool(name))
 
 
 def new_instance(
@@ -75,18 +76,19 @@ def new_instance(
     pool: str,
     policies: Policies,
     instance_id: str,
-    name: str,
     reason: Reason,
     actor: str,
+    *,
+    name: str = "",
     reserved_for: str = "",
 ) -> Instance:
-    """Describe an instance that has no machine yet."""
+    """Describe an instance that has no machine yet; without a name it gets a pleasant one."""
     now = deps.now()
     return Instance(
         project=project,
         pool=pool,
         instance_id=instance_id,
-        name=name,
+        name=require_name(name, "name") if name else pleasant_name(deps.rng),
         state=State.PENDING,
         fence=1,
         reason=reason,
@@ -99,15 +101,22 @@ def new_instance(
     )
 
 
-def request(deps: Deps, row: Instance, policies: Policies, api_url: str) -> Instance:
+def request(deps: Deps, row: Instance, policies: Policies, api_url: str, *, named: bool) -> Instance:
     """Store a pending row and start its workflow. A crash between the two is repaired by the row's timer.
 
-    Raises `AlreadyExistsError` when the name or the id is taken.
+    A pleasant name that is taken is changed. Raises `AlreadyExistsError` when a given name, or the id, is taken.
     """
-    url = deps.settings.public_url or api_url
-    store.create(row, {"policies": to_doc(policies), "api_url": url}, row.deadline)
+    spec = {"policies": to_doc(policies), "api_url": deps.settings.public_url or api_url}
+    for attempt in range(NAME_TRIES):
+        try:
+            row = store.create(row, spec, row.deadline or deps.now())
+            break
+        except AlreadyExistsError as error:
+            if named or "name" not in error.context or attempt == NAME_TRIES - 1:
+                raise
+            row = replace(row, name=pleasant_name(deps.rng))
     provisioning.start(deps, row)
-    log.info("instance-requested", instance=row.instance_id, name=row.name, pool=row.pool)
+    log.event("instance-requested", instance=row.instance_id, name=row.name, pool=row.pool)
     return row
 
 
@@ -126,7 +135,7 @@ def show(deps: Deps, project: str, name: str) -> Detail:
     history = list(entries.history)
     if not history or history[-1].fence < row.fence:
         history.append(Transition(row.changed_at, row.fence, None, row.state, row.reason, row.actor, row.detail))
-    return Detail(row, entries.attempts, history, entries.facts, teardown.cost(deps, entries.attempts))
+    return Detail(row, entries.attempts, history, entries.facts or {}, teardown.cost(deps, entries.attempts))
 
 
 def change(

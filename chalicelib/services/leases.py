@@ -74,7 +74,7 @@ def no_match(deps: Deps, project: str, pool: str, policies: Policies, named: str
     return NoMatchError(text, reasons=reasons, complete=more is None)
 
 
-def get(deps: Deps, project: str, lease_id: str) -> Instance:  # noqa: ARG001 - every verb takes deps first
+def get(deps: Deps, project: str, lease_id: str) -> Instance:
     """Return the instance of a lease that holds. Raises `LeaseLostError` when it does not any more."""
     pool, instance_id, fence = parse(lease_id)
     row = store.get(project, pool, instance_id)
@@ -119,7 +119,7 @@ def give_back(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: s
         )
     except LostRaceError:
         return store.get(row.project, row.pool, row.instance_id)
-    log.info("released", instance=row.instance_id, reason=reason)
+    log.event("released", instance=row.instance_id, reason=reason)
     return idle
 
 

@@ -15,10 +15,10 @@ DRAIN_PAGE = 100
 
 def create_project(deps: Deps, name: str) -> None:
     """Make a project. Raises `AlreadyExistsError`."""
-    store.create_project(require_name(name, "name"), now=deps.now())
+    store.create_project(require_name(name, "name"), deps.now())
 
 
-def require_project(deps: Deps, project: str) -> None:  # noqa: ARG001 - every verb takes deps first
+def require_project(deps: Deps, project: str) -> None:
     """Raise `NotFoundError` unless the project exists."""
     if store.project(project) is None:
         raise NotFoundError(f"project {project!r} is unknown")
@@ -27,27 +27,22 @@ def require_project(deps: Deps, project: str) -> None:  # noqa: ARG001 - every v
 def create(deps: Deps, project: str, name: str) -> Pool:
     """Make a pool; the first one of a project becomes its default. Raises `AlreadyExistsError`."""
     pool = Pool(project=project, name=require_name(name, "name"), created_at=deps.now())
-    store.create(pool)
-    if store.default(project) is None:
-        store.set_default(project, name)
-    return get(deps, project, name)
+    return store.create(pool)
 
 
-def get(deps: Deps, project: str, name: str) -> Pool:  # noqa: ARG001 - every verb takes deps first
+def get(deps: Deps, project: str, name: str) -> Pool:
     """Return one pool. Raises `NotFoundError`."""
     return store.get(project, name)
 
 
-def list_pools(deps: Deps, project: str) -> list[Pool]:  # noqa: ARG001 - every verb takes deps first
+def list_pools(deps: Deps, project: str) -> list[Pool]:
     """Return every pool of a project with its kept counts, by name."""
     return store.list_pools(project)
 
 
 def set_default(deps: Deps, project: str, name: str) -> Pool:
     """Make a pool the project's default. Raises `NotFoundError`."""
-    get(deps, project, name)
-    store.set_default(project, name)
-    return get(deps, project, name)
+    return store.set_default(project, name)
 
 
 def resolve(deps: Deps, project: str, name: str | None) -> Pool:
@@ -60,12 +55,10 @@ def resolve(deps: Deps, project: str, name: str | None) -> Pool:
     default = store.default(project)
     if default is not None:
         return get(deps, project, default)
-    require_project(deps, project)
     try:
         return create(deps, project, DEFAULT_POOL)
     except AlreadyExistsError:
-        store.set_default(project, DEFAULT_POOL)
-        return get(deps, project, DEFAULT_POOL)
+        return store.set_default(project, DEFAULT_POOL)
 
 
 def delete(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> bool:

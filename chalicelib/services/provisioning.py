@@ -115,7 +115,7 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
             return Step("await", max(1, round(left)), here.round, here.since)
         reason = Reason.MACHINE_GONE if gone else Reason.PROVISIONING_DEADLINE
         detail = "the machine is gone" if gone else "the agent did not report in time"
-        journal.note_attempt(row.instance_id, attempt, kind=reason.value, detail=detail)
+        journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=reason.value, detail=detail)
         deadline = deps.now() + ROUND_LIMIT
         store.step(
             row,
@@ -126,7 +126,7 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
             deadline=deadline,
             detail=detail,
         )
-        log.info("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=reason.value)
+        log.event("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=reason.value)
     return _clean_up(deps, row, attempt, here)
 
 
@@ -158,13 +158,13 @@ def _look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         log.error("look-up-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
         return Step("wait", 5, here.round, here.since)
     if machine is not None and machine.phase is not Phase.GONE:
-        known = journal.end_attempt(row.instance_id, attempt, AttemptState.LAUNCHED, machine_ref=machine.ref)
+        known = journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, machine_ref=machine.ref)
         return _launched(deps, row, known, here)
     if machine is None and deps.now() < teardown.settled_at(backend, attempt):
         return Step("wait", 2, here.round, here.since)
     journal.end_attempt(
         row.instance_id,
-        attempt,
+        attempt.number,
         AttemptState.REFUSED,
         kind=attempt.kind or "unknown",
         detail=attempt.detail or "no answer, and nothing was made",
@@ -175,7 +175,7 @@ def _look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
 
 def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) -> Step:
     """Try the best offer that this pass has not tried; without one, wait for capacity or give up."""
-    spec = journal.spec(row.instance_id)
+    spec = journal.spec(row.instance_id) or {}
     policies = from_doc(spec["policies"])
     market = offers.market(deps, policies)
     since = datetime.fromisoformat(here.since)
@@ -186,7 +186,7 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
     now = deps.now()
     if rules.may_wait(policies, attempts, created_at=row.created_at, now=now):
         pause = backoff(here.round, base=timedelta(seconds=5), cap=timedelta(minutes=5), rng=deps.rng)
-        log.info("waiting-for-capacity", instance=row.instance_id, round=here.round)
+        log.event("waiting-for-capacity", instance=row.instance_id, round=here.round)
         return Step("wait", max(1, round(pause.total_seconds())), here.round + 1, now.isoformat())
     _fail(deps, row, rules.summary(attempts, market.filters))
     return Step("end")
@@ -208,29 +208,40 @@ def _launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str
     script = bootstrap.script(deps, row, attempt, spec["api_url"])
     pool_store.note_shape(row.project, row.pool, offer)
     journal.put_attempt(row.instance_id, attempt)
-    log.info("attempt", instance=row.instance_id, attempt=attempt.attempt_id, offer=offer.key)
+    log.event("attempt", instance=row.instance_id, attempt=attempt.attempt_id, offer=offer.key)
     tags = {"tidepool-instance": row.instance_id, "tidepool-name": row.name, "tidepool-pool": row.pool}
     launch = LaunchSpec(attempt.attempt_id, deps.settings.owner, offer, script, tags)
     try:
         machine = backend.launch(launch)
     except UnknownOutcomeError as error:
-        return _unknown(deps, row, attempt, error.detail, here)
+        return _unknown(row, attempt, error.detail, here)
     except BackendError as error:
-        refused = {"kind": error.kind, "detail": error.detail, "ended_at": deps.now()}
-        journal.end_attempt(row.instance_id, attempt, AttemptState.REFUSED, **refused)
-        log.info("attempt-refused", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
+        _refused(deps, row, attempt, error)
+        log.event("attempt-refused", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
         return Step("wait", 2, here.round, here.since) if error.kind in rules.TRIES else here
     except TidepoolError:
         raise
     except Exception as error:  # noqa: BLE001 - a driver's fault may come after the machine was made
         log.error("driver-fault", attempt=attempt.attempt_id, error=repr(error))
-        return _unknown(deps, row, attempt, f"the driver failed: {error!r}", here)
+        return _unknown(row, attempt, f"the driver failed: {error!r}", here)
     return _made(deps, row, attempt, machine, here)
 
 
-def _unknown(deps: Deps, row: Instance, attempt: Attempt, detail: str, here: Step) -> Step:
+def _refused(deps: Deps, row: Instance, attempt: Attempt, error: BackendError) -> None:
+    """Write down that nothing was made, and why."""
+    journal.end_attempt(
+        row.instance_id,
+        attempt.number,
+        AttemptState.REFUSED,
+        kind=error.kind,
+        detail=error.detail,
+        ended_at=deps.now(),
+    )
+
+
+def _unknown(row: Instance, attempt: Attempt, detail: str, here: Step) -> Step:
     """The call may have worked: the next step looks the attempt up before anything else is bought."""
-    journal.end_attempt(row.instance_id, attempt, AttemptState.UNKNOWN, kind="unknown", detail=detail)
+    journal.end_attempt(row.instance_id, attempt.number, AttemptState.UNKNOWN, kind="unknown", detail=detail)
     log.error("attempt-unknown", attempt=attempt.attempt_id, detail=detail)
     return here
 
@@ -238,7 +249,7 @@ def _unknown(deps: Deps, row: Instance, attempt: Attempt, detail: str, here: Ste
 def _made(deps: Deps, row: Instance, attempt: Attempt, machine: Machine, here: Step) -> Step:
     """Write down the machine; when the attempt was closed meanwhile, the machine is nobody's and ends at once."""
     try:
-        known = journal.end_attempt(row.instance_id, attempt, AttemptState.LAUNCHED, machine_ref=machine.ref)
+        known = journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, machine_ref=machine.ref)
     except LostRaceError:
         deps.backend(attempt.offer.backend).terminate(machine.ref)
         raise
@@ -246,7 +257,7 @@ def _made(deps: Deps, row: Instance, attempt: Attempt, machine: Machine, here: S
 
 
 def _launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
-    """Move the row to `provisioning`. A row that was removed meanwhile is left to its teardown, which knows the attempt."""
+    """Move the row to `provisioning`. A row that was removed meanwhile is its teardown's, which knows the attempt."""
     try:
         store.step(
             row,
@@ -262,7 +273,7 @@ def _launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         )
     except LostRaceError:
         return here
-    log.info("launched", instance=row.instance_id, attempt=attempt.attempt_id, machine=attempt.machine_ref)
+    log.event("launched", instance=row.instance_id, attempt=attempt.attempt_id, machine=attempt.machine_ref)
     left = (attempt.deadline - deps.now()).total_seconds()
     return Step("await", max(1, round(left)), here.round, here.since)
 
@@ -272,4 +283,4 @@ def _fail(deps: Deps, row: Instance, detail: str) -> None:
     try:
         teardown.begin(deps, row, Event.FAILED, reason=Reason.PROVISIONING_FAILED, actor="provision", detail=detail)
     except LostRaceError:
-        log.info("gave-up-too-late", instance=row.instance_id)
+        log.event("gave-up-too-late", instance=row.instance_id)

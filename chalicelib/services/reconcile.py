@@ -97,5 +97,5 @@ def _is_gone(deps: Deps, backend: Backend, row: Instance, known: set[str]) -> bo
         teardown.begin(deps, row, Event.LOST, reason=Reason.MACHINE_GONE, actor="reconcile")
     except (LostRaceError, NotFoundError):
         return False
-    log.info("machine-gone", backend=backend.name, instance=row.instance_id)
+    log.event("machine-gone", backend=backend.name, instance=row.instance_id)
     return True

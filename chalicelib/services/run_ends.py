@@ -82,6 +82,6 @@ def finish(
         except LostRaceError:
             run = store.get(run.project, run.run_id)
         else:
-            log.info("run-ended", run=run.run_id, state=state, reason=reason, exit_code=exit_code)
+            log.event("run-ended", run=run.run_id, state=state, reason=reason, exit_code=exit_code)
             return ended
     raise LostRaceError(f"run {run.name!r} keeps moving")

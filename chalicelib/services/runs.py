@@ -71,8 +71,19 @@ def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_u
             "api_url": api_url,
         },
     )
-    store.create(run, now + deps.settings.pickup_within)
-    return place(deps, run)
+    return place(deps, _store(deps, run, named=bool(wanted.name)))
+
+
+def _store(deps: Deps, run: Run, *, named: bool) -> Run:
+    """Store a new run; a pleasant name that is taken is changed. Raises `AlreadyExistsError` for a given one."""
+    for _ in range(instances.NAME_TRIES - 1):
+        try:
+            return store.create(run, deps.now() + deps.settings.pickup_within)
+        except AlreadyExistsError:
+            if named:
+                raise
+            run = replace(run, name=pleasant_name(deps.rng))
+    return store.create(run, deps.now() + deps.settings.pickup_within)
 
 
 def place(deps: Deps, run: Run) -> Run:
@@ -162,7 +173,7 @@ def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run
     raise LostRaceError(f"run {name!r} keeps moving; ask again")
 
 
-def show(deps: Deps, project: str, name: str) -> tuple[Run, list[Attempt]]:  # noqa: ARG001 - every verb takes deps
+def show(deps: Deps, project: str, name: str) -> tuple[Run, list[Attempt]]:
     """Return a run by name or id, and the attempts of its instance while that is being provisioned or failed to be."""
     run = store.find(project, name)
     if run.instance_id and run.started_at is None:
@@ -171,7 +182,7 @@ def show(deps: Deps, project: str, name: str) -> tuple[Run, list[Attempt]]:  # n
 
 
 def page(
-    deps: Deps,  # noqa: ARG001 - every verb takes deps first
+    deps: Deps,
     project: str,
     *,
     limit: int,
@@ -208,12 +219,11 @@ def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
         raise error
     number = run.placements + 1
     instance_id = f"i-{run.run_id.removeprefix('run-')}-{number}"
-    name = pleasant_name(deps.rng)
     row = instances.new_instance(
-        deps, run.project, run.pool, policies, instance_id, name, Reason.RUN, f"run:{run.name}", run.run_id
+        deps, run.project, run.pool, policies, instance_id, Reason.RUN, f"run:{run.name}", reserved_for=run.run_id
     )
     try:
-        row = instances.request(deps, row, policies, run.request["api_url"])
+        row = instances.request(deps, row, policies, run.request["api_url"], named=False)
     except AlreadyExistsError:
         row = instance_store.find(run.project, instance_id)
         if row.state in (State.TERMINATING, State.TERMINATED):

@@ -1,4 +1,4 @@
-"""The end of an instance: asked for by one conditional write, over only when the provider confirms that nothing is left.
+"""The end of an instance: asked for by one conditional write, over when the provider confirms that nothing is left.
 
 A teardown is level-triggered: `advance` looks at the attempts and does what is still owed, however often, late or
 concurrently it is called. Its workflow calls it with growing waits; the `teardown` timer starts the workflow again
@@ -38,7 +38,7 @@ def begin(deps: Deps, seen: Instance, event: Event, *, reason: Reason, actor: st
     """
     now = deps.now()
     gone = store.step(seen, event, now=now, reason=reason, actor=actor, deadline=now + REDRIVE, detail=detail)
-    log.info("instance-terminating", instance=gone.instance_id, reason=reason, actor=actor)
+    log.event("instance-terminating", instance=gone.instance_id, reason=reason, actor=actor)
     drive(deps, gone)
     run_ends.machine_lost(deps, gone)
     return gone
@@ -123,9 +123,9 @@ def locate(deps: Deps, backend: Backend, attempt: Attempt) -> Machine | None:
 def close(deps: Deps, instance_id: str, attempt: Attempt) -> None:
     """Write down that nothing of an attempt is left. Another worker may have done so already."""
     try:
-        journal.end_attempt(instance_id, attempt, AttemptState.CLEANED, ended_at=deps.now())
+        journal.end_attempt(instance_id, attempt.number, AttemptState.CLEANED, ended_at=deps.now())
     except LostRaceError:
-        log.info("attempt-already-closed", attempt=attempt.attempt_id)
+        log.event("attempt-already-closed", attempt=attempt.attempt_id)
 
 
 def cost(deps: Deps, attempts: list[Attempt]) -> int:
@@ -145,14 +145,24 @@ def _bury(deps: Deps, row: Instance) -> None:
     """
     run_ends.machine_lost(deps, row)
     deps.wake.delete(row.instance_id)
-    token_store.revoke_instance(row.instance_id)
-    spent = cost(deps, journal.attempts(row.instance_id))
+    attempts = journal.attempts(row.instance_id)
+    for attempt in attempts:
+        _revoke(row.project, attempt.attempt_id)
+    spent = cost(deps, attempts)
     try:
         ended = replace(row, spent=spent)
         store.bury(ended, now=deps.now(), reason=row.reason, actor=row.actor, detail=row.detail)
     except LostRaceError:
         return
-    log.info("instance-terminated", instance=row.instance_id, spent_micros=spent)
+    log.event("instance-terminated", instance=row.instance_id, spent_micros=spent)
     pool = pool_store.get(row.project, row.pool)
     if pool.deleting and not store.any_live(row.project, row.pool):
         pool_store.end_delete(row.project, row.pool)
+
+
+def _revoke(project: str, token_id: str) -> None:
+    """End the token of an attempt's agent, if one ever registered."""
+    try:
+        token_store.revoke(project, token_id)
+    except NotFoundError:
+        return

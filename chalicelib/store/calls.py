@@ -74,18 +74,6 @@ def query_all(model: type[Model], hash_key: str, **options: Any) -> Iterator[Ima
 
 
 def scan_all(model: type[Model]) -> Iterator[Image]:
-    """Read a whole table, page by page: for maintenance of small ones alone."""
-    start = None
-    while True:
-        with _outcomes():
-            answer = tables.connection(model).scan(exclusive_start_key=start)
-        yield from answer["Items"]
-        start = answer.get("LastEvaluatedKey")
-        if not start:
-            return
-
-
-def scan_all(model: type[Model]) -> Iterator[Image]:
     """Read a whole table, page by page: for maintenance of small tables alone."""
     start = None
     while True:

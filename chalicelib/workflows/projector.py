@@ -17,7 +17,7 @@ workers = Blueprint(__name__)
 @workers.on_dynamodb_record(stream_arn=STREAM_ARN, name="projector")
 @task
 def projector(event: DynamoDBEvent, context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """Project each record in order. The first that fails stops the batch: later ones of its row must not overtake it."""
+    """Project each record in order. The first that fails stops the batch: later ones of its row must not overtake."""
     deps()
     for record in event.to_dict()["Records"]:
         change = record["dynamodb"]

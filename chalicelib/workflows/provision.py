@@ -1,4 +1,4 @@
-"""The tasks of the provision workflow (`infra/asl/provision.json`), in one function so that one start warms them all."""
+"""The tasks of the provision workflow (`infra/asl/provision.json`): one function, so that one start warms them."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,0 +1,96 @@
+"""The main job, in one process on a counted clock: fill a pool, run on it, reuse it, let it drain."""
+
+import pytest
+
+from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.model import JobSpec, RunReason, RunState
+from chalicelib.domain.policies import POOL_ADD, RUN, parse
+from chalicelib.services import expiry, instances, pools, runs
+from chalicelib.store import timers
+from tests.services.world import World
+
+
+@pytest.fixture
+def world(dynamodb):
+    world = World()
+    pools.create_project(world.deps, "main")
+    return world
+
+
+def add(world, **body):
+    policies, _ = parse(body, defaults=POOL_ADD)
+    pool = pools.resolve(world.deps, "main", None)
+    return instances.add(world.deps, "main", pool.name, policies, name="", actor="user:me", api_url="")
+
+
+def submit(world, *, reuse=False, instance="", **body):
+    policies, _ = parse(body, defaults=RUN)
+    wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies, reuse, instance)
+    return runs.submit(world.deps, "main", wanted, actor="user:me", api_url="")
+
+
+def state_of(world, row):
+    return instances.show(world.deps, "main", row.instance_id).instance
+
+
+def fire_due(world):
+    """What the sweep and the stream do together."""
+    fired = []
+    for partition in expiry.due_partitions(watermark=world.clock.replace(year=world.clock.year), now=world.clock):
+        due = timers.due(partition, now=world.clock, limit=100)
+        timers.delete(due)
+        fired += [expiry.fire(world.deps, timer) for timer in due]
+    return fired
+
+
+def ready(world):
+    world.run_workflows()
+    world.boot()
+    world.sync_all()
+    world.run_workflows()
+
+
+def test_an_added_instance_becomes_idle_and_expires_after_its_idle_time(world):
+    row = add(world, idle_duration="10s")
+    assert row.state is State.PENDING
+    ready(world)
+    assert state_of(world, row).state is State.IDLE
+    world.pass_time(11)
+    fire_due(world)
+    world.run_workflows()
+    world.pass_time(5)
+    world.run_workflows()
+    ended = state_of(world, row)
+    assert (ended.state, ended.reason) == (State.TERMINATED, Reason.IDLE_TIMEOUT)
+    assert world.cloud.alive() == []
+
+
+def test_a_run_takes_the_idle_instance_and_gives_it_back(world):
+    row = add(world)
+    ready(world)
+    run = submit(world)
+    assert (run.state, run.reason, run.instance_id) == (RunState.STARTING, RunReason.REUSED, row.instance_id)
+    assert world.wake.sent == [row.instance_id]
+    world.sync_all()
+    world.sync_all()
+    assert runs.show(world.deps, "main", run.run_id)[0].state is RunState.RUNNING
+    world.finish_job("m-1", 3)
+    world.sync_all()
+    ended = runs.show(world.deps, "main", run.name)[0]
+    assert (ended.state, ended.exit_code) == (RunState.FAILED, 3)
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_run_without_an_idle_instance_gets_one_of_its_own(world):
+    run = submit(world)
+    assert run.state is RunState.PROVISIONING
+    ready(world)
+    world.sync_all()
+    world.sync_all()
+    shown = runs.show(world.deps, "main", run.run_id)[0]
+    assert shown.state is RunState.RUNNING
+    world.finish_job("m-1")
+    world.sync_all()
+    assert runs.show(world.deps, "main", run.run_id)[0].state is RunState.DONE
+    row = instances.show(world.deps, "main", run.instance_id).instance
+    assert (row.state, row.idle_limit.total_seconds()) == (State.IDLE, 300)

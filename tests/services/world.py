@@ -1,0 +1,290 @@
+"""A whole control plane in one process on a counted clock: real services, real store (on moto), simulated outside.
+
+Nothing happens by itself: a test moves the clock, runs workflows a step at a time, lets agents sync, delivers stream
+records, and may do any of it twice, late, or never.
+"""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from chalicelib.backends.base import Capabilities, LaunchSpec, Machine, Phase
+from chalicelib.config import load
+from chalicelib.domain.errors import BackendError, NoCapacityError, NotFoundError, TransientError, UnknownOutcomeError
+from chalicelib.domain.model import Offer
+from chalicelib.services import agents, provisioning, teardown, tokens
+from chalicelib.services.deps import Deps
+from tests.builders import NOW, make_offer
+
+SETTINGS = {
+    "TIDEPOOL_STAGE": "test",
+    "TIDEPOOL_PROVISION_ARN": "provision",
+    "TIDEPOOL_TEARDOWN_ARN": "teardown",
+    "TIDEPOOL_SYNC_S": "30",
+    "TIDEPOOL_PUBLIC_URL": "http://api.test",
+}
+
+
+class Cloud:
+    """A provider in memory. `faults` are consumed by launches, one each; `stubborn` makes terminate fail n times."""
+
+    name = "sim"
+    capabilities = Capabilities(spot=True, cluster=False, simulated=True, call_timeout=timedelta(seconds=5))
+
+    def __init__(self, now: Any, offers: list[Offer]) -> None:
+        self.now = now
+        self.shelf = offers
+        self.machines: dict[str, Machine] = {}
+        self.user_data: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+        self.faults: list[str] = []
+        self.stubborn = 0
+        self.launches = 0
+        self.shapes: dict[str, str] = {}
+
+    def offers(self) -> list[Offer]:
+        return list(self.shelf)
+
+    def launch(self, spec: LaunchSpec) -> Machine:
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "no-capacity":
+            raise NoCapacityError("sold out")
+        if fault == "lost-request":
+            raise UnknownOutcomeError("no answer")
+        if fault == "unforeseen":
+            raise ZeroDivisionError("what nobody foresaw")
+        if fault and fault not in ("lost-answer", "silent"):
+            raise KINDS[fault](f"scripted {fault}")
+        known = self.find(spec.attempt_id, spec.owner)
+        if known is None:
+            self.launches += 1
+            known = Machine(f"m-{self.launches}", spec.attempt_id, Phase.RUNNING, self.now())
+            self.machines[known.ref] = known
+            self.tags[known.ref] = spec.owner
+            self.shapes[known.ref] = spec.offer.key
+            if fault != "silent":
+                self.user_data[known.ref] = spec.user_data
+        if fault == "lost-answer":
+            raise UnknownOutcomeError("the connection was cut")
+        return known
+
+    def find(self, attempt_id: str, owner: str) -> Machine | None:
+        return next((m for m in self.owned(owner) if m.attempt_id == attempt_id), None)
+
+    def describe(self, ref: str) -> Machine:
+        return self.machines.get(ref, Machine(ref, "", Phase.GONE))
+
+    def terminate(self, ref: str) -> None:
+        if self.stubborn:
+            self.stubborn -= 1
+            raise TransientError("terminate failed")
+        if ref in self.machines:
+            self.machines[ref] = replace(self.machines[ref], phase=Phase.GONE)
+
+    def owned(self, owner: str) -> Iterator[Machine]:
+        yield from [m for r, m in self.machines.items() if m.phase is not Phase.GONE and self.tags[r] == owner]
+
+    def alive(self) -> list[Machine]:
+        """What bills."""
+        return [machine for machine in self.machines.values() if machine.phase is not Phase.GONE]
+
+
+KINDS: dict[str, type[BackendError]] = {cls.kind: cls for cls in BackendError.__subclasses__()}
+
+
+class Objects:
+    """Byte streams in memory."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[str, dict[int, bytes]] = {}
+
+    def present(self, key: str) -> bool:
+        return key in self.chunks
+
+    def put_url(self, key: str, **_: Any) -> tuple[str, dict[str, str]]:
+        return f"http://objects.test/{key}", {}
+
+    def get_url(self, key: str, **_: Any) -> str:
+        return f"http://objects.test/{key}"
+
+    def append(self, prefix: str, offset: int, data: bytes) -> None:
+        self.chunks.setdefault(prefix, {})[offset] = data
+
+    def read(self, prefix: str, after: int, limit: int) -> bytes:
+        stream, position = b"", 0
+        for offset, data in sorted(self.chunks.get(prefix, {}).items()):
+            if offset > position:
+                break
+            stream = stream[:offset] + data
+            position = len(stream)
+        return stream[after : after + limit]
+
+    def size(self, prefix: str, known: int = 0) -> int:
+        return max(known, len(self.read(prefix, 0, 1 << 30)))
+
+
+class Wake:
+    """Counts wake-ups."""
+
+    def __init__(self) -> None:
+        self.queues: set[str] = set()
+        self.sent: list[str] = []
+
+    def create(self, instance_id: str) -> None:
+        self.queues.add(instance_id)
+
+    def send(self, instance_id: str) -> None:
+        self.sent.append(instance_id)
+
+    def listen_url(self, instance_id: str, *, expires: timedelta) -> str:
+        return f"http://wake.test/{instance_id}?for={expires}"
+
+    def delete(self, instance_id: str) -> None:
+        self.queues.discard(instance_id)
+
+
+@dataclass
+class Execution:
+    """One execution of a workflow: the input of its next step, or what it waits for."""
+
+    kind: str
+    payload: dict[str, Any]
+    wake_at: datetime
+    callback: str = ""
+    timeout_at: datetime | None = None
+    over: bool = False
+
+
+class Workflows:
+    """Runs provision and teardown as their definitions do: call the task, then again, wait, await or end."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.executions: dict[str, Execution] = {}
+
+    def start(self, arn: str, name: str, payload: dict[str, Any]) -> None:
+        self.executions.setdefault(name, Execution(arn, dict(payload), self.world.clock))
+
+    def running(self, arn: str, name: str) -> bool:
+        found = self.executions.get(name)
+        return found is not None and found.kind == arn and not found.over
+
+    def succeed(self, callback: str, payload: dict[str, Any]) -> None:  # noqa: ARG002 - the protocol's signature
+        for execution in self.executions.values():
+            if execution.callback == callback:
+                execution.callback, execution.over = "", True
+
+    def due(self) -> list[str]:
+        """Names of executions that have something to do now."""
+        clock = self.world.clock
+        waiting = [(n, e) for n, e in self.executions.items() if not e.over]
+        return [n for n, e in waiting if (e.timeout_at <= clock if e.timeout_at else e.wake_at <= clock)]
+
+    def step(self, name: str) -> None:
+        """Run one task of one execution."""
+        execution = self.executions[name]
+        execution.callback, execution.timeout_at = "", None
+        here = {key: execution.payload[key] for key in ("project", "pool", "instance_id")}
+        deps = self.world.deps
+        if execution.kind == "teardown":
+            seconds = teardown.advance(deps, **here, round_=execution.payload["round"])
+            execution.payload["round"] += 1
+            execution.over = seconds is None
+            execution.wake_at = self.world.clock + timedelta(seconds=seconds or 0)
+            return
+        step = provisioning.advance(deps, **here, round_=execution.payload["round"], since=execution.payload["since"])
+        execution.payload |= {"round": step.round, "since": step.since}
+        execution.over = step.next == "end"
+        execution.wake_at = self.world.clock + timedelta(seconds=step.seconds if step.next == "wait" else 0)
+        if step.next == "await":
+            execution.callback = f"callback-{name}"
+            execution.timeout_at = self.world.clock + timedelta(seconds=step.seconds)
+            provisioning.await_agent(deps, **here, callback=execution.callback)
+
+
+@dataclass
+class SimAgent:
+    """The agent of one machine: what it was told to run, and what it still has to report."""
+
+    ref: str
+    secret: str
+    token: str = ""
+    jobs: dict[str, agents.JobReport] = field(default_factory=dict)
+    off: bool = False
+
+
+class World:
+    """Everything together."""
+
+    def __init__(self, *, seed: int = 1, offers: list[Offer] | None = None, **settings: str) -> None:
+        self.clock = NOW
+        default = [make_offer(backend="sim", price=1_000_000), make_offer(backend="sim", region="b", price=2_000_000)]
+        self.cloud = Cloud(lambda: self.clock, default if offers is None else offers)
+        self.objects, self.wake = Objects(), Wake()
+        self.workflows = Workflows(self)
+        self.agents: dict[str, SimAgent] = {}
+        self.deps = Deps(
+            settings=load({**SETTINGS, **settings}),
+            now=lambda: self.clock,
+            rng=Random(seed),
+            objects=self.objects,
+            wake=self.wake,
+            executions=self.workflows,
+            backend=self._backend,
+            backend_names=lambda: ("sim",),
+        )
+
+    def _backend(self, name: str) -> Cloud:
+        if name != "sim":
+            raise NotFoundError(name)
+        return self.cloud
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock += timedelta(seconds=seconds)
+
+    def run_workflows(self, limit: int = 200) -> None:
+        """Run every execution that is due until all of them wait."""
+        for _ in range(limit):
+            due = self.workflows.due()
+            if not due:
+                return
+            for name in due:
+                self.workflows.step(name)
+        raise AssertionError(f"workflows do not come to rest: {self.workflows.due()}")
+
+    def boot(self) -> None:
+        """Let every machine that executes its user data have an agent that registers."""
+        for machine in self.cloud.alive():
+            if machine.ref in self.agents or machine.ref not in self.cloud.user_data:
+                continue
+            bootstrap = re.search(r"TIDEPOOL_BOOTSTRAP=(\S+)", self.cloud.user_data[machine.ref])
+            assert bootstrap is not None
+            agent = SimAgent(machine.ref, base64.urlsafe_b64encode(machine.ref.encode() * 20).decode()[:64])
+            token = tokens.verify(self.deps, bootstrap[1].strip("'"))
+            agent.token = f"tpa.{agents.register(self.deps, token, agent.secret).token_id}.{agent.secret}"
+            self.agents[machine.ref] = agent
+
+    def sync(self, ref: str, **report: Any) -> agents.SyncAnswer:
+        """One sync of one machine's agent."""
+        agent = self.agents[ref]
+        token = tokens.verify(self.deps, agent.token)
+        return agents.sync(self.deps, token, agents.SyncReport(boot_id=ref, jobs=tuple(agent.jobs.values()), **report))
+
+    def sync_all(self) -> None:
+        """Every living machine's agent syncs, takes the job it is given and forgets what was acknowledged."""
+        for ref in [machine.ref for machine in self.cloud.alive() if machine.ref in self.agents]:
+            agent = self.agents[ref]
+            answer = self.sync(ref)
+            for run_id in answer.acknowledged:
+                agent.jobs.pop(run_id, None)
+            if answer.job is not None and answer.job.run_id not in agent.jobs:
+                agent.jobs[answer.job.run_id] = agents.JobReport(answer.job.run_id, "running")
+
+    def finish_job(self, ref: str, exit_code: int = 0) -> None:
+        """The machine's job exits; its agent reports it at its next sync."""
+        agent = self.agents[ref]
+        agent.jobs = {run_id: agents.JobReport(run_id, "exited", exit_code) for run_id in agent.jobs}
