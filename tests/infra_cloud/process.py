@@ -34,6 +34,10 @@ class CloudProcess:
         self.url = eventually(self._listening)["url"]
         return self
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """Ask the server to end, and wait until it has."""
         if self._process is not None:
@@ -65,9 +69,10 @@ class CloudProcess:
 
     def _listening(self) -> dict[str, str]:
         assert self._process is not None
-        lines = self.log.read_text().splitlines()
-        assert self._process.poll() is None, lines
-        return json.loads(lines[0]) if lines else {}
+        ended = self._process.poll()
+        assert ended is None, f"the server ended with {ended}: {self.log.read_text()}"
+        first = json.loads(self.log.read_text().partition("\n")[0] or "{}")
+        return first if first.get("event") == "listening" else {}
 
 
 def eventually(check, within_s: float = 10.0):

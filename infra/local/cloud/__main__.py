@@ -15,6 +15,7 @@ from typing import Final
 from infra.local.cloud.fleet import Fleet
 from infra.local.cloud.server import CloudServer, line
 
+STOP_POLL_S: Final = 0.1
 KEY_VARIABLE: Final = "TIDEPOOL_LOCAL_CLOUD_KEY"
 
 
@@ -55,7 +56,7 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), name="http", daemon=True).start()
     _log("listening", url=f"http://127.0.0.1:{server.server_port}", pid=os.getpid())
     stop.wait()
     server.shutdown()

@@ -281,7 +281,7 @@ def _load(path: Path) -> dict[str, Machine]:
 def _only_server(state: Path) -> IO[str]:
     """Hold the state folder against a second server. Raises `BlockingIOError` when one has it."""
     handle = (state / "server.lock").open("a")
-    for _ in range(50):
+    for _ in range(10):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return handle

@@ -118,7 +118,12 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> object:
         """Read the JSON body; None when there is none."""
         length = self.headers.get("Content-Length", "0")
-        if not length.isdigit() or int(length) > BODY_LIMIT:
+        if not length.isdigit():
+            raise RefusedError(400, "malformed-body", "Content-Length is not a number")
+        if int(length) > BODY_LIMIT:
+            # Most of it is read all the same: a client that still sends cannot read why it was refused.
+            for _ in range(min(int(length), 8 * BODY_LIMIT) // BODY_LIMIT):
+                self.rfile.read(BODY_LIMIT)
             raise RefusedError(413, "body-too-large", f"a body has at most {BODY_LIMIT} bytes")
         text = self.rfile.read(int(length))
         if not text:
