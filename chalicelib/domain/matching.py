@@ -151,7 +151,7 @@ def _cpu(policies: Policies, offer: Offer) -> str | None:
     wanted = policies.requirements.cpus
     if offer.resources.cpus in wanted:
         return None
-    return f"{offer.resources.cpus} CPUs are not {wanted.describe()}"
+    return f"{offer.resources.cpus}xCPU is not {wanted.describe()}xCPU"
 
 
 def _memory(policies: Policies, offer: Offer) -> str | None:

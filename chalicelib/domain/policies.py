@@ -91,7 +91,7 @@ def parse(body: Mapping[str, Any], *, defaults: Defaults) -> tuple[Policies, lis
     requirements, slips = needs.parse(said.get("requirements", {}))
     return Policies(
         requirements=requirements,
-        backends=tuple(name.lower() for name in _texts(said.get("backends", ()), "backends")),
+        backends=_backends(said.get("backends", ())),
         regions=_texts(said.get("regions", ()), "regions"),
         instance_types=_texts(said.get("instance_types", ()), "instance_types"),
         spot=_spot(said["spot_policy"]) if "spot_policy" in said else defaults.spot,
@@ -159,6 +159,11 @@ def _texts(value: object, field: str) -> tuple[str, ...]:
         if not isinstance(name, str) or not name.strip():
             raise InvalidInputError(field, name, "a name that is not empty")
     return tuple(dict.fromkeys(name.strip() for name in value))
+
+
+def _backends(value: object) -> tuple[str, ...]:
+    """Backends are named by us, in lower case."""
+    return tuple(dict.fromkeys(name.lower() for name in _texts(value, "backends")))
 
 
 def _spot(value: object) -> SpotPolicy:

@@ -140,9 +140,9 @@ def _plain(number: Decimal) -> str:
 
 def _number(value: object) -> Decimal | None:
     """Read a JSON number exactly as it was written. A bool is no number here, though Python says so."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        return None
-    return Decimal(repr(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    return Decimal(repr(value)) if isinstance(value, float) and isfinite(value) else None
 
 
 def _json_text(value: object) -> str:
