@@ -1,0 +1,30 @@
+"""Rows in any state, put straight into the table, and looks at what came of them."""
+
+from chalicelib.domain.model import Instance, Offer
+from chalicelib.domain.timers import SHARDS, Timer, minute_of, partition
+from chalicelib.store import calls, instances, rows, timers
+from chalicelib.store.models import NameRow
+from tests.builders import later, make_offer
+
+DEADLINE = later(minutes=10)
+
+
+def seed(instance: Instance) -> Instance:
+    """Store an instance as it is, with its names; return it as stored."""
+    row = rows.encode(instance, wrote="create", write=calls.fresh_write())
+    calls.put(row)
+    for name in (f"instance:{instance.name}", f"id:{instance.instance_id}"):
+        calls.put(NameRow(instance.project, name, pool=instance.pool, holder=instance.instance_id))
+    return rows.decode(row.serialize())
+
+
+def claimables(offer: Offer | None = None) -> list[str]:
+    """The ids in the index for the pool `main` and a shape (that of `make_offer()`)."""
+    shape = (offer or make_offer()).shape
+    return [candidate.instance_id for candidate in instances.claimable("acme", "main", shape, 100)]
+
+
+def filed(moment) -> list[Timer]:
+    """The timers that are due in the minute of a moment, up to that moment."""
+    minute = minute_of(moment)
+    return [timer for shard in range(SHARDS) for timer in timers.due(partition(minute, shard), moment, 100)]
