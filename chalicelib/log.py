@@ -25,23 +25,23 @@ def bind(**fields: Any) -> None:
     _bound.set(fields)
 
 
-def info(event: str, **fields: Any) -> None:
-    """Something happened as meant."""
-    _write("info", event, fields)
+def bound() -> dict[str, Any]:
+    """Return the fields that are bound."""
+    return dict(_bound.get() or {})
 
 
-def warning(event: str, **fields: Any) -> None:
-    """Something went wrong and was made good, or costs only time."""
-    _write("warning", event, fields)
+def event(what: str, /, **fields: Any) -> None:
+    """Something happened that was to be expected, though perhaps not hoped for."""
+    _write("info", what, fields)
 
 
-def error(event: str, cause: BaseException | None = None, **fields: Any) -> None:
+def error(what: str, /, cause: BaseException | None = None, **fields: Any) -> None:
     """Something failed. `cause` is written with its traceback."""
     if cause is not None:
         fields["error"] = type(cause).__name__
         fields["detail"] = str(cause)
         fields["traceback"] = "".join(traceback.format_exception(cause))
-    _write("error", event, fields)
+    _write("error", what, fields)
 
 
 def redact(text: str) -> str:
@@ -51,7 +51,7 @@ def redact(text: str) -> str:
     return text
 
 
-def _write(level: str, event: str, fields: dict[str, Any]) -> None:
-    line = json.dumps({"level": level, "event": event, **(_bound.get() or {}), **fields}, default=str)
+def _write(level: str, what: str, fields: dict[str, Any]) -> None:
+    line = json.dumps({"level": level, "event": what, **bound(), **fields}, default=str)
     sys.stdout.write(redact(line) + "\n")
     sys.stdout.flush()

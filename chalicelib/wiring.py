@@ -24,7 +24,7 @@ LOCAL = "local"
 def deps() -> Deps:
     """Return the process's dependencies; the first call reads the environment and names the tables."""
     settings = config.load()
-    tables.configure(f"tidepool-{settings.stage}")
+    tables.configure(settings.stage)
     return Deps(
         settings=settings,
         now=lambda: datetime.now(UTC),

@@ -38,7 +38,7 @@ class WakeQueues:
         try:
             self._created(instance_id)
         except (BotoCoreError, ClientError) as error:
-            log.warning("wake-create-failed", instance_id=instance_id, detail=str(error))
+            log.error("wake-create-failed", instance_id=instance_id, detail=str(error))
 
     def send(self, instance_id: str) -> None:
         """Wake the agent of an instance, if its queue is there."""
@@ -47,7 +47,7 @@ class WakeQueues:
             client("sqs").send_message(QueueUrl=url, MessageBody="wake")
         except (BotoCoreError, ClientError) as error:
             self._urls.pop(instance_id, None)
-            log.warning("wake-send-failed", instance_id=instance_id, detail=str(error))
+            log.error("wake-send-failed", instance_id=instance_id, detail=str(error))
 
     def listen_url(self, instance_id: str, *, expires: timedelta) -> str:
         """Return a GET that waits up to `LISTEN_S` for a message, signed with the caller's own rights.
@@ -58,7 +58,7 @@ class WakeQueues:
         try:
             return _presigned(self._known_or_created(instance_id), expires)
         except (BotoCoreError, ClientError) as error:
-            log.warning("wake-listen-failed", instance_id=instance_id, detail=str(error))
+            log.error("wake-listen-failed", instance_id=instance_id, detail=str(error))
             return ""
 
     def delete(self, instance_id: str) -> None:
@@ -67,7 +67,7 @@ class WakeQueues:
             client("sqs").delete_queue(QueueUrl=self._known(instance_id))
         except (BotoCoreError, ClientError) as error:
             if _code(error) not in _ABSENT:
-                log.warning("wake-delete-failed", instance_id=instance_id, detail=str(error))
+                log.error("wake-delete-failed", instance_id=instance_id, detail=str(error))
         self._urls.pop(instance_id, None)
 
     def _known_or_created(self, instance_id: str) -> str:

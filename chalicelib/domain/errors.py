@@ -101,8 +101,8 @@ class IdempotencyMismatchError(ConflictError):
     code = "idempotency-mismatch"
 
 
-class IdempotencyPendingError(ConflictError):
-    """The first request with this Idempotency-Key is still being worked on."""
+class IdempotencyPendingError(IdempotencyMismatchError):
+    """The first request with this Idempotency-Key is still being worked on: the same call answers later."""
 
     code, retryable = "idempotency-pending", True
 

@@ -11,7 +11,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
-from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
+from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.domain.model import Role, Token
 from chalicelib.services.deps import Deps
 from chalicelib.store import tokens as store
@@ -21,7 +21,7 @@ DEFAULT_LIFETIME: Final = timedelta(days=90)
 MAX_LIFETIME: Final = timedelta(days=366)
 
 BOOTSTRAP: Final = "bootstrap/"
-"""What the name of a bootstrap token begins with; the attempt's id follows."""
+"""What the name of a bootstrap token begins with; the id of the attempt follows."""
 
 _TEXT: Final = re.compile(r"(tp[ab]?)\.([A-Za-z0-9_-]{1,80})\.([A-Za-z0-9_-]{32,128})")
 _NO_SECRET: Final = "0" * 64
@@ -64,10 +64,10 @@ def verify(deps: Deps, text: str) -> Token:
 
 
 def page(deps: Deps, project: str, *, limit: int, cursor: str | None) -> tuple[list[Token], str | None]:
-    """List the tokens that people and programs hold in a project, by id. Agents' tokens are not shown."""
-    found, following = store.page(project, limit=limit, cursor=cursor)
+    """List the tokens that people and programs hold in a project, by id. Agents' and expired ones are not shown."""
+    found, following = store.by_project(project, limit, cursor)
     now = deps.now()
-    return [token for token in found if token.role is not Role.AGENT and not _expired(token, now)], following
+    return [token for token in found if not _expired(token, now)], following
 
 
 def revoke(deps: Deps, project: str, token_id: str) -> None:  # noqa: ARG001 - every verb takes deps first
@@ -75,10 +75,7 @@ def revoke(deps: Deps, project: str, token_id: str) -> None:  # noqa: ARG001 - e
 
     The authorizer's answers are kept for a short while, so a revoked token may still pass for that long.
     """
-    token = store.get(token_id)
-    if token is None or token.project != project or token.role is Role.AGENT:
-        raise NotFoundError(f"token {token_id!r} is unknown")
-    store.delete(token_id)
+    store.revoke(project, token_id)
 
 
 def hash_secret(secret: str) -> str:
@@ -112,7 +109,7 @@ def _issue(
         expires_at=expires_at,
         instance=instance,
     )
-    store.create(token)
+    store.put(token)
     return token, f"{prefix_of(token)}.{token.token_id}.{secret}"
 
 
