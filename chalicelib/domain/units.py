@@ -97,9 +97,9 @@ def size_unit(text: str) -> str | None:
 def format_size(mib: int) -> str:
     """Write a size so that `parse_size_mib` reads it back: `512MB`, `16GB`, `1.5GB`, `2TB`."""
     for unit, size in _MIB.items():
-        exact = Decimal(mib) / size
-        if mib >= size and exact * 2 == int(exact * 2):
-            return f"{_plain(exact)}{unit}"
+        halves, rest = divmod(2 * mib, size)
+        if mib >= size and not rest:
+            return f"{halves // 2}{'.5' if halves % 2 else ''}{unit}"
     return f"{mib}MB"
 
 
