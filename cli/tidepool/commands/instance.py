@@ -1,0 +1,107 @@
+"""`tidepool instance show|set`."""
+
+from __future__ import annotations
+
+from tidepool.command import Command, UsageError
+from tidepool.output import cell
+from tidepool.rows import (
+    ATTEMPT_HEADER,
+    HISTORY_HEADER,
+    attempt_row,
+    expiry_text,
+    status_text,
+    transition_row,
+)
+from tidepool.text import duration_text, money_text, price_text, resources_text, since_text, yes_no
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from tidepool.command import Session
+    from tidepool.output import Output
+    from tidepool.wire import InstanceDetail
+
+
+class ShowInstance(Command):
+    """Show one instance: what it is, its cost so far, every attempt to get it, its history with actor and reason."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="a name or an id")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        instance = session.client.instances.get(args.name)
+        if args.json:
+            session.out.json(instance)
+        else:
+            show(session.out, instance, session.now())
+        return 0
+
+
+class ChangeInstance(Command):
+    """Change how long an instance may idle, or keep new work away from it (cordon)."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="a name or an id")
+        parser.add_argument("--idle-duration", default="", metavar="DURATION", help="5m, 72h, 0s, off")
+        cordon = parser.add_mutually_exclusive_group()
+        cordon.add_argument(
+            "--cordon", dest="cordoned", action="store_true", default=None, help="no new work; what runs goes on"
+        )
+        cordon.add_argument("--uncordon", dest="cordoned", action="store_false", help="take work again")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        if not args.idle_duration and args.cordoned is None:
+            raise UsageError("nothing to change: say --idle-duration, --cordon or --uncordon")
+        instance = session.client.instances.update(args.name, idle_duration=args.idle_duration, cordoned=args.cordoned)
+        if args.json:
+            session.out.json(instance)
+            return 0
+        limit = instance["idle_limit_s"]
+        idle = "off" if limit is None else duration_text(limit)
+        session.out.line(f"{instance['name']} {status_text(instance)}, idle duration {idle}")
+        return 0
+
+
+def show(out: Output, instance: InstanceDetail, now: float) -> None:
+    """Show all there is to know."""
+    limit = instance["idle_limit_s"]
+    price = price_text(instance["price_micros"], instance["price_source"], instance["backend"])
+    out.block(
+        [
+            ("Name", instance["name"]),
+            ("Id", instance["instance_id"]),
+            ("Pool", instance["pool"]),
+            ("Status", status_text(instance)),
+            ("Backend", cell(instance["backend"])),
+            ("Region", cell(" ".join(filter(None, (instance["region"], instance["zone"]))))),
+            ("Instance type", cell(instance["instance_type"])),
+            ("Resources", resources_text(instance["resources"])),
+            ("Spot", yes_no(instance["spot"])),
+            ("Price", price),
+            ("Cost so far", money_text(instance["spent_micros"]) + (" (simulated)" if "simulated" in price else "")),
+            ("Idle duration", "off" if limit is None else duration_text(limit)),
+            ("Expires in", expiry_text(instance, now) if instance["state"] == "idle" else "-"),
+            ("Created", since_text(instance["created_at"], now) + " ago"),
+            ("Last heard of", since_text(instance["seen_at"], now) + (" ago" if instance["seen_at"] else "")),
+            ("Fence", str(instance["fence"])),
+        ]
+    )
+    facts = sorted(instance["facts"].items())
+    if facts:
+        out.line("\nFacts")
+        out.block([(f"  {key}", cell(value_text(value))) for key, value in facts])
+    if instance["attempts"]:
+        out.line("\nAttempts")
+        out.table(ATTEMPT_HEADER, [attempt_row(attempt) for attempt in instance["attempts"]], shrink=7, status=6)
+    out.line("\nHistory")
+    out.table(HISTORY_HEADER, [transition_row(step) for step in instance["history"]], shrink=5, status=2)
+
+
+def value_text(value: object) -> str:
+    """A fact as text: lists and objects on one line."""
+    if isinstance(value, list):
+        return ", ".join(value_text(entry) for entry in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={value_text(entry)}" for key, entry in value.items())
+    return yes_no(value) if isinstance(value, bool) else str(value)

@@ -1,0 +1,82 @@
+"""`tidepool pool rm`."""
+
+from __future__ import annotations
+
+from tidepool.command import Command
+from tidepool.errors import BusyError, NotFoundError
+from tidepool.options import add_pool, add_yes
+from tidepool.progress import Patience, Progress
+from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterable
+
+    from tidepool.command import Session
+    from tidepool.wire import Instance
+
+FIRST_LOOK_S = 0.2
+LAST_LOOK_S = 2.0
+
+
+class RemoveInstances(Command):
+    """Remove instances. A busy one is refused without --force. Waits until the provider confirms that it is gone."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="+", metavar="NAME", help="names or ids")
+        add_pool(parser)
+        parser.add_argument("--force", action="store_true", help="busy ones too; what runs there ends")
+        add_yes(parser)
+        wait = parser.add_mutually_exclusive_group()
+        wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is gone (default)")
+        wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as its end has begun")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        client = session.client
+        if not args.yes:
+            found = [client.instances.get(name) for name in args.names]
+            refuse_busy(found, force=args.force)
+            now = session.now()
+            rows = [instance_row(instance, now) for instance in found]
+            session.out.table(INSTANCE_HEADER, rows, shrink=INSTANCE_STATUS, status=INSTANCE_STATUS)
+            session.confirm("Remove?")
+        begun = [client.instances.remove(name, pool=args.pool, force=args.force) for name in dict.fromkeys(args.names)]
+        ended = [wait_until_gone(session, instance) for instance in begun] if args.wait else begun
+        if args.json:
+            session.out.json(ended)
+            return 0
+        for instance in ended:
+            session.out.line(f"{instance['name']} {instance['state']}")
+        return 0
+
+
+def refuse_busy(instances: Iterable[Instance], *, force: bool) -> None:
+    """Say so before asking; the server decides in the end."""
+    for instance in instances:
+        if instance["state"] == "busy" and not force:
+            holder = instance["lease"]["holder"] if instance["lease"] else "a holder"
+            raise BusyError(f"{instance['name']} is busy with {holder}; --force ends it")
+
+
+def wait_until_gone(session: Session, instance: Instance) -> Instance:
+    """Wait for `terminated`; the control plane goes on trying for as long as the provider does not confirm."""
+    progress = Progress(session)
+    patience = Patience(session, progress)
+    look_s = FIRST_LOOK_S
+    try:
+        while instance["state"] != "terminated":
+            detail = f" ({instance['detail']})" if instance["detail"] else ""
+            progress.status(f"{instance['name']}: {instance['state']}{detail}")
+            session.sleep(look_s)
+            look_s = min(look_s * 1.3, LAST_LOOK_S)
+            try:
+                instance = patience.call(session.client.instances.get, instance["instance_id"])
+            except NotFoundError:
+                return {**instance, "state": "terminated"}
+        return instance
+    except KeyboardInterrupt:
+        progress.note(f"{instance['name']} goes on terminating (tidepool instance show {instance['name']})")
+        raise
+    finally:
+        progress.clear()

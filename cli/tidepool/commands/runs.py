@@ -1,0 +1,121 @@
+"""`tidepool ps|logs|stop`."""
+
+from __future__ import annotations
+
+from tidepool.api.runs import ENDS
+from tidepool.command import Command
+from tidepool.follow import INTERRUPTED, Follower, exit_code
+from tidepool.rows import RUN_HEADER, RUN_STATUS, run_row, run_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from tidepool.command import Session
+    from tidepool.wire import Run
+
+FIRST_LOOK_S = 0.2
+LAST_LOOK_S = 2.0
+SHOWN = 20
+
+
+class ListRuns(Command):
+    """List the runs that are not over; with --all the ones that are, too, newest first."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--all", action="store_true", help="all runs that are still known")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        pages = session.client.runs.pages(active=not args.all)
+        if args.json:
+            session.out.json_pages(pages)
+            return 0
+        now = session.now()
+        rows = [run_row(run, now) for page in pages for run in page]
+        session.out.table(RUN_HEADER, rows, shrink=len(RUN_HEADER) - 1, status=RUN_STATUS)
+        return 0
+
+
+class Logs(Command):
+    """Show the log of a run. With --follow until the run is over; it then ends with the run's exit code. Ctrl-C only
+    ends the watching. With --json: a line for each piece, its bytes in base64."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="RUN", help="a run's name or id")
+        parser.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        if args.json:
+            return json_log(args, session)
+        if not args.follow:
+            for data in session.client.runs.logs(args.name):
+                session.out.stdout.buffer.write(data)
+            session.out.stdout.flush()
+            return 0
+        try:
+            run = Follower(session, args.name, session.out.stdout.buffer).follow()
+        except KeyboardInterrupt:
+            session.out.note(f"run {args.name} goes on")
+            return INTERRUPTED
+        if run["state"] != "done":
+            session.out.note(f"run {run['name']} {run_status(run)}")
+        return exit_code(run)
+
+
+def json_log(args: Namespace, session: Session) -> int:
+    """Write the log as JSON lines, and the run itself as the last one."""
+    from tidepool.progress import Patience, Progress
+
+    patience = Patience(session, Progress(session))
+    after, look_s = 0, FIRST_LOOK_S
+    while True:
+        data, chunk = patience.call(session.client.runs.log_chunk, args.name, after)
+        after = chunk["next"]
+        if data:
+            look_s = FIRST_LOOK_S
+            session.out.json({"offset": chunk["offset"], "next": after, "data": chunk["data"]})
+        elif chunk["complete"] or not args.follow:
+            session.out.json({"run": chunk["run"]})
+            return exit_code(chunk["run"]) if args.follow else 0
+        else:
+            session.sleep(look_s)
+            look_s = min(look_s * 1.3, LAST_LOOK_S)
+
+
+class Stop(Command):
+    """Stop a run: its job gets SIGTERM, and SIGKILL after its grace. Waits until it is over."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="RUN", help="a run's name or id")
+        parser.add_argument("--force", action="store_true", help="SIGKILL at once")
+        wait = parser.add_mutually_exclusive_group()
+        wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is over (default)")
+        wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as it is told to stop")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        run = session.client.runs.stop(args.name, force=args.force)
+        if args.wait:
+            run = wait_until_over(session, run)
+        if args.json:
+            session.out.json(run)
+        else:
+            session.out.line(f"{run['name']} {run_status(run)}")
+        return 0
+
+
+def wait_until_over(session: Session, run: Run) -> Run:
+    """Wait for the end of a run that was told to stop; an agent that is away delays it."""
+    from tidepool.progress import Patience, Progress
+
+    progress = Progress(session)
+    patience = Patience(session, progress)
+    look_s = FIRST_LOOK_S
+    try:
+        while run["state"] not in ENDS:
+            progress.status(f"{run['name']}: {run['state']}")
+            session.sleep(look_s)
+            look_s = min(look_s * 1.3, LAST_LOOK_S)
+            run = patience.call(session.client.runs.get, run["run_id"])
+        return run
+    finally:
+        progress.clear()

@@ -1,0 +1,100 @@
+"""How a failure is told: one sentence, what it is about, and what to do next."""
+
+from __future__ import annotations
+
+import json
+
+from tidepool.errors import (
+    AuthError,
+    ConnectionLostError,
+    InputError,
+    NoMatchError,
+    ProvisioningFailedError,
+    TidepoolError,
+)
+from tidepool.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, TextIO
+
+    from tidepool.wire import Attempt
+
+
+def report(error: Exception, stderr: TextIO, *, as_json: bool) -> int:
+    """Write the failure to stderr, as JSON when the command speaks JSON; answer the exit code."""
+    known = error if isinstance(error, TidepoolError) else from_exception(error)
+    if as_json:
+        facts = {"code": known.code, "status": known.status or None, "detail": known.detail, **known.context}
+        lines = [json.dumps({"error": facts}, default=str)]
+    else:
+        lines = list(sentences(known))
+    try:
+        stderr.write("\n".join(lines) + "\n")
+        stderr.flush()
+    except OSError:
+        pass  # nobody is there to read it; the exit code still tells
+    return known.exit_code
+
+
+def from_exception(error: Exception) -> TidepoolError:
+    """Name a failure that nobody foresaw, or one of this computer."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return InputError(f"{where}{error.strerror or error}", code="local-io")
+    if isinstance(error, RecursionError | MemoryError):
+        return TidepoolError(f"out of memory ({type(error).__name__})")
+    return TidepoolError(f"unexpected {type(error).__name__}: {error} (TIDEPOOL_DEBUG=1 shows where)")
+
+
+def sentences(error: TidepoolError) -> Iterator[str]:
+    """The lines for a person."""
+    first, *more = error.detail.split("\n")
+    yield f"error: {clean(first)}"
+    yield from (clean(line) for line in more)
+    context = error.context
+    if isinstance(error, InputError) and "field" in context and str(context["field"]) not in error.detail:
+        yield f"  field: {clean(str(context['field']))}"
+    if isinstance(error, InputError) and "expected" in context and str(context["expected"]) not in error.detail:
+        yield f"  given: {clean(str(context.get('given')))}"
+        yield f"  expected: {clean(str(context['expected']))}"
+    if isinstance(error, NoMatchError):
+        yield from (f"  {line}" for line in reason_lines(context.get("reasons")))
+    if isinstance(error, ProvisioningFailedError):
+        yield from (f"  {clean(str(line))}" for line in context.get("filters") or ())
+        yield from (f"  {attempt_line(attempt)}" for attempt in context.get("attempts") or ())
+    if isinstance(error, AuthError) and error.status == 401:
+        yield "  `tidepool config` shows which token is used; `tidepool login` stores another one"
+    if isinstance(error, ConnectionLostError):
+        yield "  `tidepool config` shows which control plane is meant"
+
+
+def reason_lines(reasons: Any) -> list[str]:
+    """Why each instance did not match: one line an instance, whatever way the reasons are grouped."""
+    if isinstance(reasons, dict):
+        return [clean(f"{name}: {_joined(why)}") for name, why in reasons.items()]
+    return [clean(_joined(entry)) for entry in reasons or ()]
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, dict):
+        name = value.get("name") or value.get("instance") or value.get("instance_id") or ""
+        why = value.get("reasons") or value.get("reason") or value.get("detail") or ""
+        return f"{name}: {_joined(why)}" if name else _joined(why)
+    if isinstance(value, list | tuple):
+        return "; ".join(_joined(entry) for entry in value)
+    return str(value)
+
+
+def attempt_line(attempt: Attempt) -> str:
+    """One attempt on one line: which offer, how it went, in whose words."""
+    from tidepool.text import price_text
+
+    offer = attempt["offer"]
+    what = " ".join(str(offer[name]) for name in ("backend", "region", "instance_type"))
+    price = price_text(offer.get("price_micros"), offer.get("price_source"), offer.get("backend"))
+    how = attempt["kind"] or attempt["state"]
+    words = f" - {attempt['detail']}" if attempt.get("detail") else ""
+    spot = ", spot" if offer.get("spot") else ""
+    return clean(f"attempt {attempt['number']}: {what} at {price}/h{spot}: {how}{words}")

@@ -1,0 +1,166 @@
+"""Following a run: its log as it comes, what happens before there is one, and what Ctrl-C means meanwhile."""
+
+from __future__ import annotations
+
+from tidepool.api.runs import ENDS, QUICKEST_POLL_S, SLOWEST_POLL_S
+from tidepool.errors import TidepoolError, UnavailableError
+from tidepool.progress import Patience, Progress
+from tidepool.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from tidepool.command import Session
+    from tidepool.wire import Run
+
+WAITING = frozenset({"submitted", "provisioning"})
+ATTEMPTS_EVERY_S = 1.0
+LAST_WORDS_S = 30.0
+"""How long to wait for the rest of an ended run's log, and for the end of a run that was told to stop."""
+SLOWEST_GRACE_S = 3600.0
+INTERRUPTED = 130
+EXIT_CODES = {
+    "no-capacity": 7,
+    "provisioning-failed": 7,
+    "no-idle-instance": 6,
+    "machine-lost": 8,
+    "machine-removed": 8,
+    "not-picked-up": 8,
+    "user-stopped": INTERRUPTED,
+}
+
+
+def exit_code(run: Run) -> int:
+    """The exit code that a run's end means: the job's own, or one for why there is none."""
+    code = run["exit_code"]
+    if code is not None:
+        return 128 - code if -128 < code < 0 else code & 0xFF or int(code != 0)
+    return 0 if run["state"] == "done" else EXIT_CODES.get(run["reason"], 1)
+
+
+class Follower:
+    """Writes a run's log to `sink` until the run is over. Where it stands survives an interruption."""
+
+    def __init__(self, session: Session, run: str, sink: BinaryIO) -> None:
+        self._session = session
+        self._run = run
+        self._sink = sink
+        self._after = 0
+        self._wait_s = QUICKEST_POLL_S
+        self._attempts_at = 0.0
+        self._progress = Progress(session)
+        self._patience = Patience(session, self._progress)
+
+    def follow(self, within_s: float | None = None) -> Run:
+        """Return the run as it ended, or as it stands when `within_s` is over."""
+        started = self._session.monotonic()
+        ended_at: float | None = None
+        try:
+            while True:
+                data, chunk = self._patience.call(self._session.client.runs.log_chunk, self._run, self._after)
+                run = chunk["run"]
+                self._write(data, chunk["next"])
+                now = self._session.monotonic()
+                if chunk["complete"]:
+                    return run
+                if run["state"] in ENDS:
+                    ended_at = now if ended_at is None or data else ended_at
+                    if now - ended_at > LAST_WORDS_S:
+                        self._progress.note("the end of the log has not come; it may be incomplete")
+                        return run
+                if within_s is not None and now - started > within_s:
+                    return run
+                self._show(run, now)
+                self._pause(run, quiet=not data)
+        finally:
+            self._progress.clear()
+
+    def _write(self, data: bytes, after: int) -> None:
+        if data:
+            self._progress.clear()
+            self._sink.write(data)
+            self._sink.flush()
+        self._after = after
+
+    def _show(self, run: Run, now: float) -> None:
+        if run["state"] not in WAITING and run["state"] != "starting":
+            self._progress.clear()
+            return
+        place = f" on {run['instance']['name']}" if run["instance"] else ""
+        if run["state"] in WAITING and now - self._attempts_at > ATTEMPTS_EVERY_S:
+            self._attempts_at = now
+            attempts = self._patience.call(self._session.client.runs.get, self._run).get("attempts") or []
+            self._progress.attempts(attempts, f"run {run['name']}: no idle instance matches, provisioning one")
+        elif run["state"] == "starting" and self._wait_s > 4 * QUICKEST_POLL_S:
+            self._progress.status(f"run {run['name']}: starting{place}")
+
+    def _pause(self, run: Run, *, quiet: bool) -> None:
+        if not quiet:
+            self._wait_s = QUICKEST_POLL_S
+        self._session.sleep(self._wait_s)
+        most = SLOWEST_POLL_S / 4 if run["state"] in WAITING else SLOWEST_POLL_S
+        self._wait_s = min(self._wait_s * 1.3, most)
+
+
+def attend(session: Session, run: Run, follower: Follower, *, grace_s: float) -> tuple[Run | None, int]:
+    """Follow a run of ours: an interrupt is a question. Answer the run as it ended, if it did, and the exit code."""
+    while True:
+        try:
+            ended = follower.follow()
+            return ended, exit_code(ended)
+        except KeyboardInterrupt:
+            choice = ask_what_now(session, run["name"])
+        except BrokenPipeError:
+            session.out.note(
+                f"nobody reads the output any more; run {run['name']} goes on (tidepool stop {run['name']})"
+            )
+            raise
+        except UnavailableError:
+            session.out.note(f"run {run['name']} goes on without being watched (tidepool logs -f {run['name']})")
+            raise
+        if choice == "detach":
+            session.out.note(f"run {run['name']} goes on (tidepool logs -f {run['name']}, tidepool stop {run['name']})")
+            return None, INTERRUPTED
+        if choice == "stop":
+            return stop_and_see(session, run, follower, grace_s), INTERRUPTED
+
+
+def ask_what_now(session: Session, name: str) -> str:
+    """Ask what an interrupt was meant to do: `stop`, `detach` or `continue`. A second interrupt means stop."""
+    out = session.out
+    if not (session.stdin.isatty() and out.stderr.isatty()):
+        return "stop"
+    choices = {"s": "stop", "stop": "stop", "d": "detach", "detach": "detach", "c": "continue", "continue": "continue"}
+    try:
+        while True:
+            out.stderr.write(f"\nrun {name} is not over. [s]top it, [d]etach and let it run, or [c]ontinue watching? ")
+            out.stderr.flush()
+            line = session.stdin.readline()
+            if not line:
+                return "detach"
+            if answer := choices.get(line.strip().lower()):
+                return answer
+    except KeyboardInterrupt:
+        out.stderr.write("\n")
+        return "stop"
+
+
+def stop_and_see(session: Session, run: Run, follower: Follower, grace_s: float) -> Run | None:
+    """Stop a run and show what it still says; one more interrupt ends it by force. Answer it as it ended, if it did."""
+    name = run["name"]
+    session.out.note(f"stopping run {name}; Ctrl-C again kills it")
+    try:
+        session.client.runs.stop(name)
+        ended = follower.follow(within_s=min(grace_s, SLOWEST_GRACE_S) + LAST_WORDS_S)
+    except KeyboardInterrupt:
+        try:
+            session.client.runs.stop(name, force=True)
+            session.out.note(f"run {name} is being killed")
+        except TidepoolError as error:
+            session.out.note(f"run {name} could not be killed: {clean(error.detail)}")
+        return None
+    if ended["state"] not in ENDS:
+        session.out.note(f"run {name} is still stopping")
+        return None
+    return ended

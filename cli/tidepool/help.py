@@ -1,0 +1,103 @@
+"""`tidepool --help`, `tidepool help TOPIC`: written from the table of commands, without loading any of them."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tidepool.main import Entry
+
+EXIT_CODES = """\
+Exit codes
+
+  0    done
+  1    internal error: a defect, or an answer that is not the API's
+  2    bad input: the command line, a value, a local file
+  3    no token, an unknown or expired one, or one whose role is not enough
+  4    not found
+  5    refused: a conflict, something busy, or a question answered with no
+  6    no idle instance matches, and nothing may be bought
+  7    no offers, or provisioning failed with every one of them
+  8    unavailable: the control plane did not answer, or the machine was lost
+  130  interrupted by Ctrl-C, or the run was stopped
+
+`tidepool run` and `tidepool logs -f` end with the job's own exit code; 128+n when signal n ended it.
+"""
+ENVIRONMENT = """\
+Environment
+
+  TIDEPOOL_URL, TIDEPOOL_TOKEN, TIDEPOOL_PROJECT
+                       which control plane, who asks, which project. They win over what `tidepool login`
+                       stored; with neither, .tidepool/local.env of this folder or a parent is used.
+  TIDEPOOL_LOCAL_CLOUD_URL, TIDEPOOL_LOCAL_CLOUD_KEY
+                       the local cloud, for `tidepool rehearse`; else from .tidepool/local.env
+  TIDEPOOL_DEBUG=1     show tracebacks
+  NO_COLOR             no colours
+  XDG_CONFIG_HOME, XDG_CACHE_HOME
+                       where the configuration and the archive cache are kept
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE
+                       as everywhere
+"""
+REQUIREMENTS = """\
+Requirements
+
+  --cpu 4       at least 4        --cpu 4..8       4 to 8        --cpu ..8      at most 8
+  --memory 32GB at least 32 GB    --memory 1TB     units MB, GB, TB; none means GB
+  --disk 200GB  at least 200 GB
+  --gpu A100                      exactly one A100
+  --gpu 80GB                      one GPU with exactly 80 GB
+  --gpu A100:2, A100:80GB:2       two of them; of 80 GB each
+  --gpu A10G,A100                 either
+  --gpu 24GB..40GB, --gpu 2..4    ranges of memory for each GPU, of the number of GPUs
+  --gpu 0                         no GPU
+
+Durations: 45s, 5m, 2h, 3d, 1w, plain seconds, or off.
+"""
+TOPICS = {"exit-codes": EXIT_CODES, "environment": ENVIRONMENT, "requirements": REQUIREMENTS}
+
+
+def show_help(words: Sequence[str], commands: Mapping[str, Entry]) -> int:
+    """Answer `help`, `help TOPIC` and `help COMMAND`."""
+    if not words or words[0].startswith("-"):
+        sys.stdout.write(overview(commands))
+        return 0
+    if words[0] in TOPICS:
+        sys.stdout.write(TOPICS[words[0]])
+        return 0
+    from tidepool.main import dispatch
+
+    return dispatch([*words, "--help"])
+
+
+def show_group(name: str, commands: Mapping[str, Entry], groups: Mapping[str, str]) -> int:
+    """List the commands of one group."""
+    own = {command: entry for command, entry in commands.items() if command.startswith(name + " ")}
+    also = f"\n`tidepool {name}` alone is `tidepool {name} list`.\n" if name == "pool" else "\n"
+    sys.stdout.write(f"usage: tidepool {name} COMMAND …\n\n{groups[name].capitalize()}.\n\n{_listed(own)}{also}")
+    sys.stdout.write(f"See `tidepool {name} COMMAND --help`.\n")
+    return 0
+
+
+def overview(commands: Mapping[str, Entry]) -> str:
+    """All commands, each with a line."""
+    return (
+        "usage: tidepool COMMAND …\n\n"
+        "Pools of compute instances: filled by the cheapest match, reused at once, drained when idle.\n\n"
+        f"{_listed(commands)}\n"
+        "See `tidepool COMMAND --help`, and `tidepool help` with one of: " + ", ".join(TOPICS) + ".\n"
+    )
+
+
+def _listed(commands: Mapping[str, Entry]) -> str:
+    width = max(map(len, commands))
+    return "".join(f"  {name:<{width}}  {entry[2]}\n" for name, entry in commands.items())
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The known name that was most likely meant, or nothing."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.6)), "")

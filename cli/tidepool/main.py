@@ -1,0 +1,179 @@
+"""The entry: finds the command that is meant, loads only that, and turns every outcome into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
+
+    from tidepool.command import Command, Parser, Session
+
+Entry = tuple[str, str, str]
+"""Module below `tidepool.commands`, class, summary."""
+
+COMMANDS: dict[str, Entry] = {
+    "run": ("run", "Run", "run a command on an instance of a pool, with the current folder's code"),
+    "ps": ("runs", "ListRuns", "list runs"),
+    "logs": ("runs", "Logs", "show the log of a run, and follow it"),
+    "stop": ("runs", "Stop", "stop a run"),
+    "pool list": ("pool", "ListPools", "list pools"),
+    "pool create": ("pool", "CreatePool", "create a pool"),
+    "pool delete": ("pool", "DeletePool", "delete a pool"),
+    "pool set-default": ("pool", "SetDefault", "choose the pool that is meant when none is named"),
+    "pool ps": ("pool_ps", "ListInstances", "list the instances of a pool"),
+    "pool add": ("pool_add", "AddInstance", "plan, confirm and add an instance to a pool"),
+    "pool rm": ("pool_rm", "RemoveInstances", "remove instances from a pool"),
+    "instance show": ("instance", "ShowInstance", "show one instance: facts, attempts, history, cost"),
+    "instance set": ("instance", "ChangeInstance", "change an instance's idle time, or keep work away from it"),
+    "offer": ("offer", "ShowOffers", "show what adding would choose from, without buying"),
+    "lease acquire": ("lease", "AcquireLease", "hold an idle instance"),
+    "lease heartbeat": ("lease", "BeatLease", "prolong a lease"),
+    "lease release": ("lease", "ReleaseLease", "give a held instance back"),
+    "lease show": ("lease", "ShowLease", "show a lease"),
+    "token create": ("token", "CreateToken", "create a token"),
+    "token list": ("token", "ListTokens", "list tokens"),
+    "token revoke": ("token", "RevokeToken", "revoke a token"),
+    "login": ("login", "Login", "store the URL and token of a control plane"),
+    "config": ("login", "ShowConfig", "show which control plane is used, and why"),
+    "rehearse list": ("rehearse", "ListFaults", "list the local cloud's scripted faults"),
+    "rehearse set": ("rehearse", "SetFault", "script a fault of the local cloud"),
+    "rehearse reset": ("rehearse", "ResetFaults", "end all scripted faults"),
+    "version": ("version", "ShowVersion", "show the version"),
+}
+GROUPS = {
+    "pool": "pools and their instances",
+    "instance": "one instance",
+    "lease": "exclusive holds on instances",
+    "token": "access tokens",
+    "rehearse": "failures of the local cloud, on purpose",
+}
+ALIASES = {"pool": "pool list", "pool remove": "pool rm", "offers": "offer", "--version": "version", "-V": "version"}
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and answer its exit code. Never lets an exception out."""
+    try:
+        return _outcome(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return 0
+
+
+def _outcome(words: list[str]) -> int:
+    _forgive_encoding(sys.stdout)
+    _forgive_encoding(sys.stderr)
+    as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
+    try:
+        code = dispatch(words)
+        sys.stdout.flush()
+        return code
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:  # the last door: the user gets a sentence
+        if os.environ.get("TIDEPOOL_DEBUG"):
+            raise
+        from tidepool.failure import report
+
+        return report(error, sys.stderr, as_json=as_json)
+
+
+def dispatch(words: list[str], session: Session | None = None) -> int:
+    """Find the command, parse its arguments, run it."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        from tidepool.help import show_help
+
+        return show_help(words[1:], COMMANDS)
+    name, rest = resolve(words)
+    if name in GROUPS:
+        from tidepool.help import show_group
+
+        return show_group(name, COMMANDS, GROUPS)
+    module, attribute, _ = COMMANDS[name]
+    command: Command = getattr(__import__(f"tidepool.commands.{module}", fromlist=[attribute]), attribute)()
+    from tidepool.command import make_parser
+
+    parser = make_parser(f"tidepool {name}", command)
+    own, job = _split(rest, command)
+    if "-h" in own or "--help" in own:
+        sys.stdout.write(parser.format_help())
+        return 0
+    return _run(command, parser, own, job, session or _session())
+
+
+def resolve(words: list[str]) -> tuple[str, list[str]]:
+    """Tell the command's full name from the rest. A group's name alone is answered as it is, for its help."""
+    first, second = words[0], words[1] if len(words) > 1 else ""
+    pair = f"{first} {second}"
+    pair = ALIASES.get(pair, pair)
+    if pair in COMMANDS:
+        return pair, words[2:]
+    if first in GROUPS and second in ("-h", "--help"):
+        return first, []
+    if first in GROUPS and second and not second.startswith("-"):
+        raise _unknown(f"{first} {second}")
+    single = ALIASES.get(first, first)
+    if single in COMMANDS or single in GROUPS:
+        return single, words[1:]
+    raise _unknown(first)
+
+
+def _unknown(name: str) -> Exception:
+    from tidepool.command import UsageError
+    from tidepool.help import nearest
+
+    close = nearest(name, [*COMMANDS, *GROUPS, "help"])
+    hint = f"; did you mean `tidepool {close}`?" if close else ""
+    return UsageError(f"there is no command `tidepool {name}`{hint}\nSee `tidepool --help`.")
+
+
+def _split(rest: list[str], command: Command) -> tuple[list[str], list[str]]:
+    if not command.takes_command or "--" not in rest:
+        return rest, []
+    at = rest.index("--")
+    return rest[:at], rest[at + 1 :]
+
+
+def _run(command: Command, parser: Parser, own: list[str], job: list[str], session: Session) -> int:
+    args = parser.parse_args(own)
+    args.job = job
+    from tidepool.output import Output
+
+    session.attach(Output(sys.stdout, sys.stderr, session.environ, as_json=args.json), args.project)
+    return command.run(args, session)
+
+
+def _session() -> Session:
+    import time
+
+    from tidepool.command import Session
+
+    return Session(
+        stdin=sys.stdin,
+        environ=os.environ,
+        folder=os.getcwd(),
+        now=time.time,
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+    )
+
+
+def _forgive_encoding(stream: TextIO) -> None:
+    """A terminal without Unicode gets question marks, not a failure."""
+    reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def _forget_stdout() -> None:
+    """Whoever read our output has gone; give the interpreter's last flush somewhere to go."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return

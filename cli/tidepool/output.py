@@ -1,0 +1,143 @@
+"""What a command writes: tables and blocks for people, JSON for programs.
+
+Columns stand two or more spaces apart, no cell is empty and none holds two spaces in a row, so that
+`awk -F'  +'` takes a piped table apart. Colour and shortening happen on a terminal only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from tidepool.text import NOTHING, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TextIO
+
+GAP = "  "
+NARROWEST = 12
+COLOURS = {
+    "idle": "32",
+    "done": "32",
+    "available": "32",
+    "busy": "36",
+    "running": "36",
+    "pending": "33",
+    "provisioning": "33",
+    "submitted": "33",
+    "starting": "33",
+    "stopping": "33",
+    "terminating": "33",
+    "terminated": "2",
+    "stopped": "2",
+    "failed": "31",
+    "refused": "31",
+}
+"""SGR codes by the first word of a cell that says how something stands."""
+
+
+class Output:
+    """The two streams of a command. `as_json`: stdout holds JSON and nothing else."""
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str], *, as_json: bool = False) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self.as_json = as_json
+        self.is_terminal = stdout.isatty()
+        dull = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+        self.has_colour = self.is_terminal and not dull
+        self.watches = stderr.isatty() and environ.get("TERM") != "dumb"
+        """Whether somebody looks at stderr, so that a line may be rewritten."""
+
+    def width(self) -> int:
+        """Columns of the terminal; without bound when there is none."""
+        if not self.is_terminal:
+            return 1 << 30
+        try:
+            return os.get_terminal_size(self.stdout.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def line(self, text: str = "") -> None:
+        """A line of the result; beside the JSON when that is what stdout is for."""
+        stream = self.stderr if self.as_json else self.stdout
+        stream.write(text + "\n")
+        stream.flush()
+
+    def note(self, text: str) -> None:
+        """A line about what is going on."""
+        self.stdout.flush()
+        self.stderr.write(text + "\n")
+        self.stderr.flush()
+
+    def json(self, value: Any) -> None:
+        """A value as one JSON document: readable on a terminal, else on one line."""
+        self.stdout.write(self.json_text(value) + "\n")
+        self.stdout.flush()
+
+    def json_text(self, value: Any) -> str:
+        if self.is_terminal:
+            return json.dumps(value, indent=2)
+        return json.dumps(value, separators=(",", ":"))
+
+    def json_pages(self, pages: Iterable[Sequence[Any]]) -> None:
+        """A long list as one JSON array, written page by page."""
+        mark = "["
+        for page in pages:
+            for item in page:
+                self.stdout.write(mark + self.json_text(item))
+                mark = ",\n"
+        self.stdout.write("[]\n" if mark == "[" else "]\n")
+        self.stdout.flush()
+
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: int = -1, status: int = -1
+    ) -> None:
+        """Rows under a header. On a terminal, column `shrink` gives way and column `status` is coloured."""
+        self.line("\n".join(self.table_lines(header, rows, shrink=shrink, status=status)))
+
+    def table_lines(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: int = -1, status: int = -1
+    ) -> list[str]:
+        """The lines of a table, without trailing spaces."""
+        cells = [tuple(header), *rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        over = sum(widths) + len(GAP) * (len(widths) - 1) - self.width()
+        if over > 0 and shrink >= 0:
+            widths[shrink] = max(widths[shrink] - over, NARROWEST)
+            cells = [(*row[:shrink], _shortened(row[shrink], widths[shrink]), *row[shrink + 1 :]) for row in cells]
+        pattern = GAP.join(f"{{:<{width}}}" for width in widths)
+        lines = [pattern.format(*row).rstrip() for row in cells]
+        if self.has_colour:
+            lines = [f"\x1b[1m{lines[0]}\x1b[0m", *lines[1:]]
+            if status >= 0:
+                start = sum(widths[:status]) + len(GAP) * status
+                lines[1:] = [
+                    _coloured(line, start, row[status]) for line, row in zip(lines[1:], cells[1:], strict=True)
+                ]
+        return lines
+
+    def block(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Keys and values, the values under each other."""
+        listed = list(pairs)
+        width = max((len(key) for key, _ in listed), default=0) + 1
+        self.line("\n".join(f"{key + ':':<{width}} {value}" for key, value in listed))
+
+
+def cell(value: object) -> str:
+    """Anything as a cell: never empty, never with a line break."""
+    return clean(str(value)) if value not in (None, "") else NOTHING
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _coloured(line: str, start: int, text: str) -> str:
+    code = COLOURS.get(text.partition(" ")[0])
+    if not code:
+        return line
+    end = start + len(text)
+    return f"{line[:start]}\x1b[{code}m{line[start:end]}\x1b[0m{line[end:]}"

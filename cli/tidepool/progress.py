@@ -1,0 +1,97 @@
+"""What a person sees while something takes its time: a line rewritten, or without a terminal a line for each change."""
+
+from __future__ import annotations
+
+from tidepool.errors import UnavailableError
+from tidepool.failure import attempt_line
+from tidepool.text import clean, duration_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import ParamSpec, TypeVar
+
+    from tidepool.command import Session
+    from tidepool.wire import Attempt
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+PATIENCE_S = 300.0
+"""How long a lost API is waited for while something is followed."""
+CLEAR_LINE = "\r\x1b[K"
+
+
+class Progress:
+    """Status on stderr, with the time since the start."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._out = session.out
+        self._since = session.monotonic()
+        self._shown = ""
+        self._told: set[tuple[int, str]] = set()
+
+    def status(self, text: str) -> None:
+        """Say what is going on now."""
+        text = clean(text)
+        if self._out.watches:
+            spent = duration_text(self._session.monotonic() - self._since)
+            self._out.stderr.write(f"{CLEAR_LINE}{text} ({spent})")
+            self._out.stderr.flush()
+        elif text != self._shown:
+            self._out.note(text)
+        self._shown = text
+
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+        self.clear()
+        self._out.note(clean(text))
+
+    def clear(self) -> None:
+        """Take the rewritten line away, before something else is written."""
+        if self._out.watches and self._shown:
+            self._out.stderr.write(CLEAR_LINE)
+            self._out.stderr.flush()
+        self._shown = ""
+
+    def attempts(self, attempts: Iterable[Attempt], otherwise: str) -> None:
+        """Keep a line for each attempt that failed, and show the one under way; `otherwise` when none is."""
+        current = otherwise
+        for attempt in attempts:
+            failed = bool(attempt["kind"]) or attempt["state"] in ("refused", "unknown", "cleaned")
+            mark = (attempt["number"], attempt["kind"])
+            if failed and mark not in self._told:
+                self._told.add(mark)
+                self.note(attempt_line(attempt))
+            if not failed:
+                current = attempt_line(attempt) + ", waiting for its agent"
+        self.status(current)
+
+
+class Patience:
+    """Makes calls that outlast an API that is away for a while, and says so."""
+
+    def __init__(self, session: Session, progress: Progress) -> None:
+        self._session = session
+        self._progress = progress
+
+    def call(self, ask: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Answer what `ask` answers. Raises `UnavailableError` when the API stays away for `PATIENCE_S`."""
+        from tidepool.client import wait_before
+
+        since, tries = self._session.monotonic(), 0
+        while True:
+            try:
+                answer = ask(*args, **options)
+            except UnavailableError as error:
+                if self._session.monotonic() - since > PATIENCE_S:
+                    raise
+                if not tries:
+                    self._progress.note(f"{error.detail}; trying again")
+            else:
+                if tries:
+                    self._progress.note("the control plane is back")
+                return answer
+            tries += 1
+            self._session.sleep(wait_before(tries))

@@ -1,0 +1,124 @@
+"""The nouns as rows of a table."""
+
+from __future__ import annotations
+
+from tidepool.output import cell
+from tidepool.text import NOTHING, clean, price_text, resources_text, since_text, until_text, yes_no
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tidepool.wire import Attempt, Instance, Offer, Run, Transition
+
+INSTANCE_HEADER = (
+    "NAME", "BACKEND", "REGION", "RESOURCES", "SPOT", "PRICE", "STATUS", "IDLE FOR", "EXPIRES IN", "CREATED"
+)  # fmt: skip
+INSTANCE_STATUS = 6
+OFFER_HEADER = ("BACKEND", "REGION", "RESOURCES", "SPOT", "PRICE", "INSTANCE TYPE")
+RUN_HEADER = ("NAME", "POOL", "INSTANCE", "STATUS", "CREATED", "COMMAND")
+RUN_STATUS = 3
+ATTEMPT_HEADER = ("ATTEMPT", "BACKEND", "REGION", "INSTANCE TYPE", "SPOT", "PRICE", "STATE", "DETAIL")
+HISTORY_HEADER = ("AT", "FROM", "TO", "REASON", "ACTOR", "DETAIL")
+
+EXPECTED = frozenset({"pool-add", "run", "launched", "agent-ready", "acquired", "released"})
+"""Reasons that say no more than the state does."""
+
+
+def instance_row(instance: Instance, now: float) -> tuple[str, ...]:
+    """One instance; `now` is epoch seconds."""
+    idle = instance["state"] == "idle"
+    return (
+        instance["name"],
+        instance["backend"] or NOTHING,
+        instance["region"] or NOTHING,
+        resources_text(instance["resources"]),
+        yes_no(instance["spot"]),
+        price_text(instance["price_micros"], instance["price_source"], instance["backend"]),
+        status_text(instance),
+        since_text(instance["changed_at"], now) if idle else NOTHING,
+        expiry_text(instance, now) if idle else NOTHING,
+        since_text(instance["created_at"], now) + " ago",
+    )
+
+
+def status_text(instance: Instance) -> str:
+    """The state, with whatever a reader should know about it in parentheses."""
+    notes = []
+    lease = instance["lease"]
+    if lease:
+        notes.append(lease["holder"])
+    if instance["reason"] not in EXPECTED and instance["state"] not in ("idle", "busy"):
+        detail = instance["detail"]
+        notes.append(f"{instance['reason']}: {detail}" if detail else instance["reason"])
+    if instance["unreachable"]:
+        notes.append("unreachable")
+    if instance["cordoned"]:
+        notes.append("cordoned")
+    return clean(f"{instance['state']} ({', '.join(notes)})") if notes else instance["state"]
+
+
+def expiry_text(instance: Instance, now: float) -> str:
+    """When an idle instance goes: `never` when its idle time is off."""
+    if instance["idle_limit_s"] is None and not instance["expires_at"]:
+        return "never"
+    return until_text(instance["expires_at"], now)
+
+
+def offer_row(offer: Offer) -> tuple[str, ...]:
+    """One offer."""
+    return (
+        cell(offer["backend"]),
+        cell(offer["region"]),
+        resources_text(offer["resources"]),
+        yes_no(offer["spot"]),
+        price_text(offer["price_micros"], offer["price_source"], offer["backend"]),
+        cell(offer["instance_type"]),
+    )
+
+
+def run_row(run: Run, now: float) -> tuple[str, ...]:
+    """One run."""
+    instance = run["instance"]
+    return (
+        run["name"],
+        cell(run["pool"]),
+        cell(instance["name"] if instance else None),
+        run_status(run),
+        since_text(run["created_at"], now) + " ago",
+        cell(" ".join(run["argv"])),
+    )
+
+
+def run_status(run: Run) -> str:
+    """The state; of a run that failed also why."""
+    if run["state"] not in ("failed", "stopped"):
+        return run["state"]
+    code = run["exit_code"]
+    why = f"exit code {code}" if code is not None else run["reason"]
+    return clean(f"{run['state']} ({why})")
+
+
+def attempt_row(attempt: Attempt) -> tuple[str, ...]:
+    """One attempt at an offer."""
+    offer = attempt["offer"]
+    return (
+        str(attempt["number"]),
+        cell(offer["backend"]),
+        cell(offer["region"]),
+        cell(offer["instance_type"]),
+        yes_no(offer["spot"]),
+        price_text(offer["price_micros"], offer["price_source"], offer["backend"]),
+        attempt["kind"] or attempt["state"],
+        cell(attempt["detail"]),
+    )
+
+
+def transition_row(step: Transition) -> tuple[str, ...]:
+    """One step of a history."""
+    return (
+        cell(step["at"]),
+        cell(step["source"]),
+        cell(step["target"]),
+        cell(step["reason"]),
+        cell(step["actor"]),
+        cell(step["detail"]),
+    )

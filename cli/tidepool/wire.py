@@ -1,0 +1,258 @@
+"""The API's JSON as types: what `Client` answers is exactly what came over the wire, and these name its shape.
+
+Times are ISO 8601 UTC text, sizes whole MiB, money whole micro-dollars (a price: per hour). For type checkers
+only: nothing imports this module when a command runs.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Gpu(TypedDict):
+    """`count` equal GPUs; `memory_mib` is nominal and per GPU."""
+
+    name: str
+    memory_mib: int
+    count: int
+    vendor: str
+
+
+class Resources(TypedDict):
+    """What a machine has."""
+
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+    gpus: list[Gpu]
+
+
+class Pool(TypedDict):
+    """A named set of instances. `available` counts the ones that could be taken now."""
+
+    name: str
+    is_default: bool
+    total: int
+    available: int
+    created_at: str
+
+
+class Offer(TypedDict):
+    """What a backend would rent, where, and for how much."""
+
+    backend: str
+    region: str
+    zone: str
+    instance_type: str
+    resources: Resources
+    spot: bool
+    price_micros: int
+    price_source: str
+    priced_at: str | None
+    availability: str
+
+
+class LeaseFacts(TypedDict):
+    """The hold on an instance, as it stands on the instance."""
+
+    lease_id: str
+    holder: str
+    fence: int
+    acquired_at: str
+    expires_at: str
+
+
+class Instance(TypedDict):
+    """One machine. The offer's fields are None until one is chosen; `idle_limit_s` None means never."""
+
+    instance_id: str
+    name: str
+    pool: str
+    state: str
+    reason: str
+    detail: str
+    actor: str
+    created_at: str
+    changed_at: str
+    expires_at: str | None
+    idle_limit_s: float | None
+    backend: str | None
+    region: str | None
+    zone: str | None
+    instance_type: str | None
+    resources: Resources | None
+    spot: bool | None
+    price_micros: int | None
+    price_source: str | None
+    lease: LeaseFacts | None
+    unreachable: bool
+    cordoned: bool
+    seen_at: str | None
+    fence: int
+
+
+class Attempt(TypedDict):
+    """One try at launching one offer. `kind` is the class of a refusal."""
+
+    number: int
+    attempt_id: str
+    offer: Offer
+    state: str
+    kind: str
+    detail: str
+    started_at: str
+    ended_at: str | None
+
+
+class Transition(TypedDict):
+    """One step of an instance's history."""
+
+    at: str
+    fence: int
+    source: str | None
+    target: str
+    reason: str
+    actor: str
+    detail: str
+
+
+class InstanceDetail(Instance):
+    """An instance with what happened to it."""
+
+    attempts: list[Attempt]
+    history: list[Transition]
+    facts: dict[str, Any]
+    spent_micros: int
+
+
+class Lease(LeaseFacts):
+    """A hold together with the instance it is on. `released_at` is there once it was given back."""
+
+    instance: Instance
+    released_at: NotRequired[str | None]
+
+
+class Plan(TypedDict):
+    """What would happen. `filters` says, when nothing is left, which filter removed the last candidates."""
+
+    pool: str
+    requirements: str
+    policies: dict[str, Any]
+    instances: list[Instance]
+    offers: list[Offer]
+    total_offers: int
+    filters: list[str]
+
+
+class RunInstance(TypedDict):
+    """Where a run is placed."""
+
+    instance_id: str
+    name: str
+
+
+class Run(TypedDict):
+    """A user's work. `attempts` is there while an instance is provisioned for it."""
+
+    run_id: str
+    name: str
+    pool: str
+    state: str
+    reason: str
+    detail: str
+    actor: str
+    created_at: str
+    changed_at: str
+    started_at: str | None
+    ended_at: str | None
+    exit_code: int | None
+    argv: list[str]
+    image: str
+    instance: RunInstance | None
+    lease_id: str
+    placements: int
+    attempts: NotRequired[list[Attempt]]
+
+
+class LogChunk(TypedDict):
+    """A piece of a run's log: bytes `offset` to `next`, base64. `complete`: the run is over and this was the rest."""
+
+    run: Run
+    offset: int
+    data: str
+    next: int
+    complete: bool
+
+
+class Upload(TypedDict):
+    """Where to put an archive; `url` is None when it is there already."""
+
+    present: bool
+    url: str | None
+    headers: dict[str, str]
+    expires_at: str | None
+
+
+class Token(TypedDict):
+    """A token's facts. `token` itself is there once, in the answer to its creation."""
+
+    token_id: str
+    name: str
+    role: str
+    project: str
+    created_at: str
+    expires_at: str | None
+    token: NotRequired[str]
+
+
+class Me(TypedDict):
+    """Who the token is."""
+
+    name: str
+    role: str
+    project: str
+    expires_at: str | None
+
+
+class Requirements(TypedDict, total=False):
+    """What a machine must have, in the requirement grammar: `{"gpu": "A100:2", "memory": "64GB.."}`."""
+
+    cpu: str
+    memory: str
+    gpu: str
+    disk: str
+    shared_memory: str
+
+
+class Policies(TypedDict, total=False):
+    """What a plan, an added instance, a run and a lease share. All optional."""
+
+    requirements: Requirements
+    backends: list[str]
+    regions: list[str]
+    instance_types: list[str]
+    spot_policy: str
+    max_price: float
+    idle_duration: str | int | bool
+    retry: bool | dict[str, Any]
+    allow_gpu: bool
+
+
+class PlanRequest(Policies, total=False):
+    """A plan to be. `for_run`: with a run's defaults, and idle instances that it could take."""
+
+    pool: str
+    for_run: bool
+    max_offers: int
+
+
+class RunRequest(Policies, total=False):
+    """A run to be. `code` is the SHA-256 of an uploaded archive."""
+
+    name: str
+    pool: str
+    argv: list[str]
+    image: str
+    env: dict[str, str]
+    code: str
+    reuse: bool
+    instance: str
+    kill_after_s: float
