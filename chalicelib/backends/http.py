@@ -21,7 +21,10 @@ ANSWER_LIMIT: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer. `body` is the parsed JSON, or None; `text` is its beginning, for error messages."""
+    """A complete answer. `body` is the parsed JSON, or None; `text` is its beginning, for error messages.
+
+    The names of `headers` are in lower case.
+    """
 
     status: int
     body: Any
@@ -79,7 +82,8 @@ def _receive(connection: HTTPConnection, deadline: float, method: str) -> Answer
         parsed = json.loads(content) if content else None
     except ValueError:
         parsed = None
-    return Answer(response.status, parsed, content[:500].decode(errors="replace"), dict(response.headers))
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, parsed, content[:500].decode(errors="replace"), headers)
 
 
 def _left(deadline: float) -> float:

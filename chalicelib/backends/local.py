@@ -114,7 +114,10 @@ class LocalBackend:
 
     def _already_made(self, spec: LaunchSpec) -> Machine:
         """The machine that has the attempt's name. It may have ended since it was in the way: then nobody can say."""
-        found = self.find(spec.attempt_id, spec.owner)
+        try:
+            found = self.find(spec.attempt_id, spec.owner)
+        except BackendError as error:
+            raise UnknownOutcomeError(f"{spec.attempt_id!r} was made before, but: {error.detail}") from error
         if found is None:
             raise UnknownOutcomeError(f"the name {spec.attempt_id!r} is taken by a machine that cannot be found")
         return found

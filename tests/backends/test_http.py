@@ -47,7 +47,7 @@ def test_a_complete_answer_is_parsed_whatever_its_status():
     with provider(answering('HTTP/1.1 503 Busy\r\nContent-Length: 8\r\nX-A: b\r\n\r\n{"a": 1}')) as endpoint:
         answer = endpoint.call("GET", "/")
     assert (answer.status, answer.body, answer.text) == (503, {"a": 1}, '{"a": 1}')
-    assert answer.headers["X-A"] == "b"
+    assert answer.headers["x-a"] == "b"
 
 
 def test_an_answer_that_is_no_json_has_no_body():

@@ -4,6 +4,7 @@ Stops on SIGTERM or SIGINT and leaves the machines on; the next start on the sam
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from infra.local.cloud.fleet import Fleet
-from infra.local.cloud.server import CloudServer, line
+from infra.local.cloud.records import Records
+from infra.local.cloud.server import CloudServer
 
 STOP_POLL_S: Final = 0.1
 KEY_VARIABLE: Final = "TIDEPOOL_LOCAL_CLOUD_KEY"
@@ -24,7 +26,7 @@ def _now() -> datetime:
 
 
 def _log(event: str, **fields: object) -> None:
-    sys.stdout.write(line(event, fields, _now().isoformat(timespec="milliseconds")) + "\n")
+    sys.stdout.write(json.dumps({"at": _now().isoformat(timespec="milliseconds"), "event": event, **fields}) + "\n")
     sys.stdout.flush()
 
 
@@ -46,12 +48,11 @@ def main() -> int:
     """Serve until told to stop."""
     given = _arguments()
     try:
-        fleet = Fleet(
-            given.state, now=_now, log=_log, max_live=given.max_live, grace_s=given.grace, power_on=given.poweron
-        )
+        records = Records(given.state)
     except BlockingIOError as error:
         _log("refused", detail=str(error))
         return 1
+    fleet = Fleet(records, now=_now, log=_log, max_live=given.max_live, grace_s=given.grace, power_on=given.poweron)
     server = CloudServer(given.port, key=given.key, fleet=fleet, log=_log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,6 +63,7 @@ def main() -> int:
     server.shutdown()
     server.server_close()
     fleet.close()
+    records.close()
     _log("stopped")
     return 0
 

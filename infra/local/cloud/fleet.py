@@ -5,8 +5,6 @@ when its processes and its folder are gone. Whatever the server was doing when i
 """
 
 import contextlib
-import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -14,26 +12,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 from infra.local.cloud import folders, processes, supervisor
 from infra.local.cloud.catalog import MachineType
+from infra.local.cloud.records import Machine, Records
 from infra.local.cloud.refusals import RefusedError
 
 TICK_S: Final = 0.1
-KEEP_GONE: Final = 500
-"""How many ended machines are still known, so that asking for one answers `gone` for a while."""
+PAUSE_AFTER_FAILURE_S: Final = 1.0
 
 PROJECT: Final = Path(__file__).parents[3]
 """The folder that `infra` is imported from."""
 
 Now = Callable[[], datetime]
 Log = Callable[..., None]
-Admit = Callable[[Sequence["Machine"]], None]
+Admit = Callable[[Sequence[Machine]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +47,11 @@ class Order:
     silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """One machine as the state file has it. Moments are ISO 8601 UTC; empty where there is none.
-
-    `started` is false from the intent until the supervisor was started. `ends_at` is when a preempted one is killed.
-    """
-
-    id: str
-    name: str
-    type: str
-    region: str
-    zone: str
-    spot: bool
-    launched_at: str
-    started: bool = False
-    stopping: bool = False
-    gone: bool = False
-    interrupted_at: str = ""
-    ends_at: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-
-
 class Fleet:
-    """Every machine, behind one lock. `close` stops the upkeep and leaves the machines on."""
+    """Every machine, behind one lock. At most `max_live` at once; `grace_s` is the time from SIGTERM to SIGKILL."""
 
-    def __init__(self, state: Path, *, now: Now, log: Log, max_live: int, grace_s: float, power_on: bool) -> None:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._state = state.resolve()
+    def __init__(self, records: Records, *, now: Now, log: Log, max_live: int, grace_s: float, power_on: bool) -> None:
+        self._records = records
         self._now = now
         self._log = log
         self._max_live = max_live
@@ -85,8 +60,6 @@ class Fleet:
         self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
         self._ending: set[str] = set()
         self._closing = threading.Event()
-        self._held = _only_server(self._state)
-        self._machines = _load(self._state / "machines.json")
         self._resume(power_on)
         self._upkeep = threading.Thread(target=self._watch, name="upkeep", daemon=True)
         self._upkeep.start()
@@ -95,19 +68,16 @@ class Fleet:
         """Stop looking after the machines. They stay on."""
         self._closing.set()
         self._upkeep.join()
-        self._held.close()
 
     def launch(self, order: Order, admit: Admit) -> dict[str, Any]:
         """Start a machine. `admit` sees the live ones and may refuse, in the same step that takes the place."""
         with self._guard:
-            live = [machine for machine in self._machines.values() if not machine.gone]
+            live = self._records.live()
             taken = next((machine for machine in live if machine.name == order.name), None)
             if taken is not None:
                 raise RefusedError(409, "name-taken", f"{order.name!r} is a live machine", id=taken.id)
             if len(live) >= self._max_live:
-                raise RefusedError(
-                    403, "quota", f"this computer runs at most {self._max_live} machines", limit=self._max_live
-                )
+                raise RefusedError(403, "quota", f"this computer runs at most {self._max_live} machines")
             admit(live)
             machine = Machine(
                 id=f"m-{uuid4().hex[:16]}",
@@ -119,7 +89,7 @@ class Fleet:
                 launched_at=_text(self._now()),
                 tags=dict(order.tags),
             )
-            self._put(machine)
+            self._records.put(machine)
             folders.prepare(
                 self._folder(machine),
                 machine.id,
@@ -129,56 +99,60 @@ class Fleet:
                 silent=order.silent,
             )
             self._start(machine)
-            return self._view(self._machines[machine.id])
-
-    def view(self, machine_id: str) -> dict[str, Any]:
-        """Describe one machine. Refuses an id that is unknown or long forgotten."""
-        with self._guard:
-            return self._view(self.get(machine_id))
+            return self.view(machine.id)
 
     def get(self, machine_id: str) -> Machine:
-        """Look up one machine, gone or not."""
+        """Look up one machine, gone or not. Refuses an id that is unknown or long forgotten."""
         with self._guard:
-            if machine_id not in self._machines:
-                raise RefusedError(404, "unknown-machine", f"there is no machine {machine_id!r}")
-            return self._machines[machine_id]
+            machine = self._records.get(machine_id)
+        if machine is None:
+            raise RefusedError(404, "unknown-machine", f"there is no machine {machine_id!r}")
+        return machine
+
+    def view(self, machine_id: str) -> dict[str, Any]:
+        """Describe one machine, gone or not."""
+        with self._guard:
+            return self._view(self.get(machine_id))
 
     def views(self, tag: tuple[str, str] | None) -> list[dict[str, Any]]:
         """Describe every live machine, or those with one tag."""
         with self._guard:
-            live = [machine for machine in self._machines.values() if not machine.gone]
-            return [self._view(machine) for machine in live if tag is None or machine.tags.get(tag[0]) == tag[1]]
+            return [
+                self._view(machine)
+                for machine in self._records.live()
+                if tag is None or machine.tags.get(tag[0]) == tag[1]
+            ]
 
     def terminate(self, machine_id: str) -> None:
         """Begin the end of a machine. Refuses one that is gone or unknown; repeating it is fine."""
         with self._guard:
-            machine = self.get(machine_id)
-            if machine.gone:
-                raise RefusedError(404, "unknown-machine", f"machine {machine_id!r} is gone")
-            self._begin_end(machine)
+            self._begin_end(self._live(machine_id))
 
     def preempt(self, machine_id: str, after_s: float) -> dict[str, Any]:
         """Give notice, inside the machine as the file `$HOME/interruption`, and end the machine after `after_s`."""
         with self._guard:
-            machine = self.get(machine_id)
-            if machine.gone:
-                raise RefusedError(404, "unknown-machine", f"machine {machine_id!r} is gone")
+            machine = self._live(machine_id)
             if not machine.interrupted_at:
                 now = self._now()
                 ends_at = _text(now + timedelta(seconds=after_s))
-                machine = replace(machine, interrupted_at=_text(now), ends_at=ends_at)
-                self._put(machine)
                 (self._folder(machine) / "interruption").write_text(f"{ends_at}\n")
-            return self._view(machine)
+                self._records.put(replace(machine, interrupted_at=_text(now), ends_at=ends_at))
+            return self.view(machine_id)
+
+    def _live(self, machine_id: str) -> Machine:
+        machine = self.get(machine_id)
+        if machine.gone:
+            raise RefusedError(404, "unknown-machine", f"machine {machine_id!r} is gone")
+        return machine
 
     def _resume(self, power_on: bool) -> None:
         """Finish what an earlier server began; with `power_on` also start machines again that lost their supervisor.
 
         A machine whose folder was never finished is left as it is: it is not on, so the upkeep ends it.
         """
-        for machine in [machine for machine in self._machines.values() if not machine.gone and not machine.stopping]:
+        for machine in [machine for machine in self._records.live() if not machine.stopping]:
             if supervisor.is_on(self._folder(machine)):
-                self._put(replace(machine, started=True))
+                self._records.put(replace(machine, started=True))
             elif (power_on or not machine.started) and folders.is_ready(self._folder(machine)):
                 self._start(machine)
 
@@ -194,15 +168,20 @@ class Fleet:
                 stderr=errors,
                 start_new_session=True,
             )
-        self._put(replace(machine, started=True))
+        self._records.put(replace(machine, started=True))
 
     def _watch(self) -> None:
+        """The upkeep: end what was told to end, what is overdue, and what is not on any more."""
         while not self._closing.wait(TICK_S):
-            with self._guard:
-                for machine in [machine for machine in self._machines.values() if not machine.gone]:
-                    overdue = machine.ends_at and machine.ends_at <= _text(self._now())
-                    if machine.stopping or overdue or not self._is_on(machine):
-                        self._begin_end(machine)
+            try:
+                with self._guard:
+                    for machine in self._records.live():
+                        overdue = machine.ends_at and machine.ends_at <= _text(self._now())
+                        if machine.stopping or overdue or not self._is_on(machine):
+                            self._begin_end(machine)
+            except OSError as error:
+                self._log("upkeep-failed", error=str(error))
+                self._closing.wait(PAUSE_AFTER_FAILURE_S)
 
     def _is_on(self, machine: Machine) -> bool:
         ours = self._supervisors.get(machine.id)
@@ -212,29 +191,28 @@ class Fleet:
         if machine.id in self._ending:
             return
         if not machine.stopping:
-            self._put(replace(machine, stopping=True))
+            self._records.put(replace(machine, stopping=True))
         self._ending.add(machine.id)
-        threading.Thread(target=self._end, args=(machine,), name=f"end-{machine.id}", daemon=True).start()
+        threading.Thread(target=self._end, args=(machine.id,), name=f"end-{machine.id}", daemon=True).start()
 
-    def _end(self, machine: Machine) -> None:
+    def _end(self, machine_id: str) -> None:
         """End the processes, remove the folder, and only then call the machine gone. The upkeep repeats a failure."""
         try:
-            processes.end(machine.id, grace_s=self._grace_s)
+            processes.end(machine_id, grace_s=self._grace_s)
             with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._folder(machine))
-        except (OSError, subprocess.SubprocessError) as error:
-            self._log("machine-end-failed", id=machine.id, error=str(error))
-            time.sleep(self._grace_s)
-        else:
+                shutil.rmtree(self._records.folder / machine_id)
             with self._guard:
-                ours = self._supervisors.pop(machine.id, None)
+                ours = self._supervisors.pop(machine_id, None)
                 if ours is not None:
                     ours.wait()
-                self._put(replace(self._machines[machine.id], gone=True))
-            self._log("machine-gone", id=machine.id, name=machine.name)
+                self._records.put(replace(self.get(machine_id), gone=True))
+            self._log("machine-gone", id=machine_id)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._log("machine-end-failed", id=machine_id, error=str(error))
+            time.sleep(PAUSE_AFTER_FAILURE_S)
         finally:
             with self._guard:
-                self._ending.discard(machine.id)
+                self._ending.discard(machine_id)
 
     def _view(self, machine: Machine) -> dict[str, Any]:
         return {
@@ -259,35 +237,7 @@ class Fleet:
         return "running" if (self._folder(machine) / "booted").exists() else "starting"
 
     def _folder(self, machine: Machine) -> Path:
-        return self._state / machine.id
-
-    def _put(self, machine: Machine) -> None:
-        """Keep one machine, in memory and on disk; forget the oldest of the gone ones beyond `KEEP_GONE`."""
-        self._machines[machine.id] = machine
-        for old in [old.id for old in self._machines.values() if old.gone][:-KEEP_GONE]:
-            del self._machines[old]
-        path = self._state / "machines.json"
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps([asdict(machine) for machine in self._machines.values()], indent=1))
-        fresh.replace(path)
-
-
-def _load(path: Path) -> dict[str, Machine]:
-    if not path.exists():
-        return {}
-    return {row["id"]: Machine(**row) for row in json.loads(path.read_text())}
-
-
-def _only_server(state: Path) -> IO[str]:
-    """Hold the state folder against a second server. Raises `BlockingIOError` when one has it."""
-    handle = (state / "server.lock").open("a")
-    for _ in range(10):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        time.sleep(TICK_S)
-    handle.close()
-    raise BlockingIOError(f"another local cloud runs on {state}")
+        return self._records.folder / machine.id
 
 
 def _text(moment: datetime) -> str:

@@ -6,13 +6,14 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from infra.local.cloud import catalog, orders, rehearsal
-from infra.local.cloud.fleet import Fleet, Log, Machine
+from infra.local.cloud.fleet import Fleet, Log
+from infra.local.cloud.records import Machine
 from infra.local.cloud.refusals import RefusedError
 from infra.local.cloud.rehearsal import Fault, Rehearsal, Rule
 
@@ -230,8 +231,3 @@ def admit(live: Sequence[Machine], limits: Sequence[Rule]) -> None:
     for rule in limits:
         if sum(rule.concerns(machine.type, machine.region) for machine in live) >= (rule.value or 0):
             raise RefusedError(503, "no-capacity", f"rehearsed: at most {rule.value} live at once")
-
-
-def line(event: str, fields: Mapping[str, object], at: str) -> str:
-    """One log line."""
-    return json.dumps({"at": at, "event": event, **fields})

@@ -35,7 +35,7 @@ class PowerOffError(Exception):
 
 
 def lock(folder: Path, *, wait_s: float) -> IO[str] | None:
-    """Take the folder's lock and write our process id into it; None when another supervisor has it."""
+    """Take the folder's lock, which ends with this process; None when another supervisor keeps it for `wait_s`."""
     handle = (folder / "supervisor.lock").open("a+")
     give_up_at = time.monotonic() + wait_s
     while True:
