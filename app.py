@@ -8,7 +8,7 @@ timers' stream make things happen later, the projector keeps history and counts,
 
 import gc
 
-from chalice import Chalice
+from chalice.app import Chalice
 
 from chalicelib.api import agent, auth, health, instances, leases, openapi, pools, runs, tokens, uploads
 from chalicelib.workflows import projector, provision, reconcile, teardown, timers

@@ -5,19 +5,16 @@ no SDK, because `chalice package` imports it too, and because each function pays
 """
 
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from random import SystemRandom
 
 from chalicelib import config
 from chalicelib.aws.executions import StepFunctions
 from chalicelib.aws.objects import Bucket
 from chalicelib.aws.wake import WakeQueues
-from chalicelib.backends.base import Backend
-from chalicelib.domain.errors import NotFoundError
+from chalicelib.backends import registry
 from chalicelib.services.deps import Deps
 from chalicelib.store import tables
-
-LOCAL = "local"
 
 
 @cache
@@ -32,20 +29,6 @@ def deps() -> Deps:
         objects=Bucket(settings.bucket),
         wake=WakeQueues(settings.stage),
         executions=StepFunctions(),
-        backend=_backend,
-        backend_names=_backend_names,
+        backend=cache(partial(registry.backend, settings)),
+        backend_names=partial(registry.configured, settings),
     )
-
-
-def _backend_names() -> tuple[str, ...]:
-    return (LOCAL,) if deps().settings.local_cloud_url else ()
-
-
-@cache
-def _backend(name: str) -> Backend:
-    if name not in _backend_names():
-        raise NotFoundError(f"backend {name!r} is not configured")
-    from chalicelib.backends.local import LocalBackend
-
-    settings = deps().settings
-    return LocalBackend(settings.local_cloud_url, settings.local_cloud_key)

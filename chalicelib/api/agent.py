@@ -1,6 +1,6 @@
 """What the program on a machine calls: fetch itself, register once, then sync."""
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import agent_wire as wire
 from chalicelib.api.http import AGENT, PUBLIC, Call, answer, endpoint
@@ -14,10 +14,10 @@ MAX_SYNC: int = 2_000_000
 
 
 @endpoint(routes, "GET", "/v1/agent/program", PUBLIC, answer=str)
-def agent_program(call: Call[None]) -> Response:  # noqa: ARG001 - every view takes the call
+def agent_program(call: Call[None]) -> Response:
     """Answer the agent: one Python file, with its hash in `X-Tidepool-SHA256`."""
     content, sha256 = bootstrap.program()
-    headers = {"Content-Type": "text/x-python; charset=utf-8", "X-Tidepool-SHA256": sha256}
+    headers: dict[str, str | list[str]] = {"Content-Type": "text/x-python; charset=utf-8", "X-Tidepool-SHA256": sha256}
     return Response(body=content.decode(), status_code=200, headers=headers)
 
 

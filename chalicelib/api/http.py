@@ -9,10 +9,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
-from chalice import Blueprint, Response
-from chalice.app import Request
+from chalice.app import Blueprint, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from chalicelib import log
@@ -154,7 +153,7 @@ def endpoint(
 
         @wraps(view)
         def guarded(**segments: str) -> Response:
-            request = cast(Request, routes.current_request)
+            request = routes.current_request
             log.bind(request_id=request.context.get("requestId", ""), method=method, route=path)
             response = answers_problems(_serve)(operation, view, request, segments)
             log.event("answered", status=response.status_code)
@@ -168,6 +167,12 @@ def endpoint(
         return guarded
 
     return register
+
+
+def operation_of(view: View) -> Operation:
+    """Return what `endpoint` was told about a view."""
+    operation: Operation = view.operation  # type: ignore[attr-defined]
+    return operation
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -209,8 +214,13 @@ def _serve(operation: Operation, view: View, request: Request, segments: Mapping
         return Answer(response.status_code, response.body, keep=keep, stored=stored)
 
     path = operation.path.format(**segments)
-    asked = Asked(caller.token_id, operation.method, path, key, bytes(request.raw_body))
+    asked = Asked(caller.token_id, operation.method, path, key, _raw(request))
     return _replay(idempotency.once(deps(), asked, work))
+
+
+def _raw(request: Request) -> bytes:
+    raw = request.raw_body
+    return raw.encode() if isinstance(raw, str) else raw
 
 
 def _without(body: str, field: str) -> str:
@@ -218,7 +228,7 @@ def _without(body: str, field: str) -> str:
 
 
 def _replay(done: Answer) -> Response:
-    headers = {"Content-Type": JSON if done.status < 400 else CONTENT_TYPE}
+    headers: dict[str, str | list[str]] = {"Content-Type": JSON if done.status < 400 else CONTENT_TYPE}
     if done.replayed:
         headers["Idempotent-Replay"] = "true"
     return Response(body=done.body, status_code=done.status, headers=headers)
@@ -246,7 +256,7 @@ def _body(operation: Operation, request: Request) -> Any:
     """Read the body as the operation's model. No body at all is an empty object."""
     if operation.body is None:
         return None
-    raw = bytes(request.raw_body)
+    raw = _raw(request)
     if len(raw) > operation.max_body:
         raise BodyTooLargeError(f"the body has {len(raw)} bytes; at most {operation.max_body} are read")
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()

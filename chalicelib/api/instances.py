@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import views
 from chalicelib.api.http import MANAGER, VIEWER, Call, answer, endpoint, listing
@@ -72,7 +72,7 @@ def add_instance(call: Call[AddRequest], project: str, pool: str) -> Response:
 
 
 @endpoint(routes, "GET", "/v1/projects/{project}/instances/{name}", VIEWER, answer=views.InstanceDetail)
-def show_instance(call: Call[None], project: str, name: str) -> Response:  # noqa: ARG001 - every view takes the call
+def show_instance(call: Call[None], project: str, name: str) -> Response:
     """Show one instance, by name or id, with its attempts, history, facts and cost so far."""
     return answer(views.detail(instances.show(deps(), project, name)))
 

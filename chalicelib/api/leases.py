@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import views
 from chalicelib.api.http import USER, VIEWER, Call, answer, endpoint
@@ -39,7 +39,7 @@ def acquire_lease(call: Call[LeaseRequest], project: str, pool: str) -> Response
 @endpoint(
     routes, "GET", "/v1/projects/{project}/leases/{lease_id}", VIEWER, answer=views.Lease, errors=[LeaseLostError]
 )
-def get_lease(call: Call[None], project: str, lease_id: str) -> Response:  # noqa: ARG001 - every view takes the call
+def get_lease(call: Call[None], project: str, lease_id: str) -> Response:
     """Show a lease that holds."""
     return answer(views.lease(leases.get(deps(), project, lease_id)))
 

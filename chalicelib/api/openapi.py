@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, get_origin
 
-from chalice import Blueprint, Chalice, Response
+from chalice.app import Blueprint, Chalice, Response
 from pydantic import TypeAdapter
 
-from chalicelib.api.http import MUTATING, PUBLIC, Call, Operation, answer, endpoint
+from chalicelib.api.http import MUTATING, PUBLIC, Call, Operation, answer, endpoint, operation_of
 from chalicelib.api.problems import CONTENT_TYPE
 from chalicelib.config import VERSION
 from chalicelib.domain import errors
@@ -40,7 +40,7 @@ IDEMPOTENCY_KEY: Final = {
 
 
 @endpoint(routes, "GET", "/v1/openapi.json", PUBLIC, answer=dict[str, Any])
-def openapi_document(call: Call[None]) -> Response:  # noqa: ARG001 - every view takes the call
+def openapi_document(call: Call[None]) -> Response:
     """Answer this document."""
     return answer(_text(routes.current_app))
 
@@ -67,7 +67,7 @@ def operations_of(app: Chalice) -> Iterator[Operation]:
     """Yield what each route of the app says of itself, by path."""
     for path in sorted(app.routes):
         for entry in app.routes[path].values():
-            yield entry.view_function.operation
+            yield operation_of(entry.view_function)
 
 
 def error_codes() -> dict[str, type[TidepoolError]]:
@@ -83,7 +83,7 @@ def error_codes() -> dict[str, type[TidepoolError]]:
 
 def errors_of(operation: Operation) -> list[type[TidepoolError]]:
     """What a route may answer besides its success: its own errors and those that its kind always has."""
-    found = [*ALWAYS, *operation.errors]
+    found: list[type[TidepoolError]] = [*ALWAYS, *operation.errors]
     if operation.roles is not PUBLIC:
         found += SECURED
     if operation.body is not None:

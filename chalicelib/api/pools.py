@@ -1,6 +1,6 @@
 """Projects and their pools."""
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import views
 from chalicelib.api.http import ADMIN, MANAGER, VIEWER, Call, answer, endpoint, listing
@@ -33,7 +33,7 @@ def create_project(call: Call[NewProject]) -> Response:
 
 
 @endpoint(routes, "GET", "/v1/projects/{project}/pools", VIEWER, answer=list[views.Pool], query=PAGE)
-def list_pools(call: Call[None], project: str) -> Response:  # noqa: ARG001 - every view takes the call
+def list_pools(call: Call[None], project: str) -> Response:
     """List the pools of a project, with what is available in each. All of them are on one page."""
     pools.require_project(deps(), project)
     return listing([views.text(views.pool(pool)) for pool in pools.list_pools(deps(), project)], None)
@@ -55,7 +55,7 @@ def create_pool(call: Call[NewPool], project: str) -> Response:
 
 
 @endpoint(routes, "GET", "/v1/projects/{project}/pools/{pool}", VIEWER, answer=views.Pool)
-def get_pool(call: Call[None], project: str, pool: str) -> Response:  # noqa: ARG001 - every view takes the call
+def get_pool(call: Call[None], project: str, pool: str) -> Response:
     """Show one pool."""
     return answer(views.pool(pools.get(deps(), project, pool)))
 

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec
 
 from botocore.exceptions import BotoCoreError, ClientError
-from chalice import Response
+from chalice.app import Response
 from pydantic import ValidationError
 
 from chalicelib import log

@@ -1,6 +1,6 @@
 """Runs: submitted, listed, followed, stopped."""
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import views
 from chalicelib.api.http import USER, VIEWER, Call, answer, endpoint, listing, within_page
@@ -50,7 +50,7 @@ def list_runs(call: Call[None], project: str) -> Response:
 
 
 @endpoint(routes, "GET", "/v1/projects/{project}/runs/{run}", VIEWER, answer=views.RunDetail)
-def show_run(call: Call[None], project: str, run: str) -> Response:  # noqa: ARG001 - every view takes the call
+def show_run(call: Call[None], project: str, run: str) -> Response:
     """Show a run, by name or id, with the attempts of its instance while that is not there."""
     found, attempts = runs.show(deps(), project, run)
     return answer({**views.run(found), "attempts": [views.attempt(each) for each in attempts]})

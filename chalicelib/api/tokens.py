@@ -1,12 +1,11 @@
 """Tokens of a project: made, listed, revoked. A token's text is in the answer that made it and nowhere else."""
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import views
 from chalicelib.api.http import ADMIN, Call, answer, endpoint, listing
 from chalicelib.api.parameters import PAGE
 from chalicelib.api.schemas import NewToken
-from chalicelib.domain.errors import InvalidInputError
 from chalicelib.services import tokens
 from chalicelib.wiring import deps
 

@@ -1,6 +1,6 @@
 """Code archives on their way to S3; the bytes do not come through the API."""
 
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.api import views
 from chalicelib.api.http import USER, Call, answer, endpoint

@@ -386,7 +386,15 @@ def plan(plan: instances.Plan, warnings: list[str]) -> Plan:
 def lease(row: model.Instance) -> Lease:
     """Show the lease that `row` carries, with its instance."""
     assert row.lease is not None
-    return {**hold(row.lease), "instance": instance(row)}
+    shown = hold(row.lease)
+    return {
+        "lease_id": shown["lease_id"],
+        "holder": shown["holder"],
+        "fence": shown["fence"],
+        "acquired_at": shown["acquired_at"],
+        "expires_at": shown["expires_at"],
+        "instance": instance(row),
+    }
 
 
 def released(row: model.Instance, lease_id: str) -> Lease:

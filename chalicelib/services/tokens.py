@@ -70,7 +70,7 @@ def page(deps: Deps, project: str, *, limit: int, cursor: str | None) -> tuple[l
     return [token for token in found if not _expired(token, now)], following
 
 
-def revoke(deps: Deps, project: str, token_id: str) -> None:  # noqa: ARG001 - every verb takes deps first
+def revoke(deps: Deps, project: str, token_id: str) -> None:
     """End a token. Raises `NotFoundError` when the project has none of that id.
 
     The authorizer's answers are kept for a short while, so a revoked token may still pass for that long.
