@@ -159,6 +159,7 @@ def test_a_request_for_no_gpu_takes_none_even_when_gpus_are_allowed():
     [
         ({"price": 1, "cpus": 64}, {"price": 2, "cpus": 4}),
         ({"gpus": ()}, {"gpus": A100_40}),
+        ({"gpus": A100_80}, {"gpus": make_gpu(memory_gib=16, count=2)}),
         ({"gpus": A100_40, "cpus": 64}, {"gpus": A100_80, "cpus": 4}),
         ({"cpus": 4, "memory_gib": 64}, {"cpus": 8, "memory_gib": 16}),
         ({"memory_gib": 16, "disk_gib": 900}, {"memory_gib": 32, "disk_gib": 100}),

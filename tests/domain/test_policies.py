@@ -47,6 +47,10 @@ def test_retry_may_name_its_events_and_its_duration():
     assert retry == RetryPolicy(frozenset({RetryEvent.NO_CAPACITY}), 2 * HOUR)
 
 
+def test_a_retry_duration_of_nothing_is_not_the_default():
+    assert parsed({"retry": {"duration": 0}}).retry == RetryPolicy(EVERY, timedelta())
+
+
 def test_null_is_the_same_as_not_said():
     assert parsed(dict.fromkeys(policies.KEYS), POOL_ADD) == parsed({}, POOL_ADD)
 

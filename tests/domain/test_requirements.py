@@ -161,6 +161,7 @@ def test_gpu_texts_mean_what_they_say(text, wanted):
         ("80GB..40GB", "80GB..40GB", "40GB..80GB"),
         ("80GB:0", "80GB:0", "0 alone"),
         ("A100:0", "A100:0", "0 alone"),
+        ("A100:..0", "A100:..0", "0 alone"),
         ("0GB", "0GB", "more than 0"),
         ("A100:1.5", "1.5", "a whole number"),
         ("A1/00", "A1/00", "GPU names"),
@@ -235,6 +236,13 @@ def test_a_wrong_object_is_refused_at_its_own_field(said, field):
 def test_requirements_that_are_no_object_are_refused(value):
     with pytest.raises(InvalidInputError, match="an object"):
         requirements.parse(value)
+
+
+def test_totals_that_just_add_up_are_no_contradiction():
+    pair = {"count": 2, "memory": "80GB"}
+    assert parsed(gpu={**pair, "total_memory": "..160GB"}).gpu.total_memory_mib == Span(0, 160 * GB)
+    assert parsed(gpu={**pair, "total_memory": "160GB"}).gpu.total_memory_mib == Span(160 * GB)
+    assert parsed(memory="8GB..16GB", shared_memory="16GB").shared_memory_mib == 16 * GB
 
 
 def test_an_unknown_requirement_is_refused_with_the_known_ones():
