@@ -6,7 +6,6 @@ The Lambda runtime is the version of the interpreter that packages, the architec
 The wheels are downloaded for that target; a project for the emulator leaves them out and runs on the local packages.
 """
 
-import argparse
 import compileall
 import json
 import os
@@ -16,9 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from infra.resources import template
 

@@ -28,7 +28,7 @@ WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile")
 """The functions that nobody waits for, so that only an alarm tells of their errors."""
 
 WORKFLOWS: Final = {"provision": "Provision", "teardown": "Teardown"}
-"""Workflow (and file in `asl/`) -> the function that runs its tasks, there called `${TaskFunction}`."""
+"""Workflow (and file in `asl/`) -> the function that runs its tasks, there called `${<function>Arn}`."""
 
 CONSUMERS: Final[dict[str, tuple[str, str, list[dict[str, Any]]]]] = {
     "OnTimer": ("OnTimerDynamodbEventSource", "timers", [{"eventName": ["REMOVE"]}]),
@@ -119,7 +119,7 @@ def _workflow(prefix: str, name: str) -> dict[str, Any]:
             "StateMachineType": "STANDARD",
             "RoleArn": {"Fn::GetAtt": [role, "Arn"]},
             "Definition": json.loads((ASL / f"{name}.json").read_text()),
-            "DefinitionSubstitutions": {"TaskFunction": {"Fn::GetAtt": [function, "Arn"]}},
+            "DefinitionSubstitutions": {f"{function}Arn": {"Fn::GetAtt": [function, "Arn"]}},
         },
     }
 
@@ -177,8 +177,8 @@ def _failure_queue(prefix: str) -> dict[str, Any]:
 
 def _bucket() -> dict[str, Any]:
     """Archives and logs. They outlive the 30 days that a run is kept by a day, so that no run points at nothing."""
-    rule = {"ID": "expire", "Status": "Enabled", "ExpirationInDays": 31}
-    leftovers = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    rule: dict[str, Any] = {"Id": "expire", "Status": "Enabled", "ExpirationInDays": 31}
+    leftovers: dict[str, Any] = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
     encryption = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     blocked = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     return {
@@ -207,8 +207,8 @@ def _alarms(prefix: str) -> dict[str, dict[str, Any]]:
         dimensions = {"FunctionName": f"{prefix}-{FUNCTIONS[logical_id]}"}
         alarms[f"{logical_id}ErrorsAlarm"] = _alarm("AWS/Lambda", "Errors", dimensions)
     for name in WORKFLOWS:
-        dimensions = {"StateMachineArn": {"Ref": f"{name.title()}Workflow"}}
-        alarms[f"{name.title()}FailedAlarm"] = _alarm("AWS/States", "ExecutionsFailed", dimensions)
+        machine = {"StateMachineArn": {"Ref": f"{name.title()}Workflow"}}
+        alarms[f"{name.title()}FailedAlarm"] = _alarm("AWS/States", "ExecutionsFailed", machine)
     return alarms
 
 

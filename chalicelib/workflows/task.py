@@ -14,10 +14,14 @@ Handler = Callable[[Any, Any], Any]
 
 
 def task(handler: Handler) -> Handler:
-    """Wrap one Lambda handler. The wrapped function keeps its name: Lambda finds it by that."""
+    """Wrap one Lambda handler. The wrapped function keeps its name: Lambda finds it by that.
+
+    Chalice gives the handlers of streams and schedules one argument, an event object that has the context on it.
+    """
 
     @wraps(handler)
-    def wrapped(event: Any, context: Any) -> Any:
+    def wrapped(event: Any, context: Any = None) -> Any:
+        context = context or getattr(event, "context", None)
         named = event if isinstance(event, dict) else {}
         log.bind(
             function=handler.__name__,

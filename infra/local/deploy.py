@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import boto3
@@ -11,9 +10,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from infra.local.emulator import REGION
-from infra.local.localise import Localised
+from infra.local.localise import ARTIFACTS, Localised
 
-ARTIFACTS: Final = "tidepool-artifacts"
 API_STAGE: Final = "api"
 """`api_gateway_stage` of `.chalice/config.json`."""
 

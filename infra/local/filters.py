@@ -1,7 +1,8 @@
 """Event filter patterns, as far as this project's stream mappings use them.
 
 A pattern is an object shaped like the record. Each leaf is a list of allowed values; besides plain values it may hold
-`{"prefix": "..."}` and `{"exists": true|false}`. Source: AWS Lambda, "Control which events Lambda sends to your function".
+`{"prefix": "..."}` and `{"exists": true|false}`. Source: AWS Lambda, "Control which events Lambda sends to your
+function".
 """
 
 from collections.abc import Mapping

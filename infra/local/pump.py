@@ -28,7 +28,7 @@ LOOK_S = 0.5
 
 def expiry_of(emulator: Emulator, template: dict[str, Any], *, lag: timedelta) -> Expiry:
     """The time-to-live of the tables of a template: the emulator's CloudFormation ignores it."""
-    tables = [each["Properties"] for each in of_type(template, "AWS::DynamoDB::Table").values()]
+    tables = of_type(template, "AWS::DynamoDB::Table").values()
     attributes = {
         each["TableName"]: each["TimeToLiveSpecification"]["AttributeName"]
         for each in tables

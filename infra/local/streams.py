@@ -30,7 +30,7 @@ BUSY_S: Final = 0.05
 
 BUSY_FOR_S: Final = 2.0
 RETRY_FIRST_S: Final = 0.1
-RETRY_MOST_S: Final = 5.0
+RETRY_MOST_S: Final = 2.0
 FOREVER: Final = -1
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class Consumer:
             if self._mapping.retries != FOREVER and tries > self._mapping.retries:
                 self._give_up(shard, batch, tries)
                 return
-            # A stop cuts the back-off short, so that the record gets to the failure queue: the emulator keeps no stream.
+            # A stop cuts this short, so that the record gets to the failure queue: no stream outlives the emulator.
             stop.wait(min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (tries - 1)))
 
     def _invoke(self, batch: Sequence[Record]) -> int:

@@ -1,0 +1,235 @@
+"""Bring the embedded control plane up and down.
+
+`down` keeps everything: the tables and objects, and the machines, which are powered off and on again as by a reboot.
+`kill -9` of the control plane loses what was written since its start, because the emulator stores its state at the end.
+"""
+
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from infra.build import ROOT
+from infra.local import daemons
+from infra.local.cloud import processes
+from infra.local.deploy import Emulator, api_url, deploy, outputs
+from infra.local.emulator import API_REQUESTS, root_key
+from infra.local.folder import PARTS, Folder
+from infra.local.localise import Localised, of_type, packaged
+from infra.local.seed import PROJECT, seed
+
+STAGE: Final = "local"
+STACK: Final = f"tidepool-{STAGE}"
+PORT: Final = 4577
+START_S: Final = 30.0
+POLL_S: Final = 0.02
+STOP_S: Final = {"pump": 20.0, "control-plane": 30.0, "cloud": 10.0}
+"""How long each part may take to end. The pump delivers what is left, the emulator stores its state."""
+
+POWER_OFF_S: Final = 2.0
+WARM_AT_ONCE: Final = 2
+"""Environments that start at once: each takes a core for a third of a second."""
+
+KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "TMPDIR", "VIRTUAL_ENV")
+"""What the background processes see of the environment."""
+
+Say = Callable[[str], None]
+
+
+class LocalError(Exception):
+    """The control plane cannot be brought up. The message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `up` may be told. A port 0 is any free one; `cloud_port` None is the one after `port`."""
+
+    port: int = PORT
+    cloud_port: int | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    schedules: bool = True
+    ttl_lag: str = "0"
+    api_requests: int = API_REQUESTS
+    wait_scale: float = 1.0
+
+
+def up(folder: Folder, options: Options, say: Say) -> dict[str, str]:
+    """Start everything, deploy what has changed, and return what a client needs (`local.env`).
+
+    A control plane that runs is left as it is, one that is half there is stopped first. Raises `LocalError`,
+    `PackagingError` or `DeployError`; what was started until then is stopped again.
+    """
+    folder.prepare()
+    with folder.alone():
+        if all(daemons.running(folder.pid(part)) for part in PARTS) and folder.client():
+            say(f"already running at {folder.client()['TIDEPOOL_URL']}")
+            return folder.client()
+        _stop(folder, leave_machines=True)
+        try:
+            return _start(folder, options, say)
+        except BaseException:
+            _stop(folder, leave_machines=True)
+            raise
+
+
+def down(folder: Folder, say: Say, *, leave_machines: bool = False, erase: bool = False) -> None:
+    """Stop everything and keep its state, or `erase` it. `leave_machines` on, for a restart of the rest alone."""
+    if not folder.root.is_dir():
+        say("nothing to stop")
+        return
+    with folder.alone():
+        killed = _stop(folder, leave_machines=leave_machines and not erase)
+    for part in killed:
+        say(f"{part} did not end within {STOP_S[part]:.0f} s and was killed; what it had not stored is lost")
+    if erase:
+        shutil.rmtree(folder.root)
+    say("erased" if erase else f"stopped; its state is kept in {folder.root}")
+
+
+def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
+    port = _port(options.port)
+    cloud_port = _port(port + 1 if options.cloud_port is None and options.port else options.cloud_port or 0)
+    cloud = {"TIDEPOOL_LOCAL_CLOUD_URL": f"http://127.0.0.1:{cloud_port}"}
+    cloud["TIDEPOOL_LOCAL_CLOUD_KEY"] = folder.secret("cloud-key")
+    emulator = Emulator(port, root_key(folder.state))
+    say(f"starting the emulator (127.0.0.1:{port}) and the local cloud (127.0.0.1:{cloud_port})")
+    _forget_streams(folder)
+    limits = ("--api-requests", str(options.api_requests), "--wait-scale", str(options.wait_scale))
+    _launch(folder, "control-plane", "infra.local.emulator", "--port", str(port), "--state", str(folder.state), *limits)
+    machines = ("--port", str(cloud_port), "--state", str(folder.machines), "--poweron")
+    _launch(folder, "cloud", "infra.local.cloud", *machines, secrets=cloud)
+
+    package = packaged(folder.build, STAGE, schedules=options.schedules, say=say)
+    _await(folder, "control-plane", f"{emulator.url}/_ministack/health")
+    stack = _deployed(folder, emulator, package, say)
+    client = {"TIDEPOOL_URL": api_url(emulator, stack["RestAPIId"])}
+    public = {"TIDEPOOL_PUBLIC_URL": client["TIDEPOOL_URL"]}
+    _configure(emulator, package, public | cloud | options.settings)
+    client["TIDEPOOL_TOKEN"] = seed(emulator, STAGE, folder.client().get("TIDEPOOL_TOKEN", ""))
+    client["TIDEPOOL_PROJECT"] = PROJECT
+    pump = ("--port", str(port), "--state", str(folder.state), "--template", str(package.template))
+    _launch(folder, "pump", "infra.local.pump", *pump, "--ttl-lag", options.ttl_lag)
+    say("warming the functions")
+    _warm(emulator, client)
+    _await(folder, "cloud", f"{cloud['TIDEPOOL_LOCAL_CLOUD_URL']}/types")
+    folder.write_client(client | cloud)
+    return client | cloud
+
+
+def _port(wanted: int) -> int:
+    """Return a port that is free now. Raises `LocalError` when the one wanted is not."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise LocalError(f"port {wanted} is in use: choose another with --port") from error
+        return int(probe.getsockname()[1])
+
+
+def _forget_streams(folder: Folder) -> None:
+    """A new emulator numbers its streams anew and unpacks the functions' code anew."""
+    (folder.state / "checkpoints.json").unlink(missing_ok=True)
+    shutil.rmtree(folder.state / "tmp", ignore_errors=True)
+
+
+def _launch(folder: Folder, part: str, module: str, *arguments: str, secrets: dict[str, str] | None = None) -> None:
+    log = folder.log(part)
+    if log.exists():
+        log.replace(log.with_suffix(".old"))
+    environ = {name: os.environ[name] for name in KEPT if name in os.environ} | (secrets or {})
+    daemons.start(folder.pid(part), [sys.executable, "-m", module, *arguments], cwd=ROOT, log=log, environ=environ)
+
+
+def _await(folder: Folder, part: str, url: str) -> None:
+    """Wait until a part answers anything at all."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if not daemons.running(folder.pid(part)):
+                raise LocalError(f"{part} ended at once; see {folder.log(part)}") from None
+            time.sleep(POLL_S)
+        else:
+            return
+    raise LocalError(f"{part} does not answer after {START_S:.0f} s; see {folder.log(part)}")
+
+
+def _deployed(folder: Folder, emulator: Emulator, package: Localised, say: Say) -> dict[str, str]:
+    """Deploy unless just this is what the emulator came back with; return the stack's outputs."""
+    if folder.deployed.exists() and folder.deployed.read_text() == package.fingerprint:
+        known = outputs(emulator, STACK)
+        if known:
+            return known
+    say("deploying")
+    stack = deploy(emulator, STACK, package)
+    folder.deployed.write_text(package.fingerprint)
+    return stack
+
+
+def _configure(emulator: Emulator, package: Localised, settings: dict[str, str]) -> None:
+    """Give every function the settings that are known only now: the API's address is one of the stack's outputs."""
+    template = json.loads(package.template.read_text())
+    given = template["Globals"]["Function"]["Environment"]["Variables"]
+    functions = emulator.client("lambda")
+    for function in of_type(template, "AWS::Serverless::Function").values():
+        name = function["FunctionName"]
+        current = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        wanted = {key: value for key, value in current.items() if key in given} | settings
+        if wanted != current:
+            functions.update_function_configuration(FunctionName=name, Environment={"Variables": wanted})
+
+
+def _warm(emulator: Emulator, client: dict[str, str]) -> None:
+    """Start an environment of each function that somebody waits for; a real request proves the way through."""
+    invoke = partial(_invoke, emulator)
+    request = urllib.request.Request(
+        f"{client['TIDEPOOL_URL']}/v1/me", headers={"Authorization": f"Bearer {client['TIDEPOOL_TOKEN']}"}
+    )
+    with ThreadPoolExecutor(WARM_AT_ONCE) as pool:
+        whole = pool.submit(urllib.request.urlopen, request, timeout=START_S)
+        list(pool.map(invoke, ("on-timer", "projector")))
+        try:
+            whole.result().close()
+        except OSError as error:
+            raise LocalError(f"the API does not answer: {error}") from error
+
+
+def _invoke(emulator: Emulator, function: str) -> None:
+    """Call a function that reads a stream with no records."""
+    answer: dict[str, Any] = emulator.client("lambda").invoke(
+        FunctionName=f"{STACK}-{function}", Payload=b'{"Records": []}'
+    )
+    if answer.get("FunctionError"):
+        raise LocalError(f"{function} does not start: {answer['Payload'].read().decode()}")
+
+
+def _stop(folder: Folder, *, leave_machines: bool) -> list[str]:
+    """Stop the parts in their order; return those that had to be killed."""
+    killed = []
+    for part in PARTS:
+        if not daemons.stop(folder.pid(part), within_s=STOP_S[part]):
+            killed.append(part)
+        if part == "cloud" and not leave_machines:
+            _power_off(folder)
+    return killed
+
+
+def _power_off(folder: Folder) -> None:
+    """End the processes of every machine. The local cloud, which is not running, starts them again when it is."""
+    known = folder.machines / "machines.json"
+    machines = [each["id"] for each in json.loads(known.read_text()) if not each["gone"]] if known.exists() else []
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(processes.end, grace_s=POWER_OFF_S), machines))
