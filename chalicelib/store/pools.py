@@ -16,6 +16,7 @@ from chalicelib.store.documents import offer_doc, offer_from
 from chalicelib.store.models import PoolRow
 
 PROJECT: Final = "#project"
+ZERO: Final = {"N": "0"}
 AFTER_SHAPES: Final = "#~"
 DELETE_TRIES: Final = 5
 
@@ -81,10 +82,7 @@ def list_pools(project: str) -> list[Pool]:
         elif not shape:
             pools[name] = _pool(item, head)
         elif name in pools:
-            entry = _entry(item)
-            counted = pools[name]
-            total, available = counted.total + entry.total, counted.available + entry.available
-            pools[name] = replace(counted, total=total, available=available)
+            pools[name] = _add(pools[name], item)
     return list(pools.values())
 
 
@@ -163,17 +161,11 @@ def directory(project: str, pool: str) -> tuple[Pool, list[ShapeEntry]]:
     The query is not consistent (half the price); that a pool is missing is asked again before it is believed.
     Raises `NotFoundError`.
     """
-    own: Image | None = None
-    entries: list[ShapeEntry] = []
-    for item in _range(project, pool):
-        if item["name"]["S"] == pool:
-            own = item
-        elif "offer" in item:
-            entries.append(_entry(item))
-    if own is None:
-        return get(project, pool), entries
-    total, available = sum(each.total for each in entries), sum(each.available for each in entries)
-    return replace(_pool(own, None), total=total, available=available), entries
+    items = _range(project, pool)
+    own = _pool(items.pop(0), None) if items and items[0]["name"]["S"] == pool else get(project, pool)
+    for item in items:
+        own = _add(own, item)
+    return own, [_entry(item) for item in items if "offer" in item]
 
 
 def note_shape(project: str, pool: str, offer: Offer) -> None:
@@ -204,8 +196,17 @@ def _pool(item: Image, head: Image | None) -> Pool:
 
 
 def _entry(item: Image) -> ShapeEntry:
-    row = PoolRow.from_raw_data(item)
-    return ShapeEntry(offer_from(row.offer), int(row.total or 0), int(row.available or 0))
+    return ShapeEntry(offer_from(PoolRow.from_raw_data(item).offer), *_counts(item))
+
+
+def _add(pool: Pool, item: Image) -> Pool:
+    """Add the counts of one shape to those of its pool."""
+    total, available = _counts(item)
+    return replace(pool, total=pool.total + total, available=pool.available + available)
+
+
+def _counts(item: Image) -> tuple[int, int]:
+    return int(item.get("total", ZERO)["N"]), int(item.get("available", ZERO)["N"])
 
 
 def _unknown(pool: str) -> NotFoundError:

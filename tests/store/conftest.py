@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,15 @@ def emulated(aws: None, emulator: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return client
 
 
+@cache
+def client_of(endpoint: str) -> Any:
+    """A plain client for one address (empty: moto). Building one takes longer than most of these tests."""
+    return boto3.client("dynamodb", endpoint_url=endpoint or None)
+
+
 def create_tables(stage: str) -> Any:
     """Make every table of a stage; return the client."""
-    client: Any = boto3.client("dynamodb")
+    client = client_of(os.environ.get("AWS_ENDPOINT_URL", ""))
     for definition in tables.schema(stage):
         client.create_table(**{name: value for name, value in definition.items() if name != "TimeToLiveAttribute"})
     return client

@@ -1,0 +1,176 @@
+"""What the stream's records come to: history and counts, whatever is repeated, reordered or cut short."""
+
+import random
+
+import pytest
+
+from chalicelib.domain.errors import UnavailableError
+from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.model import Instance
+from chalicelib.store import calls, instances, journal, pools, projection, rows
+from chalicelib.store.models import InstanceRow, JournalRow
+from tests.builders import NOW, later, make_instance, make_lease, make_offer
+from tests.store.seeds import DEADLINE
+
+pytestmark = pytest.mark.usefixtures("dynamodb")
+
+Record = tuple[calls.Image | None, calls.Image | None]
+
+
+class Stream:
+    """The records that writes leave behind, taken from the table around each write."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, change, *arguments, **options) -> Instance:
+        """Do one write to one instance and note the images before and after it."""
+        before = _image("i-1")
+        done = change(*arguments, **options)
+        after = _image("i-1")
+        if done.state is State.TERMINATED:
+            ended = calls.get(InstanceRow, rows.ended_part("acme", "main"), rows.ended_key(done), consistent=True)
+            self.records += [(before, None), (None, ended)]
+        else:
+            self.records.append((before, after))
+        return done
+
+    def step(self, seen: Instance, event: Event, reason: Reason, **rest) -> Instance:
+        """One step."""
+        options = {"now": NOW, "reason": reason, "actor": "x", "deadline": DEADLINE}
+        return self.write(instances.step, seen, event, **options, **rest)
+
+
+def life() -> list[Record]:
+    """A whole life: two attempts at different prices, a lease, flags, a touch, removal, burial."""
+    stream = Stream()
+    row = stream.write(instances.create, make_instance(state=State.PENDING, fence=1), {}, DEADLINE)
+    row = stream.step(row, Event.LAUNCHED, Reason.LAUNCHED, offer=make_offer(price=1))
+    row = stream.step(row, Event.ATTEMPT_FAILED, Reason.ATTEMPT_FAILED, offer=None)
+    row = stream.step(row, Event.LAUNCHED, Reason.LAUNCHED, offer=make_offer())
+    row = stream.step(row, Event.READY, Reason.AGENT_READY)
+    row = stream.write(instances.touch, row, now=later(minutes=1))
+    row = stream.write(instances.flag, row, cordoned=True, now=NOW, actor="user:test")
+    row = stream.write(instances.flag, row, cordoned=False, now=NOW, actor="user:test")
+    row = stream.step(row, Event.ACQUIRED, Reason.ACQUIRED, lease=make_lease(fence=row.fence + 1))
+    row = stream.step(row, Event.RELEASED, Reason.RELEASED, lease=None)
+    row = stream.step(row, Event.REMOVED, Reason.USER_REMOVED)
+    stream.write(instances.bury, row, now=later(minutes=2), reason=Reason.CONFIRMED_GONE, actor="teardown")
+    return stream.records
+
+
+def counts() -> tuple[int, int]:
+    """Total and available of the pool, as kept."""
+    (pool,) = pools.list_pools("acme")
+    return pool.total, pool.available
+
+
+def recounted() -> tuple[int, int]:
+    """The same, counted."""
+    by_shape = projection.recount("acme", "main").values()
+    return sum(each.total for each in by_shape), sum(each.available for each in by_shape)
+
+
+def test_the_kept_counts_follow_every_step_of_a_life():
+    expected = [(1, 0), (1, 0), (1, 0), (1, 0), (1, 1), (1, 1), (1, 0), (1, 1), (1, 0), (1, 1), (1, 0), (1, 0), (0, 0)]
+    seen = []
+    for record in life():
+        projection.apply(*record)
+        seen.append(counts())
+    assert seen == expected
+
+
+def test_the_history_is_complete_and_in_order():
+    for record in life():
+        projection.apply(*record)
+    history = journal.history("i-1")
+    assert [step.fence for step in history] == list(range(1, 10))
+    assert [step.source for step in history] == [None, *(step.target for step in history[:-1])]
+    assert history[-1].target is State.TERMINATED
+    assert history[-1].at == later(minutes=2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_records_that_come_twice_change_nothing(seed):
+    """A batch that failed halfway is delivered again from its beginning, any number of times."""
+    rng = random.Random(seed)
+    records = life()
+    position = 0
+    while position < len(records):
+        projection.apply(*records[position])
+        position += 1
+        if rng.random() < 0.4:
+            position = max(0, position - rng.randint(1, 5))
+            continue
+    assert counts() == recounted() == (0, 0)
+    assert len(journal.history("i-1")) == 9
+
+
+def test_shapes_that_no_instance_has_leave_the_directory():
+    for record in life():
+        projection.apply(*record)
+    assert pools.directory("acme", "main")[1] == []
+    assert [item["name"]["S"] for item in calls.query_all(projection.PoolRow, "acme")] == ["#project", "main"]
+
+
+def test_the_counts_carry_the_offer_so_a_shape_needs_no_other_entry():
+    records = life()[:5]
+    for record in records:
+        projection.apply(*record)
+    (entry,) = pools.directory("acme", "main")[1]
+    assert (entry.offer.shape, entry.total, entry.available) == (make_offer().shape, 1, 1)
+
+
+def test_an_instance_without_offer_counts_for_its_pool_but_is_no_shape():
+    projection.apply(*life()[0])
+    assert counts() == (1, 0)
+    assert pools.directory("acme", "main")[1] == []
+
+
+def test_a_touch_is_not_projected():
+    before = len(list(calls.query_all(JournalRow, "i-1")))
+    stream = Stream()
+    row = stream.write(instances.create, make_instance(state=State.PENDING, fence=1), {}, DEADLINE)
+    stream.write(instances.touch, row, now=later(minutes=1))
+    stream.records.pop(0)
+    projection.apply(*stream.records[0])
+    assert len(list(calls.query_all(JournalRow, "i-1"))) == before + 1  # the specification alone
+    assert counts() == (0, 0)
+
+
+def test_an_ended_row_that_expires_changes_nothing():
+    records = life()
+    for record in records:
+        projection.apply(*record)
+    projection.apply(records[-1][1], None)
+    assert counts() == (0, 0)
+
+
+def test_a_projection_that_died_after_its_transaction_finishes_when_it_is_repeated(monkeypatch):
+    records = life()
+    for record in records[:-1]:
+        projection.apply(*record)
+    with monkeypatch.context() as broken:
+        broken.setattr(journal, "expire", _die)
+        with pytest.raises(UnavailableError):
+            projection.apply(*records[-1])
+    projection.apply(*records[-1])
+    assert counts() == (0, 0)
+    assert all("ttl" in item for item in calls.query_all(JournalRow, "i-1"))
+
+
+def test_a_recount_counts_by_shape():
+    for number, state in enumerate((State.IDLE, State.IDLE, State.BUSY, State.PENDING)):
+        row = make_instance(instance_id=f"i-{number}", name=f"n-{number}", state=state)
+        calls.put(rows.encode(row, wrote="create", write="w"))
+    counted = projection.recount("acme", "main")
+    assert counted[make_offer().shape] == projection.Count(make_offer().shape, 3, 2)
+    assert counted[projection.UNSHAPED] == projection.Count(projection.UNSHAPED, 1, 0)
+
+
+def _image(instance_id: str) -> calls.Image | None:
+    return calls.get(InstanceRow, "acme/main", instance_id, consistent=True)
+
+
+def _die(*_arguments):
+    raise UnavailableError("the process died here")
