@@ -298,6 +298,18 @@ def test_after_a_restart_of_the_computer_machines_are_gone_unless_powered_on(own
         eventually(lambda: written(own_cloud, machine, "starts").count("started") == 2)
 
 
+def test_a_machine_that_powered_itself_off_while_no_server_ran_is_not_powered_on_again(own_cloud):
+    own_cloud.start()
+    machine = launch(own_cloud, "echo x >> ../starts; while [ ! -e ../off ]; do sleep 0.02; done; $TIDEPOOL_POWEROFF")
+    eventually((own_cloud.state / "starts").exists)
+    own_cloud.kill()
+    (own_cloud.state / "off").touch()
+    eventually(lambda: not supervisor.is_on(own_cloud.state / machine))
+    own_cloud.start("--poweron")
+    eventually(lambda: is_gone(own_cloud, machine))
+    assert (own_cloud.state / "starts").read_text() == "x\n"
+
+
 def test_a_second_server_on_the_same_state_is_refused(own_cloud):
     own_cloud.start()
     second = CloudProcess(own_cloud.state)

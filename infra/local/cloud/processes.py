@@ -19,6 +19,9 @@ MARKER: Final = "TIDEPOOL_MACHINE"
 """The environment variable that marks the processes of a machine. Its value is the machine's id."""
 
 POLL_S: Final = 0.05
+LONGEST_POLL_S: Final = 0.4
+"""A look at every process of the computer costs milliseconds, and many machines may be ending at once."""
+
 STUBBORN_S: Final = 10.0
 """How long a killed process may stay (an uninterruptible system call) before the attempt is given up."""
 
@@ -68,6 +71,7 @@ def end(machine_id: str, *, grace_s: float, spare: Collection[int] = ()) -> None
     """
     seen: set[tuple[int, str]] = set()
     kill_at = time.monotonic() + grace_s
+    pause_s = POLL_S
     while True:
         everything = list(_snapshot(machine_id))
         found = members(everything) | {process for process in everything if (process.pid, process.started) in seen}
@@ -83,7 +87,8 @@ def end(machine_id: str, *, grace_s: float, spare: Collection[int] = ()) -> None
             elif (process.pid, process.started) not in seen:
                 _send(process.pid, signal.SIGTERM)
             seen.add((process.pid, process.started))
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_POLL_S)
 
 
 def _send(pid: int, number: signal.Signals) -> None:
