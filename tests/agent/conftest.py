@@ -1,0 +1,114 @@
+"""A scripted control plane, and the real agent as a process that calls it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.stub_api import BOOTSTRAP, StubApi
+
+PROGRAM = Path(__file__).parents[2] / "chalicelib" / "agent" / "tidepool_agent.py"
+SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+class Machine:
+    """A machine with the agent on it; `TIDEPOOL_POWEROFF` leaves a note instead of switching anything off."""
+
+    def __init__(self, folder: Path, api: StubApi) -> None:
+        self.home = folder / "home"
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.off = folder / "off"
+        self._stderr = folder / "stderr"
+        self.api = api
+        self.env = {
+            "PATH": f"{self.bin}:{SYSTEM_PATH}",
+            "HOME": str(folder),
+            "TIDEPOOL_URL": api.url,
+            "TIDEPOOL_BOOTSTRAP": BOOTSTRAP,
+            "TIDEPOOL_HOME": str(self.home),
+            "TIDEPOOL_POWEROFF": f"touch {self.off}",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **env: str) -> None:
+        """Start the agent; returns when it has synced."""
+        before = len(self.api.syncs)
+        self.launch(**env)
+        self.api.until(lambda: len(self.api.syncs) > before)
+
+    def launch(self, **env: str) -> None:
+        with self._stderr.open("ab") as stderr:
+            argv = [sys.executable, "-I", str(PROGRAM)]
+            self.process = subprocess.Popen(argv, env={**self.env, **env}, stderr=stderr, stdin=subprocess.DEVNULL)
+
+    def signal(self, number: int, *, limit_s: float = 10.0) -> int:
+        """Signal the agent and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(limit_s)
+
+    def wait(self, limit_s: float = 10.0) -> int:
+        assert self.process is not None
+        return self.process.wait(limit_s)
+
+    def write_command(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._stderr.read_text().splitlines()]
+
+    def processes(self, run_id: str) -> dict[str, Any]:
+        """What the job's folder says about its processes."""
+        record: dict[str, Any] = json.loads((self.home / "jobs" / run_id / "process.json").read_text())
+        return record
+
+    def clean_up(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.signal(signal.SIGKILL)
+        for path in self.home.glob("jobs/*/process.json"):
+            record = json.loads(path.read_text())
+            if not (path.parent / "end.json").exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(record["leader"], signal.SIGKILL)
+
+
+def wait_until(what: Callable[[], Any], limit_s: float = 10.0) -> Any:
+    """Wait for something that no condition variable tells."""
+    give_up_at = time.monotonic() + limit_s
+    while not (result := what()):
+        assert time.monotonic() < give_up_at, f"not within {limit_s} s"
+        time.sleep(0.01)
+    return result
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def api() -> Iterator[StubApi]:
+    stub = StubApi()
+    yield stub
+    stub.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, api: StubApi) -> Iterator[Machine]:
+    one = Machine(tmp_path, api)
+    yield one
+    one.clean_up()
