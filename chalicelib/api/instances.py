@@ -46,7 +46,8 @@ def plan(call: Call[PlanRequest], project: str) -> Response:
 def list_instances(call: Call[None], project: str, pool: str) -> Response:
     """List a pool's live instances by id, and on request those that ended lately behind them."""
     lately = timedelta(seconds=call.query["ended_since_s"])
-    since = deps().now() - lately if lately else None
+    now = deps().now()  # also what names the tables, where this is the first request of a process
+    since = now - lately if lately else None
     limit, cursor = call.query["limit"], call.query["cursor"]
     texts, following = rows.page(project, pool, limit=limit, cursor=cursor, ended_since=since)
     if not texts:
