@@ -127,6 +127,7 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> None:
     elif stat.S_ISLNK(mode):
         info.type = tarfile.SYMTYPE
         info.linkname = os.readlink(entry.full)
+        info.mode = 0o777
         tar.addfile(info)
     else:
         info.size = entry.status.st_size

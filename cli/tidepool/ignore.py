@@ -32,7 +32,10 @@ CLASSES = {
 
 
 class Rule:
-    """One line of one `.gitignore`. `base` is its folder, relative to the top, with `/` at the end unless empty."""
+    """One line of one `.gitignore`. `base` is its folder, relative to the top, with `/` at the end unless empty.
+
+    Pattern, base and paths are texts of bytes (see `_bytes_of`).
+    """
 
     __slots__ = ("_match", "base", "directories_only", "excludes")
 
@@ -46,7 +49,7 @@ class Rule:
         text = text.removesuffix("/")
         anchored = "/" in text
         expression = _expression(text.removeprefix("/"))
-        self._match = re.compile(expression if anchored else f"(?:.*/)?{expression}", re.DOTALL).fullmatch
+        self._match = re.compile(expression if anchored else f"(?:.*/)?{expression}", re.DOTALL | re.ASCII).fullmatch
 
     def covers(self, path: str, *, is_directory: bool) -> bool:
         """Whether the rule speaks of `path`, which is relative to the top."""
@@ -58,7 +61,8 @@ class Rule:
 def rules(text: str, base: str) -> list[Rule]:
     """Read one `.gitignore`. Lines that can match nothing are left out."""
     found = []
-    for line in text.removeprefix("\ufeff").split("\n"):
+    base = _bytes_of(base)
+    for line in _bytes_of(text.removeprefix("\ufeff")).split("\n"):
         pattern = _without_trailing_blanks(line.removesuffix("\r"))
         if not pattern or pattern.startswith("#") or pattern in ("!", "/"):
             continue
@@ -71,6 +75,7 @@ def rules(text: str, base: str) -> list[Rule]:
 
 def is_ignored(path: str, known: Sequence[Rule], *, is_directory: bool) -> bool:
     """Whether the last rule that speaks of `path` leaves it out."""
+    path = _bytes_of(path)
     for rule in reversed(known):
         if rule.covers(path, is_directory=is_directory):
             return rule.excludes
@@ -128,6 +133,11 @@ def _read(path: str, base: str) -> list[Rule]:
         return []
 
 
+def _bytes_of(text: str) -> str:
+    """The bytes of a text, each as one character: git's `?` and brackets match bytes, not letters."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
 def _without_trailing_blanks(line: str) -> str:
     """Drop spaces at the end, except one that a backslash keeps."""
     end = len(line)
@@ -138,16 +148,19 @@ def _without_trailing_blanks(line: str) -> str:
 
 
 def _expression(glob: str) -> str:
-    """Translate one pattern, without its leading and trailing slash, into a regular expression."""
+    """Translate one pattern, without its leading and trailing slash, into a regular expression.
+
+    Two stars or more between slashes match any number of folders; anywhere else they are one star, as the page says.
+    (git itself lets `b**` cross slashes, by an accident of comparing the literal `b` first. That is not copied.)
+    """
     out, at = [], 0
     while at < len(glob):
-        starts = at == 0 or glob[at - 1] == "/"
-        if starts and glob.startswith("**/", at):
-            out.append("(?:.*/)?")
-            at += 3
-        elif starts and glob[at:] == "**" and at:
-            out.append(".+")
-            at += 2
+        end = at
+        while glob.startswith("*", end):
+            end += 1
+        if end - at >= 2 and (at == 0 or glob[at - 1] == "/") and glob[end : end + 1] in ("", "/"):
+            out.append("(?:.*/)?" if end < len(glob) else ".+")
+            at = end + 1
         else:
             piece, at = _one(glob, at)
             out.append(piece)

@@ -55,10 +55,10 @@ ALIASES = {"pool": "pool list", "pool remove": "pool rm", "offers": "offer", "--
 INTERRUPTED = 130
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and answer its exit code. Never lets an exception out."""
+def main(argv: Sequence[str] | None = None, session: Session | None = None) -> int:
+    """Run one command line and answer its exit code. Never lets an exception out (but with TIDEPOOL_DEBUG)."""
     try:
-        return _outcome(list(sys.argv[1:] if argv is None else argv))
+        return _outcome(list(sys.argv[1:] if argv is None else argv), session)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -66,12 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _outcome(words: list[str]) -> int:
+def _outcome(words: list[str], session: Session | None) -> int:
     _forgive_encoding(sys.stdout)
     _forgive_encoding(sys.stderr)
     as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
     try:
-        code = dispatch(words)
+        code = dispatch(words, session)
         sys.stdout.flush()
         return code
     except (KeyboardInterrupt, BrokenPipeError):

@@ -64,7 +64,7 @@ def add_lifetime(parser: ArgumentParser, idle: str) -> None:
 def add_pool(parser: ArgumentParser) -> None:
     """Which pool is meant."""
     parser.add_argument(
-        "--pool", default="", type=name, metavar="NAME", help="the pool (default: the project's default)"
+        "--pool", default="", type=maybe_name, metavar="NAME", help="the pool (default: the project's default)"
     )
 
 
@@ -132,6 +132,11 @@ def name(text: str) -> str:
     if not inner or text[0] == "-" or text[-1] == "-" or len(text) > NAME_LENGTH:
         raise _bad(f"{text!r} is no name: lower-case letters, digits and inner hyphens, at most {NAME_LENGTH}")
     return text
+
+
+def maybe_name(text: str) -> str:
+    """A name, or nothing: defaults come through here too."""
+    return name(text) if text else text
 
 
 def seconds(text: str) -> float:

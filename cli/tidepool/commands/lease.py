@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command
-from tidepool.options import add_filters, add_pool, add_resources, name, policies, seconds
+from tidepool.options import add_filters, add_pool, add_resources, maybe_name, policies, seconds
 from tidepool.text import NOTHING, until_text
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ class AcquireLease(Command):
         add_pool(parser)
         parser.add_argument("--holder", default="", help="who holds it (default: user@host)")
         parser.add_argument("--duration", type=seconds, metavar="DURATION", help="until it ends without heartbeat")
-        parser.add_argument("--instance", default="", type=name, metavar="NAME", help="only this instance")
+        parser.add_argument("--instance", default="", type=maybe_name, metavar="NAME", help="only this instance")
         add_resources(parser)
         add_filters(parser)
 

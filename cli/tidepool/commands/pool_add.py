@@ -11,7 +11,7 @@ from tidepool.options import (
     add_pool,
     add_resources,
     add_yes,
-    name,
+    maybe_name,
     plan_request,
     policies,
 )
@@ -39,7 +39,7 @@ class AddInstance(Command):
     def arguments(self, parser: ArgumentParser) -> None:
         add_yes(parser)
         add_pool(parser)
-        parser.add_argument("--name", default="", type=name, help="its name (default: one is made up)")
+        parser.add_argument("--name", default="", type=maybe_name, help="its name (default: one is made up)")
         wait = parser.add_mutually_exclusive_group()
         wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is ready (default)")
         wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as it is ordered")

@@ -11,7 +11,7 @@ from tidepool.options import (
     add_resources,
     add_yes,
     job_part,
-    name,
+    maybe_name,
     policies,
     seconds,
 )
@@ -41,12 +41,12 @@ class Run(Command):
         parser.usage = f"{parser.prog} [options] -- COMMAND [ARG …]"
         add_yes(parser)
         add_pool(parser)
-        parser.add_argument("-n", "--name", default="", type=name, help="the run's name (default: one is made up)")
+        parser.add_argument("-n", "--name", default="", type=maybe_name, help="the run's name (default: one is made up)")
         parser.add_argument("-d", "--detach", action="store_true", help="print the run's name and return")
         parser.add_argument(
             "--reuse", action="store_true", help="never provision: an idle instance or none (exit code 6)"
         )
-        parser.add_argument("--instance", default="", type=name, metavar="NAME", help="only this instance")
+        parser.add_argument("--instance", default="", type=maybe_name, metavar="NAME", help="only this instance")
         parser.add_argument("-e", "--env", action="append", metavar="K=V", help="set a variable; repeatable")
         parser.add_argument("--image", default="", help="run inside this container image")
         parser.add_argument("--no-code", action="store_true", help="do not ship the current folder")
