@@ -75,6 +75,11 @@ def partition(minute: int, shard: int) -> str:
     return f"{minute:010d}#{shard}"
 
 
+def start_of(partition_key: str) -> datetime:
+    """The moment at which the due minute of a partition begins."""
+    return datetime.fromtimestamp(int(partition_key.split("#", maxsplit=1)[0]) * 60, tz=UTC)
+
+
 def due_partitions(*, watermark: datetime, now: datetime) -> Iterator[str]:
     """Name every partition that may hold a timer due by `now`, oldest minute first.
 

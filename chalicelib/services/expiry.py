@@ -11,7 +11,7 @@ from chalicelib.domain.errors import LostRaceError, NoMatchError, NoOffersError,
 from chalicelib.domain.expiry import Action, Limits, Verdict, instance_verdict, run_verdict
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Run, RunReason, RunState
-from chalicelib.domain.timers import Timer, TimerKind, due_partitions
+from chalicelib.domain.timers import Timer, TimerKind, due_partitions, start_of
 from chalicelib.services import leases, provisioning, run_ends, runs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
@@ -19,6 +19,9 @@ from chalicelib.store import runs as run_store
 from chalicelib.store import timers as store
 
 PAGE: Final = 1000
+FIRST_LOOK: Final = timedelta(hours=1)
+"""How far back the very first sweep looks; before it there was no table."""
+
 PROVISION_GRACE: Final = timedelta(hours=2)
 """How long past its deadline a request is driven again before it is given up."""
 
@@ -26,23 +29,36 @@ PROVISION_GRACE: Final = timedelta(hours=2)
 def sweep(deps: Deps, *, until: datetime) -> int:
     """Delete every timer that is due, oldest first, and return how many. Stops at `until` and goes on the next time.
 
-    The watermark moves only after everything before it was deleted, so a sweep that dies half way repeats its part.
+    The watermark moves only over minutes whose timers were all deleted, so a sweep that dies half way repeats its
+    part, and one that finds a long gap behind it gets through it in steps.
     """
     now = deps.now()
     deleted = 0
-    for partition in due_partitions(watermark=store.watermark() or now - timedelta(days=1), now=now):
-        while due := store.due(partition, now=now, limit=PAGE):
-            store.delete(due)
-            deleted += len(due)
-            if deps.now() >= until:
-                log.error("sweep-out-of-time", deleted=deleted)
-                return deleted
-            if len(due) < PAGE:
-                break
+    for place in due_partitions(watermark=store.watermark() or now - FIRST_LOOK, now=now):
+        gone, left = _empty(place, now)
+        deleted += gone
+        if left or deps.now() >= until:
+            reached = start_of(place)
+            store.advance(reached)
+            log.error("sweep-incomplete", deleted=deleted, reached=reached.isoformat())
+            return deleted
     store.advance(now)
     if deleted:
         log.event("swept", deleted=deleted)
     return deleted
+
+
+def _empty(place: str, now: datetime) -> tuple[int, bool]:
+    """Delete what is due in one partition. Returns how many, and whether some were left by a throttled table."""
+    deleted = 0
+    while due := store.due(place, now=now, limit=PAGE):
+        gone = store.delete(due)
+        deleted += gone
+        if gone < len(due):
+            return deleted, True
+        if len(due) < PAGE:
+            break
+    return deleted, False
 
 
 def fire(deps: Deps, timer: Timer) -> Verdict | None:

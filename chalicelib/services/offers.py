@@ -30,7 +30,7 @@ def market(deps: Deps, policies: Policies) -> Market:
         except BackendError as error:
             log.error("offers-failed", backend=name, kind=error.kind, detail=error.detail)
             filters.append(f"backend {name} did not answer: {error.detail}")
-    ranked = matching.rank(policies, [offer for offer in everything if matching.verdict(policies, offer) is None])
+    ranked = matching.rank(policies, everything)
     if not ranked:
         filters.extend(matching.last_filter(policies, everything))
     return Market(ranked, filters)

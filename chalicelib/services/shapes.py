@@ -26,4 +26,4 @@ def matching_offers(deps: Deps, project: str, pool: str, policies: Policies, *, 
         _, entries = store.directory(project, pool)
         known = (deps.now(), [entry.offer for entry in entries])
         _seen[key] = known
-    return matching.rank(policies, [offer for offer in known[1] if matching.verdict(policies, offer) is None])
+    return matching.rank(policies, known[1])

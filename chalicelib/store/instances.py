@@ -18,7 +18,7 @@ from pynamodb.expressions.condition import Condition
 from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State, next_state
 from chalicelib.domain.model import Instance, Lease
-from chalicelib.domain.timers import Timer, instance_target
+from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, cursors, rows, timers
 from chalicelib.store.columns import epoch, moment, stamp
 from chalicelib.store.models import InstanceRow, JournalRow, NameRow, PoolRow
@@ -154,7 +154,7 @@ def claim(
         raise ValueError("the lease carries the fence that the instance will have")
     state, fence = next_state(State.IDLE, Event.ACQUIRED), candidate.fence + 1
     target = instance_target(candidate.project, candidate.pool, candidate.instance_id)
-    timers.put(Timer(timers.DEADLINE_KIND[state], target, fence, max(deadline, now)))
+    timers.put(Timer(DEADLINE_KIND[state], target, fence, max(deadline, now)))
     attributes: dict[str, Any] = {"state": state.value, "fence": fence, "reason": reason.value, "actor": actor}
     attributes |= {"detail": None, "changed_at": now, "deadline": deadline, "claim_shape": None, "claim_order": None}
     attributes |= rows.lease_fields(lease)
@@ -340,7 +340,7 @@ def _file(new: Instance, *, now: datetime) -> None:
     watermark may have passed its own minute."""
     if new.deadline is not None:
         target = instance_target(new.project, new.pool, new.instance_id)
-        timers.put(Timer(timers.DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
+        timers.put(Timer(DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
 
 
 def _same_fence(seen: Instance) -> Condition:

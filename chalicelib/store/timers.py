@@ -5,20 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chalicelib.domain.lifecycle import State
 from chalicelib.domain.timers import Timer, TimerKind, whole_second
 from chalicelib.store import calls
 from chalicelib.store.columns import epoch
 from chalicelib.store.models import TimerRow
-
-DEADLINE_KIND: Final[Mapping[State, TimerKind]] = {
-    State.PENDING: TimerKind.PROVISIONING,
-    State.PROVISIONING: TimerKind.PROVISIONING,
-    State.IDLE: TimerKind.IDLE,
-    State.BUSY: TimerKind.LEASE,
-    State.TERMINATING: TimerKind.TEARDOWN,
-}
-"""Which timer watches the deadline of a state."""
 
 WATERMARK: Final = ("watermark", "sweep")
 

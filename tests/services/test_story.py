@@ -5,6 +5,7 @@ import pytest
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import JobSpec, RunReason, RunState
 from chalicelib.domain.policies import POOL_ADD, RUN, parse
+from chalicelib.domain.timers import due_partitions
 from chalicelib.services import expiry, instances, pools, runs
 from chalicelib.store import timers
 from tests.services.world import World
@@ -36,7 +37,7 @@ def state_of(world, row):
 def fire_due(world):
     """What the sweep and the stream do together."""
     fired = []
-    for partition in expiry.due_partitions(watermark=world.clock.replace(year=world.clock.year), now=world.clock):
+    for partition in due_partitions(watermark=world.clock, now=world.clock):
         due = timers.due(partition, now=world.clock, limit=100)
         timers.delete(due)
         fired += [expiry.fire(world.deps, timer) for timer in due]

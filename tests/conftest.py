@@ -1,4 +1,4 @@
-"""Tables of a test stage on moto, emptied between tests by starting afresh."""
+"""Tables of a test stage on moto, made anew for each test."""
 
 from collections.abc import Iterator
 from typing import Any
