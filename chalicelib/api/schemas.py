@@ -14,6 +14,7 @@ from chalicelib.domain.errors import InvalidInputError
 from chalicelib.domain.model import JobSpec, Role
 from chalicelib.domain.policies import Defaults, Policies
 from chalicelib.services import tokens, uploads
+from chalicelib.services.run_ends import HOLDER
 
 LONGEST_LEASE_S: Final = 7 * 24 * 3600
 MAX_ARGV: Final = 64 * 1024
@@ -25,6 +26,12 @@ def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("text without NUL characters")
     return text
+
+
+def _no_run(holder: str) -> str:
+    if holder.startswith(HOLDER):
+        raise ValueError(f"a holder that does not begin with {HOLDER!r}, as those of runs do")
+    return holder
 
 
 Word = Annotated[str, AfterValidator(_no_nul)]
@@ -146,7 +153,7 @@ class ChangeRequest(Body):
 class LeaseRequest(PolicyFields):
     """An instance to be held. `instance` names the only one that may be taken."""
 
-    holder: Label
+    holder: Annotated[Label, AfterValidator(_no_run)]
     instance: str = ""
     duration_s: Seconds | None = None
 

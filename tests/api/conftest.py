@@ -4,18 +4,25 @@ Chalice takes a blueprint once in a process, so every test shares the one app.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
+import boto3
 import pytest
 from chalice.test import Client
+from moto import mock_aws
+from pydantic import TypeAdapter
 
 import app as application
 from chalicelib.api.auth import Unauthorized
+from chalicelib.api.http import Operation
+from chalicelib.api.openapi import operations_of
 from chalicelib.domain.model import Role
 from chalicelib.services import pools, tokens
+from chalicelib.store import tables
 from tests.services.world import World
 
 PROJECT = "acme"
@@ -49,9 +56,7 @@ class Api:
         self.world = world
         self.token = ""
 
-    def __call__(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
-    ) -> Answer:
+    def __call__(self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Answer:
         """`body` is JSON unless it is text or bytes; `token` replaces the usual admin's, empty is none."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         bearer = self.token if token is None else token
@@ -65,8 +70,58 @@ class Api:
             response = self._client.http.request(method, f"/v1{path}", headers=sent, body=body)
         except Unauthorized:
             return Answer(401, '{"message":"Unauthorized"}', {})
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, response.body.decode(), headers)
+        received = {name.lower(): value for name, value in response.headers.items()}
+        answer = Answer(response.status_code, response.body.decode(), received)
+        if answer.status < 300:
+            check_shape(method, path, answer)
+        return answer
+
+
+def check_shape(method: str, path: str, answer: Answer) -> None:
+    """Hold every good answer of every test against what the route promises: the status, and no field more or less."""
+    operation = operation_at(method, path)
+    assert answer.status == operation.status
+    if operation.answer is str:
+        return
+    shown, kind = answer.body, operation.answer
+    if get_origin(kind) is list:
+        assert set(shown) == {"items", "next"}
+        shown = shown["items"]
+    assert TypeAdapter(kind).validate_python(shown, strict=True) == shown
+
+
+def operation_at(method: str, path: str) -> Operation:
+    """Find the route of a path."""
+    for operation in operations_of(application.app):
+        pattern = re.sub(r"\{\w+\}", "[^/]+", operation.path)
+        if operation.method == method and re.fullmatch(pattern, f"/v1{path}".partition("?")[0]):
+            return operation
+    raise AssertionError(f"no route {method} {path}")
+
+
+@pytest.fixture(scope="package")
+def database() -> Iterator[Any]:
+    """The tables of a test stage on moto, made once: making them costs more than most of the tests."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        tables.configure("test")
+        client = boto3.client("dynamodb")
+        for definition in tables.schema("test"):
+            client.create_table(**{key: value for key, value in definition.items() if key != "TimeToLiveAttribute"})
+        yield client
+
+
+@pytest.fixture
+def dynamodb(database: Any) -> Iterator[None]:
+    """Empty tables."""
+    yield
+    for definition in tables.schema("test"):
+        table, keys = definition["TableName"], [key["AttributeName"] for key in definition["KeySchema"]]
+        for item in database.scan(TableName=table)["Items"]:
+            database.delete_item(TableName=table, Key={key: item[key] for key in keys})
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.api import auth
 from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.domain.model import Role
-from chalicelib.services import tokens
+from chalicelib.services import pools, tokens
 from tests.builders import NOW, make_token
 
 
@@ -65,8 +65,6 @@ def test_me_tells_whose_token_it_is(api):
 
 def test_another_project_is_404_and_looks_like_one_that_does_not_exist(api, world):
     tokens_of_both = [api("GET", f"/projects/{name}/pools") for name in ("other", "never-made")]
-    from chalicelib.services import pools
-
     pools.create_project(world.deps, "other")
     tokens_of_both.append(api("GET", "/projects/other/pools"))
     assert {answer.status for answer in tokens_of_both} == {404}
@@ -81,7 +79,11 @@ def test_a_token_of_every_project_reaches_every_project(api, token_for, world):
 
 
 def test_the_authorizer_allows_every_route_because_its_answer_is_kept_for_all_of_them(api):
-    event = {"type": "TOKEN", "authorizationToken": f"Bearer {api.token}", "methodArn": "arn:aws:execute-api:r:1:a/s/GET/v1/me"}
+    event = {
+        "type": "TOKEN",
+        "authorizationToken": f"Bearer {api.token}",
+        "methodArn": "arn:aws:execute-api:r:1:a/s/GET/v1/me",
+    }
     policy = auth.authorizer(event, None)
     assert policy["policyDocument"]["Statement"][0]["Resource"] == ["arn:aws:execute-api:r:1:a/s/*/*"]
     assert all(isinstance(value, str) for value in policy["context"].values())
@@ -89,7 +91,7 @@ def test_the_authorizer_allows_every_route_because_its_answer_is_kept_for_all_of
 
 def test_the_authorizer_fails_with_the_one_message_that_the_gateway_answers_with_401(api):
     event = {"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": "arn:aws:execute-api:r:1:a/s/GET/v1/me"}
-    with pytest.raises(Exception, match="^Unauthorized$"):
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
         auth.authorizer(event, None)
 
 
@@ -97,7 +99,12 @@ def test_the_context_carries_the_caller_without_the_hash():
     token = make_token(expires_at=NOW)
     back = auth.token_of(auth.context_of(token))
     assert back.secret_sha256 == ""
-    assert (back.token_id, back.role, back.project, back.name) == (token.token_id, token.role, token.project, token.name)
+    assert (back.token_id, back.role, back.project, back.name) == (
+        token.token_id,
+        token.role,
+        token.project,
+        token.name,
+    )
     assert back.expires_at == NOW
 
 
