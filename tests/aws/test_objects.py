@@ -1,0 +1,117 @@
+"""Archives and logs in S3."""
+
+from base64 import b64encode
+from datetime import timedelta
+from hashlib import sha256
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from chalicelib.aws import objects
+from chalicelib.aws.objects import Bucket
+from tests.aws.conftest import BUCKET
+
+LOG = "logs/acme/run-1"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def bucket(aws):
+    return Bucket(BUCKET)
+
+
+def test_an_absent_object_is_absent_and_a_stored_one_present(bucket):
+    assert bucket.present("code/acme/x") is False
+    bucket.append("code/acme", 0, b"x")
+    assert bucket.present("code/acme/0000000000000000") is True
+
+
+def test_a_stream_is_read_from_any_byte_across_chunks(bucket):
+    for offset, data in ((0, b"hello "), (6, b"big "), (10, b"world")):
+        bucket.append(LOG, offset, data)
+    whole = b"hello big world"
+    for after in range(len(whole) + 2):
+        for limit in (1, 4, 100):
+            assert bucket.read(LOG, after, limit) == whole[after : after + limit]
+    assert bucket.size(LOG) == bucket.size(LOG, known=6) == 15
+
+
+def test_a_gap_ends_what_can_be_read(bucket):
+    bucket.append(LOG, 0, b"abc")
+    bucket.append(LOG, 5, b"fg")
+    assert bucket.read(LOG, 0, 100) == b"abc"
+    assert bucket.read(LOG, 4, 100) == b""
+    assert bucket.size(LOG) == 3
+    assert bucket.size(LOG, known=5) == 7
+
+
+def test_chunks_that_overlap_are_read_once(bucket):
+    bucket.append(LOG, 0, b"abcd")
+    bucket.append(LOG, 2, b"cdef")
+    assert bucket.read(LOG, 0, 100) == b"abcdef"
+    assert bucket.read(LOG, 3, 2) == b"de"
+
+
+def test_the_same_chunk_again_changes_nothing(bucket):
+    bucket.append(LOG, 0, b"abc")
+    bucket.append(LOG, 0, b"abc")
+    assert bucket.read(LOG, 0, 100) == b"abc"
+
+
+def test_a_shorter_chunk_that_comes_late_cuts_nothing_off(bucket):
+    """The agent's answer was lost; it sends more from the same offset, and the first try arrives after that."""
+    bucket.append(LOG, 0, b"abcdef")
+    bucket.append(LOG, 0, b"abc")
+    assert bucket.read(LOG, 0, 100) == b"abcdef"
+
+
+def test_a_longer_chunk_at_the_same_offset_replaces_the_shorter(bucket):
+    bucket.append(LOG, 0, b"abc")
+    bucket.append(LOG, 0, b"abcdef")
+    assert bucket.size(LOG) == 6
+
+
+def test_an_unknown_stream_is_empty(bucket):
+    assert bucket.read(LOG, 0, 100) == b""
+    assert bucket.size(LOG) == 0
+
+
+def test_streams_do_not_mix(bucket):
+    bucket.append(LOG, 0, b"mine")
+    bucket.append(LOG + "0", 0, b"another's")
+    assert bucket.read(LOG, 0, 100) == b"mine"
+
+
+def test_a_read_fetches_a_bounded_number_of_chunks(bucket, monkeypatch):
+    monkeypatch.setattr(objects, "READ_CHUNKS", 3)
+    for offset in range(5):
+        bucket.append(LOG, offset, b"x")
+    assert bucket.read(LOG, 0, 100) == b"xxx"
+    assert bucket.read(LOG, 3, 100) == b"xx"
+
+
+def test_a_chunk_has_a_limit_because_readers_look_back_only_so_far(bucket):
+    with pytest.raises(ValueError, match="at most"):
+        bucket.append(LOG, 0, b"x" * (objects.MAX_CHUNK + 1))
+    bucket.append(LOG, 0, b"x" * objects.MAX_CHUNK)
+    assert bucket.read(LOG, objects.MAX_CHUNK - 1, 10) == b"x"
+
+
+def test_an_upload_url_signs_size_checksum_and_session(bucket):
+    digest = sha256(b"data").hexdigest()
+    url, headers = bucket.put_url("code/acme/x", sha256=digest, size=4, expires=MINUTE)
+    query = parse_qs(urlsplit(url).query)
+    signed = query["X-Amz-SignedHeaders"][0].split(";")
+    assert {"content-length", "x-amz-checksum-sha256", "host"} <= set(signed)
+    assert headers == {
+        "Content-Length": "4",
+        "x-amz-checksum-sha256": b64encode(sha256(b"data").digest()).decode(),
+    }
+    assert query["X-Amz-Security-Token"] == ["session-token"]
+    assert query["X-Amz-Expires"] == ["60"]
+    assert urlsplit(url).path == f"/{BUCKET}/code/acme/x"
+
+
+def test_a_download_url_carries_the_session(bucket):
+    query = parse_qs(urlsplit(bucket.get_url("code/acme/x", expires=MINUTE)).query)
+    assert query["X-Amz-Security-Token"] == ["session-token"]
