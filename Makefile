@@ -1,0 +1,67 @@
+# Every target sets up what it needs, once. PYTHON chooses the interpreter (3.11 to 3.14): make test PYTHON=python3.13
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+# What `make package` and `make deploy` run on: the Lambda runtime is the version of the interpreter that packages.
+RUNTIME ?= python3.13
+PACKAGER := $(if $(shell command -v $(RUNTIME) 2>/dev/null),build/venv-$(RUNTIME),$(VENV))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs test check format bench package deploy
+
+help:
+	@echo "make demo      set everything up and run the main job on the embedded control plane"
+	@echo "make up        start the embedded control plane in the background (ARGS='--port 5000')"
+	@echo "make down      stop it; its state is kept (ARGS=--erase: removed)"
+	@echo "make status    what of it runs;  make logs: what it said"
+	@echo "make test      run all tests;    make check: format, lint, types, rules"
+	@echo "make bench     measure, beside the anchors of the goals"
+	@echo "make package   make the template and the code for AWS in build/STAGE (STAGE=prod)"
+	@echo "make deploy    package and deploy them (STAGE=prod)"
+
+demo: $(READY)
+	@$(BIN)/python -m infra.local.demo $(ARGS)
+
+up down logs: $(READY)
+	@$(BIN)/python -m infra.local $@ $(ARGS)
+
+status: $(READY)
+	@$(BIN)/python -m infra.local $@ $(ARGS) || true
+
+test: $(READY)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(READY)
+	@echo "format"; $(BIN)/ruff format --quiet --check .
+	@echo "lint"; $(BIN)/ruff check --quiet .
+	@echo "types"; $(BIN)/mypy --no-error-summary app.py chalicelib cli/tidepool infra
+	@echo "rules"; $(BIN)/python -m pytest -q tests/rules
+
+format: $(READY)
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
+
+bench: $(READY)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+package: $(PACKAGER)/ready
+	@test -n "$(STAGE)" || { echo "which stage? make package STAGE=prod"; exit 2; }
+	@$(PACKAGER)/bin/python -m infra.build --stage $(STAGE) --out build/$(STAGE) $(ARGS)
+
+deploy: package
+	@$(PACKAGER)/bin/python -m infra.deploy --stage $(STAGE) --package build/$(STAGE) $(ARGS)
+
+%/ready: tests/requirements.txt requirements.txt cli/pyproject.toml
+	@$(call set-up,$*,$(if $(findstring build/venv,$*),$(RUNTIME),$(PYTHON)))
+
+# A virtual environment whose interpreter is gone (an upgrade, a moved folder) is made anew.
+define set-up
+	$(2) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+		|| { echo "Python 3.11 to 3.14 is needed: make PYTHON=/path/to/python3"; exit 1; }; \
+	echo "setting up $(1) (once, about a minute)"; \
+	$(1)/bin/python -c '' 2>/dev/null || $(2) -m venv --clear $(1) || exit 1; \
+	$(subst $(BIN),$(1)/bin,$(PIP)) install -r tests/requirements.txt -e cli || exit 1; \
+	touch $(1)/ready
+endef
