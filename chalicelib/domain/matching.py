@@ -4,11 +4,13 @@ Offers and idle instances pass the same filters, in the same order, so that a pl
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
 from chalicelib.domain import gpus
+from chalicelib.domain import requirements as needs
 from chalicelib.domain.gpu_requirements import GpuRequirement
 from chalicelib.domain.gpu_requirements import describe as describe_gpu
 from chalicelib.domain.lifecycle import State
@@ -33,6 +35,17 @@ def verdict(policies: Policies, offer: Offer) -> str | None:
         if reason is not None:
             return reason
     return None
+
+
+def reuse_passes(policies: Policies) -> list[Policies]:
+    """What a request accepts of the idle instances, in order.
+
+    One that names no resources at all takes whatever is idle, machines with GPUs last: they are there and bill. One
+    that names resources without a GPU leaves them alone. Offers are never widened like this.
+    """
+    if policies.allow_gpu or policies.requirements != needs.DEFAULT:
+        return [policies]
+    return [policies, replace(policies, allow_gpu=True)]
 
 
 def instance_verdict(policies: Policies, instance: Instance, *, now: datetime, fresh_for: timedelta) -> str | None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from chalicelib import log
+from chalicelib.domain import matching
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoOffersError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Transition
@@ -47,7 +48,8 @@ def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_
     where = pools.resolve(deps, project, pool)
     idle: list[Instance] = []
     if for_run:
-        for shape in shapes.matching_offers(deps, project, where.name, policies, fresh=True):
+        shown = matching.reuse_passes(policies)[-1]
+        for shape in shapes.matching_offers(deps, project, where.name, shown, fresh=True):
             for candidate in store.claimable(project, where.name, shape.shape, limit=max_offers - len(idle)):
                 idle.append(store.get(project, where.name, candidate.instance_id, consistent=False))
             if len(idle) >= max_offers:

@@ -54,11 +54,12 @@ def acquire(
     if instance:
         return _acquire_named(deps, project, pool, policies, instance, holder, duration)
     for fresh in (False, True):
-        for offer in shapes.matching_offers(deps, project, pool, policies, fresh=fresh):
-            taken = _acquire_shape(deps, project, pool, offer.shape, holder, duration)
-            if taken is not None:
-                return taken
-    raise no_match(deps, project, pool, policies)
+        for accepted in matching.reuse_passes(policies):
+            for offer in shapes.matching_offers(deps, project, pool, accepted, fresh=fresh):
+                taken = _acquire_shape(deps, project, pool, offer.shape, holder, duration)
+                if taken is not None:
+                    return taken
+    raise no_match(deps, project, pool, accepted)
 
 
 def no_match(deps: Deps, project: str, pool: str, policies: Policies, named: str = "") -> NoMatchError:
@@ -184,7 +185,8 @@ def _acquire_named(
     if row.pool != pool:
         raise NotFoundError(f"instance {name!r} is in pool {row.pool!r}, not in {pool!r}")
     now = deps.now()
-    verdict = matching.instance_verdict(policies, row, now=now, fresh_for=deps.settings.unreachable_after)
+    accepted = matching.reuse_passes(policies)[-1]
+    verdict = matching.instance_verdict(accepted, row, now=now, fresh_for=deps.settings.unreachable_after)
     if verdict is None:
         candidate = store.Candidate(project, pool, row.instance_id, row.fence, row.seen_at, row.name)
         taken = _claim(deps, candidate, holder, duration)

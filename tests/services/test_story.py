@@ -2,12 +2,14 @@
 
 import pytest
 
+from chalicelib.domain.errors import NoMatchError, NoOffersError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import JobSpec, RunReason, RunState
 from chalicelib.domain.policies import POOL_ADD, RUN, parse
 from chalicelib.domain.timers import due_partitions
 from chalicelib.services import expiry, instances, pools, runs
 from chalicelib.store import timers
+from tests.builders import make_gpu, make_offer
 from tests.services.world import World
 
 
@@ -95,3 +97,34 @@ def test_a_run_without_an_idle_instance_gets_one_of_its_own(world):
     assert runs.show(world.deps, "main", run.run_id)[0].state is RunState.DONE
     row = instances.show(world.deps, "main", run.instance_id).instance
     assert (row.state, row.idle_limit.total_seconds()) == (State.IDLE, 300)
+
+
+GPU = make_offer(backend="sim", instance_type="gpu", gpus=make_gpu(memory_gib=80), price=3_000_000)
+
+
+def gpu_world(_tables):
+    world = World(offers=[GPU])
+    pools.create_project(world.deps, "main")
+    add(world, requirements={"gpu": "80GB"})
+    ready(world)
+    return world
+
+
+def test_a_request_that_names_no_resources_takes_an_idle_gpu_machine(dynamodb):
+    assert submit(gpu_world(dynamodb)).reason is RunReason.REUSED
+
+
+def test_a_request_that_names_resources_without_gpu_leaves_gpu_machines_alone(dynamodb):
+    world = gpu_world(dynamodb)
+    with pytest.raises(NoMatchError) as refused:
+        submit(world, reuse=True, requirements={"cpu": "4.."})
+    assert "GPU" in next(iter(refused.value.context["reasons"].values()))
+    assert submit(world, reuse=True, requirements={"cpu": "4.."}, allow_gpu=True).reason is RunReason.REUSED
+
+
+def test_provisioning_never_buys_a_gpu_for_a_request_without_one(dynamodb):
+    world = World(offers=[GPU])
+    pools.create_project(world.deps, "main")
+    with pytest.raises(NoOffersError):
+        submit(world)
+    assert world.cloud.launches == 0
