@@ -1,11 +1,13 @@
-"""One connection for all tables, with its limits, and with conflicts between transactions retried.
+"""One connection for all tables, with its limits, its retries and its reading of answers.
 
 Region, endpoint and credentials come from the ordinary AWS environment at the first call.
 """
 
+import json
 import random
 from typing import Any, Final, cast
 
+from botocore.parsers import JSONParser, ResponseParserFactory
 from botocore.session import Session
 from pynamodb.connection import Connection
 
@@ -38,8 +40,33 @@ class SharedConnection(Connection):
     def session(self) -> Session:
         """The session that clients are made from; they inherit its event handlers."""
         session = super().session
+        session.register_component("response_parser_factory", PlainParsers())
         session.register("needs-retry.dynamodb.*", cast(Any, retry_conflict), unique_id="tidepool-conflicts")
         return session
+
+
+class PlainParser(JSONParser):
+    """Takes an answer as the JSON that it is.
+
+    botocore walks through every attribute of every item to turn binaries and dates into Python's: 60 ms for a page of
+    1,000 instances, on top of 7 for reading the JSON. Items of ours have neither. Errors are read as ever.
+    """
+
+    def _do_parse(self, response: Any, shape: Any) -> Any:  # noqa: ARG002 - the shape is what is not walked through
+        parsed = json.loads(response["body"])
+        if "x-amzn-requestid" in response["headers"]:
+            parsed["ResponseMetadata"] = {"RequestId": response["headers"]["x-amzn-requestid"]}
+        return parsed
+
+
+class PlainParsers(ResponseParserFactory):
+    """Makes a `PlainParser` for each answer."""
+
+    def create_parser(self, protocol_name: str) -> JSONParser:
+        """DynamoDB has one protocol, JSON."""
+        if protocol_name != "json":
+            raise ValueError(f"DynamoDB speaks JSON, not {protocol_name!r}")
+        return PlainParser()
 
 
 def retry_conflict(response: Any = None, attempts: int = 0, **_: Any) -> float | None:

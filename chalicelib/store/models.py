@@ -80,7 +80,6 @@ class InstanceRow(Model):
     shape = UnicodeAttribute(null=True)
     idle_limit_s = NumberAttribute(null=True)
     reserved_for = UnicodeAttribute(null=True)
-    lease_id = UnicodeAttribute(null=True)
     holder = UnicodeAttribute(null=True)
     lease_fence = NumberAttribute(null=True)
     acquired_at = MomentAttribute(null=True)

@@ -69,12 +69,16 @@ def fields(instance: Instance, names: frozenset[str]) -> dict[str, Any]:
     return written
 
 
+def lease_id(pool: str, instance_id: str, fence: int | str) -> str:
+    """The public name of the lease that began with a fence. It says where the lease is to be found."""
+    return f"{pool}.{instance_id}.{fence}"
+
+
 def lease_fields(lease: Lease | None) -> dict[str, Any]:
-    """Return the attributes that hold a lease."""
+    """Return the attributes that hold a lease. Its id is not among them: `lease_id` makes it from the rest."""
     if lease is None:
-        return dict.fromkeys(("lease_id", "holder", "lease_fence", "acquired_at", "lease_expires"))
+        return dict.fromkeys(("holder", "lease_fence", "acquired_at", "lease_expires"))
     return {
-        "lease_id": lease.lease_id,
         "holder": lease.holder,
         "lease_fence": lease.fence,
         "acquired_at": lease.acquired_at,
@@ -178,6 +182,8 @@ def _offer(row: InstanceRow) -> Offer | None:
 
 
 def _lease(row: InstanceRow) -> Lease | None:
-    if not (row.lease_id and row.acquired_at and row.lease_expires):
+    if not (row.lease_fence and row.acquired_at and row.lease_expires):
         return None
-    return Lease(row.lease_id, row.holder or "", int(row.lease_fence or 0), row.acquired_at, row.lease_expires)
+    fence = int(row.lease_fence)
+    name = lease_id(row.part.partition("/")[2], row.instance_id, fence)
+    return Lease(name, row.holder or "", fence, row.acquired_at, row.lease_expires)

@@ -21,6 +21,7 @@ from moto import mock_aws
 
 from chalicelib.store import pools, tables
 from tests.builders import NOW, make_pool
+from tests.store import faults
 
 START_LIMIT_S = 30
 STAGES = count(1)
@@ -44,6 +45,7 @@ def dynamodb(aws: None) -> Iterator[None]:
         pools.create_project("acme", NOW)
         pools.create(make_pool())
         yield
+        faults.reset()
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +63,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _wait_until_ready(f"http://127.0.0.1:{port}/_ministack/health", process)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.kill()  # a graceful stop would first store the state that nobody wants
         process.wait(timeout=START_LIMIT_S)
 
 
