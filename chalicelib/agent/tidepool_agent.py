@@ -1513,6 +1513,7 @@ class Agent:
             last = threading.Timer(FAREWELL_S, os._exit, [0])
             last.daemon = True
             last.start()
+            self._link.close()
             self._sync(stopping=True)
         return 0
 

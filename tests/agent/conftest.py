@@ -16,6 +16,9 @@ import pytest
 from tests.agent.stub_api import BOOTSTRAP, StubApi
 
 PROGRAM = Path(__file__).parents[2] / "chalicelib" / "agent" / "tidepool_agent.py"
+PYTHON = os.environ.get("TIDEPOOL_TEST_AGENT_PYTHON", sys.executable)
+"""The agent must also run on the Pythons of old distributions, from 3.8 on."""
+
 SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -47,7 +50,7 @@ class Machine:
 
     def launch(self, **env: str) -> None:
         with self._stderr.open("ab") as stderr:
-            argv = [sys.executable, "-I", str(PROGRAM)]
+            argv = [PYTHON, "-I", str(PROGRAM)]
             self.process = subprocess.Popen(argv, env={**self.env, **env}, stderr=stderr, stdin=subprocess.DEVNULL)
 
     def signal(self, number: int, *, limit_s: float = 10.0) -> int:

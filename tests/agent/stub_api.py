@@ -1,6 +1,7 @@
 """A control plane in a thread: what agents call, over real HTTP, with switches for everything that can go wrong."""
 
 import base64
+import contextlib
 import json
 import secrets
 import threading
@@ -25,6 +26,7 @@ class StubApi:
     dead_man_s: dict[str, float] = field(default_factory=lambda: {"idle": 3600, "leaderless": 1800})
     wake_expires_s: float = 900
     wake_status: int = 200
+    wake_hold_s: float = 20
     job: dict[str, Any] | None = None
     shutdown: bool = False
     down: bool = False
@@ -149,7 +151,7 @@ class StubApi:
         self.seen.notify_all()
         if self.wake_status != 200:
             return self.wake_status, b""
-        self.seen.wait_for(lambda: self.messages or self.down or self.wake_status != 200, 20)
+        self.seen.wait_for(lambda: self.messages or self.down or self.wake_status != 200, self.wake_hold_s)
         woken, self.messages = self.messages > 0, 0
         return self.wake_status, MESSAGE if woken else EMPTY
 
@@ -190,10 +192,11 @@ def _handler(api: StubApi) -> type[BaseHTTPRequestHandler]:
                 self._answer(200 if content else 403, content)
 
         def _answer(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            with contextlib.suppress(ConnectionError):  # the agent was killed
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
             """Quiet."""

@@ -1,0 +1,86 @@
+"""The parts of the agent that need no process."""
+
+from pathlib import Path
+
+import pytest
+
+from chalicelib.agent import tidepool_agent as agent
+
+
+def test_output_beyond_the_limit_ends_with_a_line_that_says_so(tmp_path: Path) -> None:
+    log = agent.CappedLog(str(tmp_path / "log"), limit=1 << 20)
+    for _ in range(5):
+        log.write(b"x" * 400_000)
+    content = (tmp_path / "log").read_bytes()
+    assert content == b"x" * (1 << 20) + b"\ntidepool: the output exceeds 1 MiB; the rest is not kept\n"
+
+
+def test_output_that_is_known_already_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"abcde")
+    log = agent.CappedLog(str(tmp_path / "log"), skip=5)
+    for data in (b"abc", b"defg", b"hi"):
+        log.write(data)
+    assert (tmp_path / "log").read_bytes() == b"abcdefghi"
+
+
+def test_a_full_disk_does_not_end_the_job_but_is_told(tmp_path: Path) -> None:
+    log = agent.CappedLog("/dev/full")
+    log.write(b"abc")
+    log.write(b"def")
+    assert log.trouble == "the output is incomplete: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("table", "gpus"),
+    [
+        ("", []),
+        ("NVIDIA L4, 23034, 570.1\n", [("NVIDIA L4", 23034, 1)]),
+        ("A, 1, 5\nB, 2, 5\nA, 1, 5\n", [("A", 1, 2), ("B", 2, 1)]),
+        ("NVIDIA GB10, [N/A], 580.1\n", [("NVIDIA GB10", 0, 1)]),
+    ],
+)
+def test_equal_gpus_are_one_entry(table: str, gpus: list[tuple[str, int, int]]) -> None:
+    expected = [{"name": n, "memory_mib": m, "count": c, "vendor": "nvidia"} for n, m, c in gpus]
+    assert agent.parse_gpus(table) == expected
+
+
+def test_addresses_of_bridges_and_loopback_are_not_the_machines() -> None:
+    links = """\
+2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0
+3: docker0    inet 172.17.0.1/16 scope global docker0
+4: br-1f2e    inet 172.18.0.1/16 scope global br-1f2e
+5: eth1    inet 169.254.3.4/16 scope global eth1
+6: ib0    inet6 fd00::5/64 scope global
+"""
+    assert agent.addresses(links, "127.0.0.1") == ["10.0.0.5", "fd00::5"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"interval_s": "soon"},
+        {"interval_s": 30, "job": {"run_id": "../up", "argv": ["true"]}},
+        {"interval_s": 30, "job": {"run_id": "r", "argv": []}},
+        {"interval_s": 30, "job": {"run_id": "r", "argv": ["true"], "image": "--privileged"}},
+        {"interval_s": 30, "log_offsets": [1]},
+    ],
+)
+def test_an_answer_of_another_shape_is_no_answer(body: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        agent.Answer(body)
+
+
+def test_pauses_grow_to_a_limit_and_have_jitter() -> None:
+    delay = agent.Delay()
+    pauses = [delay.next() for _ in range(40)]
+    assert 0.1 <= pauses[0] <= 0.2
+    assert all(15 <= pause <= 30 for pause in pauses[10:])
+    assert len(set(pauses[10:])) > 1
+
+
+def test_a_process_is_known_by_number_and_start() -> None:
+    import os
+
+    assert agent.started(os.getpid())
+    assert agent.started(2**22 + 1) == ""

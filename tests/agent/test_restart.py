@@ -1,0 +1,122 @@
+"""The agent dies; its jobs do not. The next agent finds them and tells the truth."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.agent.conftest import Machine, is_alive, wait_until
+from tests.agent.stub_api import StubApi
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_goes_on_and_its_log_has_neither_gap_nor_double(machine: Machine, api: StubApi, number: int) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "for i in $(seq 60); do echo line $i; sleep 0.02; done; exit 5")
+    api.until(lambda: len(api.log("run-1")) > 40)
+    machine.signal(number)
+    time.sleep(0.2)
+    machine.start()
+    assert api.ended("run-1")["exit_code"] == 5
+    assert api.log("run-1") == b"".join(b"line %d\n" % i for i in range(1, 61))
+
+
+def test_a_job_that_ends_while_the_agent_is_dead_is_told_as_it_ended(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo first; sleep 0.3; echo last; exit 9")
+    api.until(lambda: api.log("run-1"))
+    machine.signal(signal.SIGKILL)
+    wait_until((machine.home / "jobs" / "run-1" / "end.json").exists)
+    machine.start()
+    end = api.ended("run-1")
+    assert (end["state"], end["exit_code"]) == ("exited", 9)
+    assert api.log("run-1") == b"first\nlast\n"
+
+
+def test_an_adopted_job_can_be_stopped(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    api.until(lambda: api.log("run-1"))
+    machine.signal(signal.SIGKILL)
+    machine.start()
+    api.stop()
+    assert api.ended("run-1")["exit_code"] == 143
+    assert not is_alive(int(api.log("run-1")))
+
+
+def test_a_reused_process_id_is_not_mistaken_for_the_job(machine: Machine, api: StubApi) -> None:
+    """Supervisor and leader are gone; a stranger has the leader's number, but was started at another time."""
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    leader = int(api.until(lambda: api.log("run-1")))
+    machine.signal(signal.SIGKILL)
+    record = machine.processes("run-1")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    path = machine.home / "jobs" / "run-1" / "process.json"
+    path.write_text(json.dumps({**record, "started": "1"}))
+    machine.start()
+    assert api.ended("run-1")["state"] == "failed"
+    assert is_alive(leader)
+    os.killpg(leader, signal.SIGKILL)
+
+
+def test_a_job_from_before_a_reboot_is_told_as_such(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    leader = int(api.until(lambda: api.log("run-1")))
+    machine.signal(signal.SIGKILL)
+    record = machine.processes("run-1")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    path = machine.home / "jobs" / "run-1" / "process.json"
+    path.write_text(json.dumps({**record, "boot": "another"}))
+    machine.start()
+    end = api.ended("run-1")
+    assert (end["state"], end["detail"]) == ("failed", "the machine was restarted while the job ran")
+    os.killpg(leader, signal.SIGKILL)
+
+
+def test_a_job_that_was_laid_out_but_never_ran_is_started(machine: Machine, api: StubApi) -> None:
+    """The agent died between making the folder and starting the job: nothing ran, so it may be run."""
+    folder = machine.home / "jobs" / "run-1"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"run_id": "run-1", "image": "", "kill_after_s": 10}')
+    api.want("run-1", "echo", "hello")
+    machine.start()
+    assert api.ended("run-1")["exit_code"] == 0
+    assert api.log("run-1") == b"hello\n"
+
+
+def test_sigterm_says_good_bye_and_leaves_the_job_alone(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    leader = int(api.until(lambda: api.log("run-1")))
+    began = time.monotonic()
+    assert machine.signal(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 2.5
+    assert api.syncs[-1]["stopping"] is True
+    assert is_alive(leader)
+
+
+def test_two_agents_never_work_in_one_home(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    first = machine.process
+    assert first is not None
+    machine.launch()
+    wait_until(lambda: [event for event in machine.events() if event["event"] == "waiting-for-another-agent"])
+    first.kill()
+    first.wait()
+    api.until(lambda: len({sync["boot_id"] for sync in api.syncs}) == 2)
+
+
+def test_a_home_full_of_rubbish_does_not_stop_the_agent(machine: Machine, api: StubApi, tmp_path: Path) -> None:
+    (machine.home / "jobs" / "run-0").mkdir(parents=True)
+    (machine.home / "jobs" / "run-0" / "job.json").write_text("{")
+    (machine.home / "contact.json").write_text("")
+    shutil.copy("/etc/passwd", machine.home / "bell")
+    api.want("run-1", "true")
+    machine.start()
+    assert api.ended("run-1")["exit_code"] == 0

@@ -1,0 +1,135 @@
+"""The control plane is away, slow, refuses, or wants the machine off."""
+
+import json
+import signal
+import time
+
+from tests.agent.conftest import Machine, is_alive, wait_until
+from tests.agent.stub_api import StubApi
+
+
+def cut(api: StubApi, *, down: bool) -> None:
+    with api.seen:
+        api.down = down
+        api.seen.notify_all()
+
+
+def test_what_happened_during_an_outage_is_told_afterwards(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "for i in $(seq 50); do echo $i; sleep 0.02; done; exit 4")
+    api.until(lambda: len(api.log("run-1")) > 5)
+    cut(api, down=True)
+    time.sleep(2)
+    cut(api, down=False)
+    assert api.ended("run-1")["exit_code"] == 4
+    assert api.log("run-1") == b"".join(b"%d\n" % i for i in range(1, 51))
+
+
+def test_lost_answers_change_nothing(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    with api.seen:
+        api.lost_answers = 4
+    api.want("run-1", "sh", "-c", "for i in $(seq 20); do echo $i; sleep 0.01; done")
+    assert api.ended("run-1")["exit_code"] == 0
+    assert api.log("run-1") == b"".join(b"%d\n" % i for i in range(1, 21))
+
+
+def test_a_job_outlives_a_silence_that_is_shorter_than_the_limit(machine: Machine, api: StubApi) -> None:
+    api.dead_man_s = {"idle": 0.2, "leaderless": 30}
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    leader = int(api.until(lambda: api.log("run-1")))
+    cut(api, down=True)
+    time.sleep(1)
+    assert is_alive(leader)
+    assert not machine.off.exists()
+
+
+def test_a_leaderless_machine_stops_its_job_and_switches_itself_off(machine: Machine, api: StubApi) -> None:
+    api.dead_man_s = {"idle": 0, "leaderless": 1.0}
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    leader = int(api.until(lambda: api.log("run-1")))
+    cut(api, down=True)
+    assert machine.wait() == 0
+    assert machine.off.exists()
+    assert not is_alive(leader)
+
+
+def test_an_idle_machine_switches_itself_off_in_silence_only(machine: Machine, api: StubApi) -> None:
+    api.dead_man_s = {"idle": 0.5, "leaderless": 60}
+    api.interval_s = 0.2
+    machine.start()
+    time.sleep(1)
+    assert not machine.off.exists()
+    cut(api, down=True)
+    assert machine.wait() == 0
+    assert machine.off.exists()
+
+
+def test_the_silence_of_an_earlier_agent_counts(machine: Machine, api: StubApi) -> None:
+    """Else a crash loop would keep a lost machine, and its bill, for ever."""
+    api.dead_man_s = {"idle": 0, "leaderless": 60}
+    contact = machine.home / "contact.json"
+    machine.start()
+    wait_until(contact.exists)
+    machine.signal(signal.SIGKILL)
+    cut(api, down=True)
+    noted = json.loads(contact.read_text())
+    contact.write_text(json.dumps({**noted, "at": noted["at"] - 59}))
+    machine.launch()
+    assert machine.wait() == 0
+    assert machine.off.exists()
+
+
+def test_a_machine_that_nobody_pays_for_has_no_dead_man_switch(machine: Machine, api: StubApi) -> None:
+    api.dead_man_s = {"idle": 0.2, "leaderless": 0.4}
+    api.interval_s = 0.2
+    machine.start(TIDEPOOL_POWEROFF="")
+    cut(api, down=True)
+    time.sleep(1)
+    cut(api, down=False)
+    before = len(api.syncs)
+    api.until(lambda: len(api.syncs) > before)
+
+
+def test_a_401_ends_the_job_and_the_machine(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo $$; sleep 300")
+    leader = int(api.until(lambda: api.log("run-1")))
+    with api.seen:
+        api.refuse = True
+    api.wake()
+    assert machine.wait() == 0
+    assert machine.off.exists()
+    assert not is_alive(leader)
+
+
+def test_shutdown_lets_the_job_save_its_work(machine: Machine, api: StubApi) -> None:
+    saved = machine.home / "saved"
+    script = f"trap 'sleep 0.3; touch {saved}; exit' TERM; echo; while :; do sleep 0.05; done"
+    machine.start()
+    api.want("run-1", "sh", "-c", script)
+    api.until(lambda: api.log("run-1"))
+    with api.seen:
+        api.shutdown = True
+    api.wake()
+    assert machine.wait() == 0
+    assert saved.exists()
+    assert machine.off.exists()
+
+
+def test_a_power_off_that_fails_asks_for_another_try(machine: Machine, api: StubApi) -> None:
+    api.shutdown = True
+    machine.launch(TIDEPOOL_POWEROFF="exit 1")
+    assert machine.wait() == 1
+
+
+def test_an_outage_is_answered_with_growing_pauses(machine: Machine, api: StubApi) -> None:
+    api.interval_s = 0.2
+    machine.start()
+    cut(api, down=True)
+    time.sleep(2)
+    pauses = [event["again_in_s"] for event in machine.events() if event["event"] == "sync-failed"]
+    assert 2 <= len(pauses) <= 6
+    assert pauses == sorted(pauses)

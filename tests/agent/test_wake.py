@@ -1,0 +1,58 @@
+"""Wake-ups: heard at once, and never a reason to spin."""
+
+import time
+
+from tests.agent.conftest import Machine
+from tests.agent.stub_api import StubApi
+
+
+def test_a_wake_makes_the_agent_sync_at_once(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    api.until(lambda: api.polls)
+    for _ in range(3):
+        before = len(api.syncs)
+        began = time.monotonic()
+        api.wake()
+        api.until(lambda before=before: len(api.syncs) > before)
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_url_that_expires_is_renewed_by_a_sync(machine: Machine, api: StubApi) -> None:
+    api.wake_expires_s, api.wake_hold_s = 2, 1.1
+    machine.start()
+    api.until(lambda: len(api.syncs) >= 3)
+    assert api.sync_times[-1] - api.sync_times[0] > 0.5
+
+
+def test_a_url_that_is_refused_costs_a_few_syncs_not_a_storm(machine: Machine, api: StubApi) -> None:
+    api.wake_status = 403
+    machine.start()
+    time.sleep(1.5)
+    assert 2 <= len(api.syncs) <= 6
+    assert api.polls <= 6
+
+
+def test_a_queue_that_fails_is_asked_ever_more_rarely(machine: Machine, api: StubApi) -> None:
+    api.wake_status = 500
+    machine.start()
+    time.sleep(1.5)
+    assert 2 <= api.polls <= 6
+    assert len(api.syncs) == 1
+
+
+def test_a_queue_that_answers_at_once_again_and_again_is_not_asked_in_a_loop(machine: Machine, api: StubApi) -> None:
+    machine.start()
+    give_up_at = time.monotonic() + 1.5
+    while time.monotonic() < give_up_at:
+        api.wake()
+        time.sleep(0.01)
+    assert api.polls <= 8
+
+
+def test_without_a_wake_url_the_interval_counts(machine: Machine, api: StubApi) -> None:
+    api.wake_expires_s = 0
+    api.interval_s = 0.3
+    machine.start()
+    api.until(lambda: len(api.syncs) >= 4)
+    assert 0.5 < api.sync_times[3] - api.sync_times[0] < 2
+    assert api.polls == 0
