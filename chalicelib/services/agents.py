@@ -329,7 +329,7 @@ def _wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
         name=run.name,
         argv=spec.argv,
         image=spec.image,
-        env=dict(spec.env),
+        env={"TIDEPOOL_RUN_NAME": run.name, "TIDEPOOL_INSTANCE_NAME": row.name, **spec.env},
         code_url=deps.objects.get_url(key, expires=CODE_URL_FOR) if spec.code else None,
         code_sha256=spec.code,
         kill_after=spec.kill_after,
