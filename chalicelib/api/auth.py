@@ -34,6 +34,7 @@ class Unauthorized(Exception):  # noqa: N818 - API Gateway turns exactly this me
 @routes.authorizer(ttl_seconds=CACHED_S)
 def authorizer(request: AuthRequest) -> AuthResponse:
     """Look the bearer token up and pass on whose it is."""
+    log.bind(function="authorizer")
     scheme, _, text = request.token.strip().partition(" ")
     try:
         if scheme.lower() != "bearer":

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import views
+from chalicelib.api import answers, views
 from chalicelib.api.http import MANAGER, VIEWER, Call, answer, endpoint, listing
 from chalicelib.api.parameters import FORCE, PAGE, text, whole
 from chalicelib.api.schemas import AddRequest, ChangeRequest, PlanRequest
@@ -26,7 +26,7 @@ ENDED_SINCE = whole(
 )
 
 
-@endpoint(routes, "POST", "/v1/projects/{project}/plan", VIEWER, body=PlanRequest, answer=views.Plan, repeatable=True)
+@endpoint(routes, "POST", "/v1/projects/{project}/plan", VIEWER, body=PlanRequest, answer=answers.Plan, repeatable=True)
 def plan(call: Call[PlanRequest], project: str) -> Response:
     """Say what a request would get: idle instances (for a run), then offers by price. Nothing is changed."""
     wanted = call.body
@@ -40,7 +40,7 @@ def plan(call: Call[PlanRequest], project: str) -> Response:
     "GET",
     "/v1/projects/{project}/pools/{pool}/instances",
     VIEWER,
-    answer=list[views.Instance],
+    answer=list[answers.Instance],
     query=(*PAGE, ENDED_SINCE),
 )
 def list_instances(call: Call[None], project: str, pool: str) -> Response:
@@ -62,7 +62,7 @@ def list_instances(call: Call[None], project: str, pool: str) -> Response:
     MANAGER,
     body=AddRequest,
     status=202,
-    answer=views.Instance,
+    answer=answers.Instance,
     errors=[AlreadyExistsError, NoOffersError],
 )
 def add_instance(call: Call[AddRequest], project: str, pool: str) -> Response:
@@ -72,7 +72,7 @@ def add_instance(call: Call[AddRequest], project: str, pool: str) -> Response:
     return answer(views.instance(row), 202)
 
 
-@endpoint(routes, "GET", "/v1/projects/{project}/instances/{name}", VIEWER, answer=views.InstanceDetail)
+@endpoint(routes, "GET", "/v1/projects/{project}/instances/{name}", VIEWER, answer=answers.InstanceDetail)
 def show_instance(call: Call[None], project: str, name: str) -> Response:
     """Show one instance, by name or id, with its attempts, history, facts and cost so far."""
     return answer(views.detail(instances.show(deps(), project, name)))
@@ -84,7 +84,7 @@ def show_instance(call: Call[None], project: str, name: str) -> Response:
     "/v1/projects/{project}/instances/{name}",
     MANAGER,
     body=ChangeRequest,
-    answer=views.Instance,
+    answer=answers.Instance,
     errors=[LostRaceError],
 )
 def change_instance(call: Call[ChangeRequest], project: str, name: str) -> Response:
@@ -100,7 +100,7 @@ def change_instance(call: Call[ChangeRequest], project: str, name: str) -> Respo
     "/v1/projects/{project}/instances/{name}",
     MANAGER,
     status=202,
-    answer=views.Instance,
+    answer=answers.Instance,
     query=(FORCE, IN_POOL),
     errors=[BusyError, LostRaceError],
 )

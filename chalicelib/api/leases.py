@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import views
+from chalicelib.api import answers, views
 from chalicelib.api.http import USER, VIEWER, Call, answer, endpoint
 from chalicelib.api.schemas import HeartbeatRequest, LeaseRequest
 from chalicelib.domain.errors import ConflictError, LeaseLostError, NoMatchError
@@ -22,7 +22,7 @@ routes = Blueprint(__name__)
     USER,
     body=LeaseRequest,
     status=201,
-    answer=views.Lease,
+    answer=answers.Lease,
     errors=[NoMatchError],
 )
 def acquire_lease(call: Call[LeaseRequest], project: str, pool: str) -> Response:
@@ -37,7 +37,7 @@ def acquire_lease(call: Call[LeaseRequest], project: str, pool: str) -> Response
 
 
 @endpoint(
-    routes, "GET", "/v1/projects/{project}/leases/{lease_id}", VIEWER, answer=views.Lease, errors=[LeaseLostError]
+    routes, "GET", "/v1/projects/{project}/leases/{lease_id}", VIEWER, answer=answers.Lease, errors=[LeaseLostError]
 )
 def get_lease(call: Call[None], project: str, lease_id: str) -> Response:
     """Show a lease that holds."""
@@ -50,7 +50,7 @@ def get_lease(call: Call[None], project: str, lease_id: str) -> Response:
     "/v1/projects/{project}/leases/{lease_id}/heartbeat",
     USER,
     body=HeartbeatRequest,
-    answer=views.Lease,
+    answer=answers.Lease,
     errors=[LeaseLostError],
     repeatable=True,
 )
@@ -65,7 +65,7 @@ def heartbeat_lease(call: Call[HeartbeatRequest], project: str, lease_id: str) -
     "DELETE",
     "/v1/projects/{project}/leases/{lease_id}",
     USER,
-    answer=views.Lease,
+    answer=answers.Lease,
     errors=[LeaseLostError, ConflictError],
     repeatable=True,
 )

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Final, get_origin
 
 from chalice.app import Blueprint, Chalice, Response
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from chalicelib.api.http import MUTATING, PUBLIC, Call, Operation, answer, endpoint, operation_of
 from chalicelib.api.problems import CONTENT_TYPE
@@ -18,6 +18,11 @@ from chalicelib.domain import errors
 from chalicelib.domain.errors import TidepoolError
 
 routes = Blueprint(__name__)
+
+DESCRIPTION: Final = """\
+Pools of compute instances. Errors are problems (RFC 9457) with a stable `code`. Two answers are API Gateway's own and
+none: 401 `{"message": "Unauthorized"}` without a good token, and 403 `{"message": "Missing Authentication Token"}` for
+a route or method that does not exist. A revoked token may pass for half a minute longer."""
 
 REF: Final = "#/components/schemas/{model}"
 ALWAYS: Final = (errors.TidepoolError, errors.ThrottledError, errors.UnavailableError)
@@ -54,7 +59,7 @@ def document(app: Chalice) -> dict[str, Any]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "tidepool", "version": VERSION, "description": "Pools of compute instances."},
+        "info": {"title": "tidepool", "version": VERSION, "description": DESCRIPTION},
         "paths": paths,
         "components": {
             "schemas": schemas["definitions"] | {"Problem": _problem_schema()},
@@ -130,8 +135,16 @@ def _described(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         described["x-roles"] = sorted(role.value for role in operation.roles)
     if operation.body is not None:
         schema = schemas["by_key"][f"{name} body"]
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        described["requestBody"] = {
+            "required": _needs_body(operation.body),
+            "content": {"application/json": {"schema": schema}},
+        }
     return described
+
+
+def _needs_body(body: type[BaseModel]) -> bool:
+    """No body at all is an empty object, which is enough where every field is optional."""
+    return any(field.is_required() for field in body.model_fields.values())
 
 
 def _parameters(operation: Operation) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import views
+from chalicelib.api import answers, views
 from chalicelib.api.http import ADMIN, MANAGER, VIEWER, Call, answer, endpoint, listing
 from chalicelib.api.parameters import FORCE, PAGE
 from chalicelib.api.schemas import DefaultPool, NewPool, NewProject
@@ -21,7 +21,7 @@ routes = Blueprint(__name__)
     ADMIN,
     body=NewProject,
     status=201,
-    answer=views.Project,
+    answer=answers.Project,
     errors=[AlreadyExistsError],
 )
 def create_project(call: Call[NewProject]) -> Response:
@@ -32,11 +32,13 @@ def create_project(call: Call[NewProject]) -> Response:
     return answer({"name": call.body.name, "default_pool": None}, 201)
 
 
-@endpoint(routes, "GET", "/v1/projects/{project}/pools", VIEWER, answer=list[views.Pool], query=PAGE)
+@endpoint(routes, "GET", "/v1/projects/{project}/pools", VIEWER, answer=list[answers.Pool], query=PAGE)
 def list_pools(call: Call[None], project: str) -> Response:
     """List the pools of a project, with what is available in each. All of them are on one page."""
-    pools.require_project(deps(), project)
-    return listing([views.text(views.pool(pool)) for pool in pools.list_pools(deps(), project)], None)
+    found = pools.list_pools(deps(), project)
+    if not found:
+        pools.require_project(deps(), project)
+    return listing([views.text(views.pool(pool)) for pool in found], None)
 
 
 @endpoint(
@@ -46,7 +48,7 @@ def list_pools(call: Call[None], project: str) -> Response:
     MANAGER,
     body=NewPool,
     status=201,
-    answer=views.Pool,
+    answer=answers.Pool,
     errors=[AlreadyExistsError],
 )
 def create_pool(call: Call[NewPool], project: str) -> Response:
@@ -54,10 +56,10 @@ def create_pool(call: Call[NewPool], project: str) -> Response:
     return answer(views.pool(pools.create(deps(), project, call.body.name)), 201)
 
 
-@endpoint(routes, "GET", "/v1/projects/{project}/pools/{pool}", VIEWER, answer=views.Pool)
+@endpoint(routes, "GET", "/v1/projects/{project}/pools/{pool}", VIEWER, answer=answers.Pool)
 def get_pool(call: Call[None], project: str, pool: str) -> Response:
     """Show one pool."""
-    return answer(views.pool(pools.get(deps(), project, pool)))
+    return answer(views.pool(pools.show(deps(), project, pool)))
 
 
 @endpoint(
@@ -65,7 +67,7 @@ def get_pool(call: Call[None], project: str, pool: str) -> Response:
     "DELETE",
     "/v1/projects/{project}/pools/{pool}",
     MANAGER,
-    answer=views.DeletedPool,
+    answer=answers.DeletedPool,
     query=(FORCE,),
     errors=[PoolNotEmptyError],
 )
@@ -75,7 +77,7 @@ def delete_pool(call: Call[None], project: str, pool: str) -> Response:
     return answer({"name": pool, "deleted": gone})
 
 
-@endpoint(routes, "PUT", "/v1/projects/{project}/default-pool", MANAGER, body=DefaultPool, answer=views.Pool)
+@endpoint(routes, "PUT", "/v1/projects/{project}/default-pool", MANAGER, body=DefaultPool, answer=answers.Pool)
 def set_default_pool(call: Call[DefaultPool], project: str) -> Response:
     """Make a pool the one that is meant where none is named."""
     return answer(views.pool(pools.set_default(deps(), project, call.body.name)))

@@ -22,6 +22,8 @@ CONTENT_TYPE: Final = "application/problem+json"
 SHOWN: Final = 200
 """How much of a refused value is echoed, in characters."""
 
+RETRY_AFTER_S: Final = "1"
+
 HIDDEN: Final = frozenset({"env", "proposed_token"})
 """Fields that may hold secrets: what was given there is not echoed."""
 
@@ -61,8 +63,12 @@ def problem(error: TidepoolError) -> Response:
         "detail": error.detail,
         "retryable": error.retryable,
     }
-    text = json.dumps(body, separators=(",", ":"), default=str)
-    return Response(body=text, status_code=error.status, headers={"Content-Type": CONTENT_TYPE})
+    headers: dict[str, str | list[str]] = {"Content-Type": CONTENT_TYPE}
+    if error.retryable and error.status in {429, 503}:
+        headers["Retry-After"] = RETRY_AFTER_S
+    return Response(
+        body=json.dumps(body, separators=(",", ":"), default=str), status_code=error.status, headers=headers
+    )
 
 
 def of_validation(error: ValidationError) -> InvalidInputError:

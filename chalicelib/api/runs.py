@@ -2,13 +2,13 @@
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import views
+from chalicelib.api import answers, views
 from chalicelib.api.http import USER, VIEWER, Call, answer, endpoint, listing, within_page
 from chalicelib.api.parameters import PAGE, flag, whole
 from chalicelib.api.schemas import RunRequest, StopRequest
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError
 from chalicelib.domain.policies import RUN
-from chalicelib.services import runs
+from chalicelib.services import pools, runs
 from chalicelib.services.runs import RunSubmission
 from chalicelib.wiring import deps
 
@@ -26,7 +26,7 @@ BYTES = whole("limit", "How many bytes to answer at most.", default=256 * 1024, 
     USER,
     body=RunRequest,
     status=201,
-    answer=views.Run,
+    answer=answers.Run,
     errors=[AlreadyExistsError, NoMatchError, NoOffersError],
 )
 def submit_run(call: Call[RunRequest], project: str) -> Response:
@@ -38,7 +38,7 @@ def submit_run(call: Call[RunRequest], project: str) -> Response:
     return answer(views.run(run), 201)
 
 
-@endpoint(routes, "GET", "/v1/projects/{project}/runs", VIEWER, answer=list[views.Run], query=(*PAGE, ACTIVE))
+@endpoint(routes, "GET", "/v1/projects/{project}/runs", VIEWER, answer=list[answers.Run], query=(*PAGE, ACTIVE))
 def list_runs(call: Call[None], project: str) -> Response:
     """List runs, the newest first. A page may have fewer than `limit` items although more follow."""
 
@@ -46,10 +46,13 @@ def list_runs(call: Call[None], project: str) -> Response:
         found, following = runs.page(deps(), project, **{**call.query, "limit": limit})
         return [views.text(views.run(run)) for run in found], following
 
-    return listing(*within_page(page, call.query["limit"]))
+    texts, following = within_page(page, call.query["limit"])
+    if not texts:
+        pools.require_project(deps(), project)
+    return listing(texts, following)
 
 
-@endpoint(routes, "GET", "/v1/projects/{project}/runs/{run}", VIEWER, answer=views.RunDetail)
+@endpoint(routes, "GET", "/v1/projects/{project}/runs/{run}", VIEWER, answer=answers.RunDetail)
 def show_run(call: Call[None], project: str, run: str) -> Response:
     """Show a run, by name or id, with the attempts of its instance while that is not there."""
     found, attempts = runs.show(deps(), project, run)
@@ -63,7 +66,7 @@ def show_run(call: Call[None], project: str, run: str) -> Response:
     USER,
     body=StopRequest,
     status=202,
-    answer=views.Run,
+    answer=answers.Run,
     errors=[LostRaceError],
 )
 def stop_run(call: Call[StopRequest], project: str, run: str) -> Response:
@@ -71,7 +74,9 @@ def stop_run(call: Call[StopRequest], project: str, run: str) -> Response:
     return answer(views.run(runs.stop(deps(), project, run, force=call.body.force, actor=call.actor)), 202)
 
 
-@endpoint(routes, "GET", "/v1/projects/{project}/runs/{run}/logs", VIEWER, answer=views.LogChunk, query=(AFTER, BYTES))
+@endpoint(
+    routes, "GET", "/v1/projects/{project}/runs/{run}/logs", VIEWER, answer=answers.LogChunk, query=(AFTER, BYTES)
+)
 def read_logs(call: Call[None], project: str, run: str) -> Response:
     """Answer output of a run from a byte on, as far as it is stored."""
     return answer(views.logs(runs.logs(deps(), project, run, **call.query)))

@@ -2,7 +2,7 @@
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import views
+from chalicelib.api import answers, views
 from chalicelib.api.http import USER, Call, answer, endpoint
 from chalicelib.api.schemas import UploadRequest
 from chalicelib.services import uploads
@@ -12,7 +12,7 @@ routes = Blueprint(__name__)
 
 
 @endpoint(
-    routes, "POST", "/v1/projects/{project}/uploads", USER, body=UploadRequest, answer=views.Upload, repeatable=True
+    routes, "POST", "/v1/projects/{project}/uploads", USER, body=UploadRequest, answer=answers.Upload, repeatable=True
 )
 def prepare_upload(call: Call[UploadRequest], project: str) -> Response:
     """Say where to PUT an archive, or that it is there already."""

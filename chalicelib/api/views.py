@@ -1,272 +1,19 @@
-"""The nouns as they are on the wire. The types are the schemas of the answers in the OpenAPI document.
+"""The nouns as they are on the wire: from domain values to the types of `answers`.
 
-Names carry their units. Nothing here is a secret: a job's environment, a token's hash and a machine's user data have
-no view.
+A job's environment, a token's hash and a machine's user data have no view.
 """
 
 import json
 from base64 import b64encode
 from datetime import datetime
-from typing import Any, NotRequired, cast, overload
+from typing import Any, cast, overload
 
-from typing_extensions import TypedDict
-
+from chalicelib.api import answers
 from chalicelib.domain import model, policies, requirements
 from chalicelib.services import instances, runs, uploads
 from chalicelib.store import listing
 from chalicelib.store.columns import stamp
 from chalicelib.store.documents import offer_doc
-
-
-class Health(TypedDict):
-    """The API answers."""
-
-    status: str
-    stage: str
-    version: str
-    time: str
-
-
-class Me(TypedDict):
-    """Whose token this is. `project` `*` means every project."""
-
-    name: str
-    role: str
-    project: str
-    expires_at: str | None
-
-
-class Token(TypedDict):
-    """A token of a person or a program, without its secret."""
-
-    token_id: str
-    name: str
-    role: str
-    project: str
-    created_at: str
-    expires_at: str | None
-
-
-class IssuedToken(Token):
-    """A token that was just made. `token` is null when the answer is a replay."""
-
-    token: str | None
-
-
-class RevokedToken(TypedDict):
-    """A token that is no more."""
-
-    token_id: str
-    revoked: bool
-
-
-class Project(TypedDict):
-    """A tenant."""
-
-    name: str
-    default_pool: str | None
-
-
-class Pool(TypedDict):
-    """A named set of instances. `available` counts the ones that could be taken now."""
-
-    name: str
-    is_default: bool
-    total: int
-    available: int
-    created_at: str
-
-
-class DeletedPool(TypedDict):
-    """A pool that is gone, or (`deleted` false) that will be when its last instance is."""
-
-    name: str
-    deleted: bool
-
-
-class Gpu(TypedDict):
-    """`count` equal GPUs; `memory_mib` is nominal and per GPU."""
-
-    name: str
-    memory_mib: int
-    count: int
-    vendor: str
-
-
-class Resources(TypedDict):
-    """What a machine has."""
-
-    cpus: int
-    memory_mib: int
-    disk_mib: int
-    gpus: list[Gpu]
-
-
-class Offer(TypedDict):
-    """What a backend would rent. `price_micros` is micro-dollars an hour."""
-
-    backend: str
-    region: str
-    zone: str
-    instance_type: str
-    resources: Resources
-    spot: bool
-    price_micros: int
-    price_source: str
-    priced_at: str | None
-    availability: str
-
-
-class Hold(TypedDict):
-    """The lease on an instance, as the instance shows it."""
-
-    lease_id: str
-    holder: str
-    fence: int
-    acquired_at: str
-    expires_at: str
-
-
-class Instance(TypedDict):
-    """A machine that is rented. The fields of the offer are null until one is chosen, `idle_limit_s` null is never."""
-
-    instance_id: str
-    name: str
-    pool: str
-    state: str
-    reason: str
-    detail: str
-    actor: str
-    created_at: str
-    changed_at: str
-    expires_at: str | None
-    idle_limit_s: float | None
-    backend: str | None
-    region: str | None
-    zone: str | None
-    instance_type: str | None
-    resources: Resources | None
-    spot: bool | None
-    price_micros: int | None
-    price_source: str | None
-    lease: Hold | None
-    unreachable: bool
-    cordoned: bool
-    seen_at: str | None
-    fence: int
-
-
-class Attempt(TypedDict):
-    """One try at launching one offer. `kind` is the class of a refusal, `detail` the provider's words."""
-
-    number: int
-    attempt_id: str
-    offer: Offer
-    state: str
-    kind: str
-    detail: str
-    started_at: str
-    ended_at: str | None
-
-
-class Transition(TypedDict):
-    """One step of an instance's history."""
-
-    at: str
-    fence: int
-    source: str | None
-    target: str
-    reason: str
-    actor: str
-    detail: str
-
-
-class InstanceDetail(Instance):
-    """An instance with what happened to it. `spent_micros` is what its machines cost so far."""
-
-    attempts: list[Attempt]
-    history: list[Transition]
-    facts: dict[str, Any]
-    spent_micros: int
-
-
-class Plan(TypedDict):
-    """What a request would get. `filters` says why nothing is left, `warnings` what looks like a slip."""
-
-    pool: str
-    requirements: str
-    policies: dict[str, Any]
-    instances: list[Instance]
-    offers: list[Offer]
-    total_offers: int
-    filters: list[str]
-    warnings: list[str]
-
-
-class Lease(TypedDict):
-    """A hold with the instance it is on. After the release holder and times are null, and `released_at` is there."""
-
-    lease_id: str
-    holder: str | None
-    fence: int
-    acquired_at: str | None
-    expires_at: str | None
-    released_at: NotRequired[str]
-    instance: Instance
-
-
-class Upload(TypedDict):
-    """Where to PUT an archive, with which headers; `url` is null when it is there already."""
-
-    present: bool
-    url: str | None
-    headers: dict[str, str]
-    expires_at: str | None
-
-
-class RunInstance(TypedDict):
-    """Where a run is placed."""
-
-    instance_id: str
-    name: str
-
-
-class Run(TypedDict):
-    """A user's work."""
-
-    run_id: str
-    name: str
-    pool: str
-    state: str
-    reason: str
-    detail: str
-    actor: str
-    created_at: str
-    changed_at: str
-    started_at: str | None
-    ended_at: str | None
-    exit_code: int | None
-    argv: list[str]
-    image: str
-    instance: RunInstance | None
-    lease_id: str
-    placements: int
-
-
-class RunDetail(Run):
-    """A run with the attempts of its instance, while that is provisioned or when it failed to be."""
-
-    attempts: list[Attempt]
-
-
-class LogChunk(TypedDict):
-    """Bytes `offset` to `next` of a run's output, base64. `complete`: the run is over and this was the rest."""
-
-    run: Run
-    offset: int
-    data: str
-    next: int
-    complete: bool
 
 
 @overload
@@ -283,7 +30,7 @@ def text(view: Any) -> str:
     return json.dumps(view, separators=(",", ":"))
 
 
-def me(token: model.Token) -> Me:
+def me(token: model.Token) -> answers.Me:
     """Show a caller to itself."""
     return {
         "name": token.name,
@@ -293,7 +40,7 @@ def me(token: model.Token) -> Me:
     }
 
 
-def token(token: model.Token) -> Token:
+def token(token: model.Token) -> answers.Token:
     """Show a token of a person or a program."""
     return {
         "token_id": token.token_id,
@@ -305,7 +52,7 @@ def token(token: model.Token) -> Token:
     }
 
 
-def pool(pool: model.Pool) -> Pool:
+def pool(pool: model.Pool) -> answers.Pool:
     """Show a pool."""
     return {
         "name": pool.name,
@@ -316,17 +63,17 @@ def pool(pool: model.Pool) -> Pool:
     }
 
 
-def instance(row: model.Instance) -> Instance:
+def instance(row: model.Instance) -> answers.Instance:
     """Show an instance, with the fields that a listing has."""
-    return cast(Instance, listing.view(row))
+    return cast(answers.Instance, listing.view(row))
 
 
-def hold(lease: model.Lease) -> Hold:
+def hold(lease: model.Lease) -> answers.Hold:
     """Show the lease on an instance."""
-    return cast(Hold, listing.lease_view(lease))
+    return cast(answers.Hold, listing.lease_view(lease))
 
 
-def attempt(attempt: model.Attempt) -> Attempt:
+def attempt(attempt: model.Attempt) -> answers.Attempt:
     """Show one try at launching."""
     return {
         "number": attempt.number,
@@ -340,12 +87,12 @@ def attempt(attempt: model.Attempt) -> Attempt:
     }
 
 
-def offer(offer: model.Offer) -> Offer:
+def offer(offer: model.Offer) -> answers.Offer:
     """Show an offer."""
-    return cast(Offer, offer_doc(offer))
+    return cast(answers.Offer, offer_doc(offer))
 
 
-def transition(step: model.Transition) -> Transition:
+def transition(step: model.Transition) -> answers.Transition:
     """Show one step of a history."""
     return {
         "at": moment(step.at),
@@ -358,7 +105,7 @@ def transition(step: model.Transition) -> Transition:
     }
 
 
-def detail(found: instances.Detail) -> InstanceDetail:
+def detail(found: instances.Detail) -> answers.InstanceDetail:
     """Show everything about an instance."""
     return {
         **instance(found.instance),
@@ -369,7 +116,7 @@ def detail(found: instances.Detail) -> InstanceDetail:
     }
 
 
-def plan(plan: instances.Plan, warnings: list[str]) -> Plan:
+def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
     """Show what a request would get."""
     return {
         "pool": plan.pool,
@@ -383,7 +130,7 @@ def plan(plan: instances.Plan, warnings: list[str]) -> Plan:
     }
 
 
-def lease(row: model.Instance) -> Lease:
+def lease(row: model.Instance) -> answers.Lease:
     """Show the lease that `row` carries, with its instance."""
     assert row.lease is not None
     shown = hold(row.lease)
@@ -397,7 +144,7 @@ def lease(row: model.Instance) -> Lease:
     }
 
 
-def released(row: model.Instance, lease_id: str) -> Lease:
+def released(row: model.Instance, lease_id: str) -> answers.Lease:
     """Show a lease that is over, with its instance as it is now."""
     return {
         "lease_id": lease_id,
@@ -410,7 +157,7 @@ def released(row: model.Instance, lease_id: str) -> Lease:
     }
 
 
-def upload(upload: uploads.Upload) -> Upload:
+def upload(upload: uploads.Upload) -> answers.Upload:
     """Show where an archive goes. The URL is a capability for one object and lives minutes."""
     return {
         "present": upload.present,
@@ -420,7 +167,7 @@ def upload(upload: uploads.Upload) -> Upload:
     }
 
 
-def run(run: model.Run) -> Run:
+def run(run: model.Run) -> answers.Run:
     """Show a run, without the environment of its job."""
     return {
         "run_id": run.run_id,
@@ -443,7 +190,7 @@ def run(run: model.Run) -> Run:
     }
 
 
-def logs(logs: runs.Logs) -> LogChunk:
+def logs(logs: runs.Logs) -> answers.LogChunk:
     """Show a piece of a run's output."""
     return {
         "run": run(logs.run),

@@ -1,5 +1,7 @@
 """Projects and pools."""
 
+from dataclasses import replace
+
 from chalicelib.domain.errors import AlreadyExistsError, ConflictError, NotFoundError, PoolNotEmptyError
 from chalicelib.domain.lifecycle import REMOVABLE, Reason
 from chalicelib.domain.model import Pool
@@ -31,8 +33,14 @@ def create(deps: Deps, project: str, name: str) -> Pool:
 
 
 def get(deps: Deps, project: str, name: str) -> Pool:
-    """Return one pool. Raises `NotFoundError`."""
+    """Return one pool without its counts. Raises `NotFoundError`."""
     return store.get(project, name)
+
+
+def show(deps: Deps, project: str, name: str) -> Pool:
+    """Return one pool with its kept counts. Raises `NotFoundError`."""
+    counted, _ = store.directory(project, name)
+    return replace(counted, is_default=store.default(project) == name)
 
 
 def list_pools(deps: Deps, project: str) -> list[Pool]:

@@ -73,12 +73,8 @@ def test_a_job_is_handed_out_reported_and_acknowledged(api, agent):
     sync(api, agent)
     run = api("POST", "/projects/acme/runs", {"argv": ["echo", "hi"], "env": {"A": "b"}, "kill_after_s": 2.5}).body
     job = sync(api, agent).body["job"]
-    assert (job["run_id"], job["argv"], job["env"], job["kill_after_s"]) == (
-        run["run_id"],
-        ["echo", "hi"],
-        {"A": "b"},
-        2.5,
-    )
+    assert (job["run_id"], job["argv"], job["kill_after_s"]) == (run["run_id"], ["echo", "hi"], 2.5)
+    assert job["env"]["A"] == "b"
     logs = [{"run_id": run["run_id"], "offset": 0, "data": base64.b64encode(b"hi\n").decode()}]
     running = [{"run_id": run["run_id"], "state": "running", "exit_code": None, "detail": "", "log_size": 3}]
     assert sync(api, agent, jobs=running, logs=logs).body["log_offsets"] == {run["run_id"]: 3}

@@ -16,7 +16,7 @@ def test_a_pool_is_made_listed_shown_and_deleted(api):
     listed = api("GET", "/projects/acme/pools").body
     assert [pool["name"] for pool in listed["items"]] == ["gpus", "main"]
     assert listed["next"] is None
-    assert api("GET", "/projects/acme/pools/gpus").body["name"] == "gpus"
+    assert api("GET", "/projects/acme/pools/gpus").body == listed["items"][0]
     assert api("DELETE", "/projects/acme/pools/gpus").body == {"name": "gpus", "deleted": True}
     assert api("GET", "/projects/acme/pools/gpus").code == "not-found"
 
@@ -45,6 +45,21 @@ def test_an_unknown_pool_is_404_wherever_it_is_named(api):
         ("POST", "/runs", {"argv": ["true"], "pool": "nowhere"}),
     ]:
         answer = api(method, f"/projects/acme{path}", body)
+        assert (answer.status, answer.code) == (404, "not-found"), (method, path, answer.text)
+
+
+def test_an_unknown_project_is_404_for_those_who_reach_every_project(api, token_for):
+    everywhere = token_for(Role.ADMIN, "*")
+    for method, path, body in [
+        ("GET", "/pools", None),
+        ("POST", "/pools", {"name": "p"}),
+        ("GET", "/runs", None),
+        ("POST", "/runs", {"argv": ["true"]}),
+        ("POST", "/uploads", {"sha256": "0" * 64, "size": 1}),
+        ("POST", "/tokens", {"name": "x", "role": "user"}),
+        ("POST", "/plan", {}),
+    ]:
+        answer = api(method, f"/projects/nowhere{path}", body, token=everywhere)
         assert (answer.status, answer.code) == (404, "not-found"), (method, path, answer.text)
 
 

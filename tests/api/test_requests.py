@@ -140,7 +140,7 @@ def test_an_unforeseen_error_is_a_500_without_internals(api, monkeypatch, capsys
     def broken(*_):
         raise ZeroDivisionError("the secret of the house")
 
-    monkeypatch.setattr(pools, "get", broken)
+    monkeypatch.setattr(pools, "show", broken)
     answer = api("GET", POOL)
     assert (answer.status, answer.code) == (500, "internal")
     assert "secret" not in answer.text
@@ -162,6 +162,7 @@ def test_an_aws_error_tells_whether_to_try_again(api, monkeypatch, code, status)
     answer = api("POST", "/projects/acme/uploads", {"sha256": "0" * 64, "size": 1})
     assert answer.status == status
     assert answer.body["retryable"] is (status != 500)
+    assert answer.headers.get("retry-after") == (None if status == 500 else "1")
     assert "arn:" not in answer.text
 
 

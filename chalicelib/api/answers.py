@@ -1,0 +1,260 @@
+"""What the API answers, as types: they are the answers' schemas in the OpenAPI document. `views` makes the values.
+
+Names carry their units: `_s` seconds, `_mib` MiB, `_micros` micro-dollars. Moments are ISO 8601 in UTC. Nothing here
+is a secret, and nothing here may become one.
+"""
+
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+
+class Health(TypedDict):
+    """The API answers."""
+
+    status: str
+    stage: str
+    version: str
+    time: str
+
+
+class Me(TypedDict):
+    """Whose token this is. `project` `*` means every project."""
+
+    name: str
+    role: str
+    project: str
+    expires_at: str | None
+
+
+class Token(TypedDict):
+    """A token of a person or a program, without its secret."""
+
+    token_id: str
+    name: str
+    role: str
+    project: str
+    created_at: str
+    expires_at: str | None
+
+
+class IssuedToken(Token):
+    """A token that was just made. `token` is null when the answer is a replay."""
+
+    token: str | None
+
+
+class RevokedToken(TypedDict):
+    """A token that is no more."""
+
+    token_id: str
+    revoked: bool
+
+
+class Project(TypedDict):
+    """A tenant."""
+
+    name: str
+    default_pool: str | None
+
+
+class Pool(TypedDict):
+    """A named set of instances. `available` counts the ones that could be taken now."""
+
+    name: str
+    is_default: bool
+    total: int
+    available: int
+    created_at: str
+
+
+class DeletedPool(TypedDict):
+    """A pool that is gone, or (`deleted` false) that will be when its last instance is."""
+
+    name: str
+    deleted: bool
+
+
+class Gpu(TypedDict):
+    """`count` equal GPUs; `memory_mib` is nominal and per GPU."""
+
+    name: str
+    memory_mib: int
+    count: int
+    vendor: str
+
+
+class Resources(TypedDict):
+    """What a machine has."""
+
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+    gpus: list[Gpu]
+
+
+class Offer(TypedDict):
+    """What a backend would rent. `price_micros` is micro-dollars an hour."""
+
+    backend: str
+    region: str
+    zone: str
+    instance_type: str
+    resources: Resources
+    spot: bool
+    price_micros: int
+    price_source: str
+    priced_at: str | None
+    availability: str
+
+
+class Hold(TypedDict):
+    """The lease on an instance, as the instance shows it."""
+
+    lease_id: str
+    holder: str
+    fence: int
+    acquired_at: str
+    expires_at: str
+
+
+class Instance(TypedDict):
+    """A machine that is rented. The fields of the offer are null until one is chosen, `idle_limit_s` null is never."""
+
+    instance_id: str
+    name: str
+    pool: str
+    state: str
+    reason: str
+    detail: str
+    actor: str
+    created_at: str
+    changed_at: str
+    expires_at: str | None
+    idle_limit_s: float | None
+    backend: str | None
+    region: str | None
+    zone: str | None
+    instance_type: str | None
+    resources: Resources | None
+    spot: bool | None
+    price_micros: int | None
+    price_source: str | None
+    lease: Hold | None
+    unreachable: bool
+    cordoned: bool
+    seen_at: str | None
+    fence: int
+
+
+class Attempt(TypedDict):
+    """One try at launching one offer. `kind` is the class of a refusal, `detail` the provider's words."""
+
+    number: int
+    attempt_id: str
+    offer: Offer
+    state: str
+    kind: str
+    detail: str
+    started_at: str
+    ended_at: str | None
+
+
+class Transition(TypedDict):
+    """One step of an instance's history."""
+
+    at: str
+    fence: int
+    source: str | None
+    target: str
+    reason: str
+    actor: str
+    detail: str
+
+
+class InstanceDetail(Instance):
+    """An instance with what happened to it. `spent_micros` is what its machines cost so far."""
+
+    attempts: list[Attempt]
+    history: list[Transition]
+    facts: dict[str, Any]
+    spent_micros: int
+
+
+class Plan(TypedDict):
+    """What a request would get. `filters` says why nothing is left, `warnings` what looks like a slip."""
+
+    pool: str
+    requirements: str
+    policies: dict[str, Any]
+    instances: list[Instance]
+    offers: list[Offer]
+    total_offers: int
+    filters: list[str]
+    warnings: list[str]
+
+
+class Lease(TypedDict):
+    """A hold with the instance it is on. After the release holder and times are null, and `released_at` is there."""
+
+    lease_id: str
+    holder: str | None
+    fence: int
+    acquired_at: str | None
+    expires_at: str | None
+    released_at: NotRequired[str]
+    instance: Instance
+
+
+class Upload(TypedDict):
+    """Where to PUT an archive, with which headers; `url` is null when it is there already."""
+
+    present: bool
+    url: str | None
+    headers: dict[str, str]
+    expires_at: str | None
+
+
+class RunInstance(TypedDict):
+    """Where a run is placed."""
+
+    instance_id: str
+    name: str
+
+
+class Run(TypedDict):
+    """A user's work."""
+
+    run_id: str
+    name: str
+    pool: str
+    state: str
+    reason: str
+    detail: str
+    actor: str
+    created_at: str
+    changed_at: str
+    started_at: str | None
+    ended_at: str | None
+    exit_code: int | None
+    argv: list[str]
+    image: str
+    instance: RunInstance | None
+    lease_id: str
+    placements: int
+
+
+class RunDetail(Run):
+    """A run with the attempts of its instance, while that is provisioned or when it failed to be."""
+
+    attempts: list[Attempt]
+
+
+class LogChunk(TypedDict):
+    """Bytes `offset` to `next` of a run's output, base64. `complete`: the run is over and this was the rest."""
+
+    run: Run
+    offset: int
+    data: str
+    next: int
+    complete: bool
