@@ -76,6 +76,11 @@ class Session:
             )
         return self._client
 
+    def close(self) -> None:
+        """Close what the command opened."""
+        if self._client is not None:
+            self._client.close()
+
     def confirm(self, question: str) -> None:
         """Ask for a yes. Raises `Declined` on a no, `UsageError` when there is nobody to ask."""
         while True:

@@ -146,7 +146,10 @@ def _run(command: Command, parser: Parser, own: list[str], job: list[str], sessi
     from tidepool.output import Output
 
     session.attach(Output(sys.stdout, sys.stderr, session.environ, as_json=args.json), args.project)
-    return command.run(args, session)
+    try:
+        return command.run(args, session)
+    finally:
+        session.close()
 
 
 def _session() -> Session:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 300.0
 """How long a lost API is waited for while something is followed."""
 CLEAR_LINE = "\r\x1b[K"
+FAILED = frozenset({"refused", "unknown", "cleaned"})
 
 
 class Progress:
@@ -30,6 +31,7 @@ class Progress:
         self._out = session.out
         self._since = session.monotonic()
         self._shown = ""
+        self._dirty = False
         self._told: set[tuple[int, str]] = set()
 
     def status(self, text: str) -> None:
@@ -39,6 +41,7 @@ class Progress:
             spent = duration_text(self._session.monotonic() - self._since)
             self._out.stderr.write(f"{CLEAR_LINE}{text} ({spent})")
             self._out.stderr.flush()
+            self._dirty = True
         elif text != self._shown:
             self._out.note(text)
         self._shown = text
@@ -50,23 +53,27 @@ class Progress:
 
     def clear(self) -> None:
         """Take the rewritten line away, before something else is written."""
-        if self._out.watches and self._shown:
+        if self._dirty:
             self._out.stderr.write(CLEAR_LINE)
             self._out.stderr.flush()
-        self._shown = ""
+            self._dirty = False
 
     def attempts(self, attempts: Iterable[Attempt], otherwise: str) -> None:
         """Keep a line for each attempt that failed, and show the one under way; `otherwise` when none is."""
-        current = otherwise
+        under_way = self.failures(attempts)
+        self.status(attempt_line(under_way) + ", waiting for its agent" if under_way else otherwise)
+
+    def failures(self, attempts: Iterable[Attempt]) -> Attempt | None:
+        """Keep a line for each attempt that failed and was not told yet; answer the one under way, if any."""
+        under_way = None
         for attempt in attempts:
-            failed = bool(attempt["kind"]) or attempt["state"] in ("refused", "unknown", "cleaned")
             mark = (attempt["number"], attempt["kind"])
-            if failed and mark not in self._told:
+            if not attempt["kind"] and attempt["state"] not in FAILED:
+                under_way = attempt
+            elif mark not in self._told:
                 self._told.add(mark)
                 self.note(attempt_line(attempt))
-            if not failed:
-                current = attempt_line(attempt) + ", waiting for its agent"
-        self.status(current)
+        return under_way
 
 
 class Patience:

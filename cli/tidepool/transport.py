@@ -75,7 +75,9 @@ class Connection:
     def __init__(self, url: Url, proxy: Url | None = None) -> None:
         self._reader: Any = None
         via = proxy or url
-        self._socket = socket.create_connection((via.host, via.port), CONNECT_S)
+        # As bytes an ASCII name is looked up as it is; as text it would load the tables of international names first.
+        host: Any = via.host.encode() if via.host.isascii() else via.host
+        self._socket = socket.create_connection((host, via.port), CONNECT_S)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy is not None and url.tls:

@@ -124,14 +124,23 @@ class InstanceDetail(Instance):
 
 
 class Lease(LeaseFacts):
-    """A hold together with the instance it is on. `released_at` is there once it was given back."""
+    """A hold together with the instance it is on."""
 
     instance: Instance
-    released_at: NotRequired[str | None]
+
+
+class Released(TypedDict):
+    """A hold that was given back, with the instance as it is now."""
+
+    lease_id: str
+    fence: int
+    released_at: str
+    instance: Instance
 
 
 class Plan(TypedDict):
-    """What would happen. `filters` says, when nothing is left, which filter removed the last candidates."""
+    """What would happen. `filters` says, when nothing is left, which filter removed the last candidates; `warnings`
+    what looks like a slip in the request."""
 
     pool: str
     requirements: str
@@ -140,6 +149,7 @@ class Plan(TypedDict):
     offers: list[Offer]
     total_offers: int
     filters: list[str]
+    warnings: NotRequired[list[str]]
 
 
 class RunInstance(TypedDict):

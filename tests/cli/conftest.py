@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.cli.stub import NOW, TOKEN, Stub, make_plan, make_pool, serving
 from tidepool.client import Client
 from tidepool.command import Session
 from tidepool.main import main
+
+from tests.cli.stub import NOW, TOKEN, Stub, make_plan, make_pool, serving
 
 CLI = Path(__file__).resolve().parents[2] / "cli"
 
@@ -59,9 +59,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def cli(
-    stub: Stub, clock: Clock, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Ended]:
+def cli(stub: Stub, clock: Clock, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
     """Run a command line in this process: `cli("pool", "ps", stdin="y\\n")`."""
 
     def run(*words: str, stdin: str = "", environ: dict[str, str] | None = None) -> Ended:
@@ -91,7 +89,13 @@ def start(stub: Stub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen
 
     def run(*words: str, **options: Any) -> subprocess.Popen[bytes]:
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CLI), **settings(stub, tmp_path), **options.pop("env", {})}
-        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path, **options}
+        given = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "cwd": tmp_path,
+            **options,
+        }
         process = subprocess.Popen([sys.executable, "-m", "tidepool", *words], env=env, **given)
         started.append(process)
         return process

@@ -86,7 +86,7 @@ class Stub:
             raise Problem(401, "unauthenticated", "no token, or one that is unknown")
         if request.path == "/v1/me":
             return 200, {"name": "ann", "role": "admin", "project": "main", "expires_at": None}
-        noun = path.split("/")[0]
+        noun = path.split("/", maxsplit=1)[0]
         serve = getattr(self, "_" + noun.replace("-", "_"), None)
         if serve is None:
             raise Problem(404, "not-found", f"{path} is unknown")
@@ -126,6 +126,7 @@ class Stub:
         pool = self._find(self.pools, rest[0])
         if request.method == "DELETE":
             self.pools.remove(pool)
+            return 200, {"name": pool["name"], "deleted": request.query.get("force") != "true"}
         return 200, pool
 
     def _default_pool(self, request: Request, _: list[str]) -> tuple[int, Any]:
@@ -154,7 +155,7 @@ class Stub:
         if lease is None:
             raise Problem(409, "lease-lost", "the lease has ended")
         if request.method == "DELETE":
-            lease["released_at"] = NOW_TEXT
+            return 200, {**lease, "holder": None, "acquired_at": None, "expires_at": None, "released_at": NOW_TEXT}
         return 200, lease
 
     def _uploads(self, request: Request, _: list[str]) -> tuple[int, Any]:
@@ -162,14 +163,21 @@ class Stub:
         if sha256 in self.stored:
             return 200, {"present": True, "url": None, "headers": {}, "expires_at": None}
         headers = {"x-amz-checksum-sha256": "abc"}
-        return 200, {"present": False, "url": f"{self.url}/bucket/{sha256}?sig=1", "headers": headers, "expires_at": NOW_TEXT}
+        return 200, {
+            "present": False,
+            "url": f"{self.url}/bucket/{sha256}?sig=1",
+            "headers": headers,
+            "expires_at": NOW_TEXT,
+        }
 
     def _runs(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         if not rest and request.method == "GET":
             active = request.query.get("active") == "true"
             return self._list(request, [run for run in self.runs if not active or run["state"] == "running"])
         if not rest:
-            made = make_run(name=request.body.get("name") or "brave-otter-42", argv=request.body["argv"], state="submitted")
+            made = make_run(
+                name=request.body.get("name") or "brave-otter-42", argv=request.body["argv"], state="submitted"
+            )
             self.runs.append(made)
             return 201, made
         run = self._find(self.runs, rest[0], "run_id")
@@ -256,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send(status, body, cut=fault == "cut")
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names that the base class calls
 
     def send(self, status: int, body: Any, *, cut: bool = False) -> None:
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -321,7 +329,9 @@ def make_offer(**changes: Any) -> dict[str, Any]:
 
 def make_instance(**changes: Any) -> dict[str, Any]:
     offer = {
-        key: value for key, value in make_offer(backend="azure", price_source="").items() if key in NO_OFFER or key == "backend"
+        key: value
+        for key, value in make_offer(backend="azure", price_source="").items()
+        if key in NO_OFFER or key == "backend"
     }
     made = {
         "name": "calm-heron-10",

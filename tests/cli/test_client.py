@@ -1,12 +1,12 @@
 """The SDK's one way to call: retries, keys, errors, pages."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 import tidepool
-from tests.cli.stub import TOKEN, Problem, Stub, make_instance, make_pool, make_run
 from tidepool.client import Client
+
+from tests.cli.stub import TOKEN, Problem, Stub, make_instance, make_pool, make_run
 
 
 def test_a_lost_answer_is_asked_for_again_under_the_same_key_and_happens_once(stub, client):
@@ -151,19 +151,10 @@ def test_logs_can_be_followed_as_an_iterator(stub, client):
 
 def test_a_client_may_be_shared_between_threads(stub, client):
     stub.pools = [make_pool(name=f"p{n}") for n in range(50)]
-    failures: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            for _ in range(10):
-                assert len(client.pools.list()) == 50
-        except BaseException as error:
-            failures.append(error)
+    def work(_: int) -> list[int]:
+        return [len(client.pools.list()) for _ in range(10)]
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, range(8))) == [[50] * 10] * 8
     assert stub.connections <= 8

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 
 import pytest
-
 from tidepool.ignore import is_ignored, rules, walk
 
 
@@ -120,7 +119,27 @@ def test_rules_above_the_folder_count_within_one_repository(tmp_path):
 
 
 NAMES = ("a", "b", "ab", "a.b", "c.log", "#d", "!e", "f g", "h[1]", "-", "é", "keep")
-PIECES = ("*", "**", "?", "[ab]", "[!a]", "[a-c]", "[[:alpha:]]", "a", "b", ".", "log", "#d", "\\!e", "/", "/", "f g", "é", "\\*", "keep")
+PIECES = (
+    "*",
+    "**",
+    "?",
+    "[ab]",
+    "[!a]",
+    "[a-c]",
+    "[[:alpha:]]",
+    "a",
+    "b",
+    ".",
+    "log",
+    "#d",
+    "\\!e",
+    "/",
+    "/",
+    "f g",
+    "é",
+    "\\*",
+    "keep",
+)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is the judge here")
@@ -130,7 +149,11 @@ def test_git_agrees(tmp_path, seed):
     rng = random.Random(seed)
 
     def pattern() -> str:
-        return rng.choice(("", "", "!")) + "".join(rng.choices(PIECES, k=rng.randint(1, 5))) + rng.choice(("", "", "/", " "))
+        return (
+            rng.choice(("", "", "!"))
+            + "".join(rng.choices(PIECES, k=rng.randint(1, 5)))
+            + rng.choice(("", "", "/", " "))
+        )
 
     def path(depth: int) -> str:
         return "/".join(rng.choices(NAMES, k=depth))

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 import tidepool
+
 from tests.cli.stub import Problem
 
 
@@ -28,19 +28,22 @@ def test_a_lease_is_kept_alive_and_given_back(stub, client):
     }
 
 
-def test_a_lease_that_the_api_calls_lost_is_lost_at_once(stub, client):
-    with pytest.raises(tidepool.LeaseLost, match="has ended"), client.lease(duration_s=0.15) as lease:
-        stub.leases.clear()
+def hold_until_lost(client, duration_s, lose):
+    with client.lease(duration_s=duration_s) as lease:
+        lose()
         wait_for(lambda: lease.is_lost)
-        lease.check()
+
+
+def test_a_lease_that_the_api_calls_lost_is_lost_at_once(stub, client):
+    with pytest.raises(tidepool.LeaseLost, match="has ended"):
+        hold_until_lost(client, 0.15, stub.leases.clear)
     assert stub.seen("DELETE", "/leases/default-pool.i-1.4") == []
 
 
 def test_a_lease_without_a_heartbeat_for_its_duration_counts_as_lost(stub, client):
     client.tries = 1
-    with pytest.raises(tidepool.LeaseLost, match="no heartbeat"), client.lease(duration_s=0.2) as lease:
-        stub.faults = ["drop"] * 500
-        wait_for(lambda: lease.is_lost)
+    with pytest.raises(tidepool.LeaseLost, match="no heartbeat"):
+        hold_until_lost(client, 0.2, lambda: stub.faults.extend(["drop"] * 500))
 
 
 def test_a_missed_heartbeat_is_made_up_for(stub, client):
@@ -52,9 +55,12 @@ def test_a_missed_heartbeat_is_made_up_for(stub, client):
 
 
 def test_the_failure_of_the_block_is_the_one_to_hear_of(stub, client):
-    with pytest.raises(ZeroDivisionError), client.lease(duration_s=60):
+    def fail():
         stub.leases.clear()
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        hold_until_lost(client, 60, fail)
 
 
 def test_none_free_raises_with_the_reasons(stub, client):

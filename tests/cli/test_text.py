@@ -3,29 +3,48 @@
 import io
 
 import pytest
-
-from tests.cli.stub import NOW, make_instance, make_resources
 from tidepool import text
 from tidepool.output import Output
 from tidepool.rows import instance_row, status_text
 
+from tests.cli.stub import NOW, make_instance, make_resources
+
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-5, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m"), (250, "4m 10s"), (3600, "1h"), (7500, "2h 5m"), (86_400, "1d"), (273_700, "3d 4h")],
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m"),
+        (250, "4m 10s"),
+        (3600, "1h"),
+        (7500, "2h 5m"),
+        (86_400, "1d"),
+        (273_700, "3d 4h"),
+    ],
 )
 def test_durations_have_at_most_two_units(seconds, words):
     assert text.duration_text(seconds) == words
 
 
-@pytest.mark.parametrize(("mib", "words"), [(512, "512MB"), (1024, "1GB"), (1536, "1.5GB"), (81_920, "80GB"), (1_048_576, "1TB")])
+@pytest.mark.parametrize(
+    ("mib", "words"), [(512, "512MB"), (1024, "1GB"), (1536, "1.5GB"), (81_920, "80GB"), (1_048_576, "1TB")]
+)
 def test_sizes_read_well(mib, words):
     assert text.size_text(mib) == words
 
 
 @pytest.mark.parametrize(
     ("micros", "words"),
-    [(3_673_000, "$3.673"), (1_200_000, "$1.20"), (32_770_000, "$32.77"), (3_400, "$0.0034"), (0, "$0.00"), (12_345_678_900, "$12345.6789")],
+    [
+        (3_673_000, "$3.673"),
+        (1_200_000, "$1.20"),
+        (32_770_000, "$32.77"),
+        (3_400, "$0.0034"),
+        (0, "$0.00"),
+        (12_345_678_900, "$12345.6789"),
+    ],
 )
 def test_money_keeps_what_says_something(micros, words):
     assert text.money_text(micros) == words
@@ -59,7 +78,10 @@ def test_text_from_elsewhere_cannot_steer_the_terminal():
         ({"state": "pending", "reason": "attempt-failed"}, "pending (attempt-failed)"),
         ({"state": "provisioning", "reason": "launched"}, "provisioning"),
         ({"state": "terminating", "reason": "idle-timeout"}, "terminating (idle-timeout)"),
-        ({"state": "terminated", "reason": "provisioning-failed", "detail": "no\ncapacity"}, "terminated (provisioning-failed: no capacity)"),
+        (
+            {"state": "terminated", "reason": "provisioning-failed", "detail": "no\ncapacity"},
+            "terminated (provisioning-failed: no capacity)",
+        ),
     ],
 )
 def test_a_status_says_what_a_reader_should_know(changes, status):
@@ -103,4 +125,7 @@ def test_no_color_is_respected(environ):
 
 def test_a_pipe_gets_plain_whole_columns():
     rows = [("a", "idle " + "x" * 300)]
-    assert Output(io.StringIO(), io.StringIO(), {}).table_lines(("N", "S"), rows, shrink=1, status=1)[1] == "a  idle " + "x" * 300
+    assert (
+        Output(io.StringIO(), io.StringIO(), {}).table_lines(("N", "S"), rows, shrink=1, status=1)[1]
+        == "a  idle " + "x" * 300
+    )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from tidepool.errors import BadAnswerError, ConnectionLostError, InputError
 from tidepool.transport import Transport, Url, proxy_for, quote
 
@@ -77,7 +76,10 @@ def get(url: str, **options: float) -> tuple[int, bytes]:
     ("answer", "body"),
     [
         (OK, b"ok"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=1\r\nde\r\n0\r\nTrailer: 1\r\n\r\n", b"abcde"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=1\r\nde\r\n0\r\nTrailer: 1\r\n\r\n",
+            b"abcde",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", b"until the end"),
         (b"HTTP/1.0 200 OK\r\n\r\nold", b"old"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
@@ -100,7 +102,10 @@ def test_every_way_to_end_a_body_is_read(scripted, answer, body):
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", BadAnswerError),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", BadAnswerError),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", BadAnswerError),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1 + b"".join(b"H%d: x\r\n" % n for n in range(300)) + b"\r\n", BadAnswerError),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1 + b"".join(b"H%d: x\r\n" % n for n in range(300)) + b"\r\n",
+            BadAnswerError,
+        ),
     ],
 )
 def test_an_answer_that_is_none_is_named_as_such(scripted, answer, error):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from tidepool.client import Client
-    from tidepool.wire import Instance, Lease
+    from tidepool.wire import Instance, Lease, Released
 
 
 class Leases:
@@ -47,9 +47,9 @@ class Leases:
         answer: Lease = self._client.call("POST", self._client.path("leases", lease_id, "heartbeat"), body)
         return answer
 
-    def release(self, lease_id: str) -> Lease:
+    def release(self, lease_id: str) -> Released:
         """Give the instance back. Twice is fine; `LeaseLost` when somebody else has it by now."""
-        answer: Lease = self._client.call("DELETE", self._client.path("leases", lease_id))
+        answer: Released = self._client.call("DELETE", self._client.path("leases", lease_id))
         return answer
 
 

@@ -33,10 +33,10 @@ class Pools:
         answer: Pool = self._client.call("POST", self._client.path("pools"), {"name": name})
         return answer
 
-    def delete(self, name: str, *, force: bool = False) -> None:
-        """Delete an empty pool. `force` removes its instances first."""
+    def delete(self, name: str, *, force: bool = False) -> bool:
+        """Delete an empty pool. `force` removes its instances first; answers whether the pool is gone already."""
         query = {"force": True} if force else None
-        self._client.call("DELETE", self._client.path("pools", name), query=query)
+        return bool(self._client.call("DELETE", self._client.path("pools", name), query=query)["deleted"])
 
     def set_default(self, name: str) -> Pool:
         """Make a pool the one that is meant when none is named."""

@@ -74,11 +74,10 @@ class Runs:
 
     def upload(self, archive: BinaryIO, sha256: str, size: int) -> bool:
         """Store an archive of code under its hash. Answers whether it had to travel."""
-        if self.is_stored(sha256, size):
-            return False
         upload = self._prepare(sha256, size)
-        if not upload["present"] and upload["url"]:
-            self._put(upload["url"], upload["headers"], archive, size)
+        if upload["present"] or not upload["url"]:
+            return False
+        self._put(upload["url"], upload["headers"], archive, size)
         return True
 
     def is_stored(self, sha256: str, size: int) -> bool:

@@ -22,7 +22,8 @@ class Login(Command):
 
     def run(self, args: Namespace, session: Session) -> int:
         token = ask_token(session)
-        me = Client(args.url, token, sleep=session.sleep, environ=session.environ).me()
+        with Client(args.url, token, sleep=session.sleep, environ=session.environ) as client:
+            me = client.me()
         project = args.project or (me["project"] if me["project"] != "*" else DEFAULT_PROJECT)
         path = write_config(session.environ, {"url": args.url.rstrip("/"), "token": token, "project": project})
         if args.json:

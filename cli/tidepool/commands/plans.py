@@ -25,8 +25,8 @@ def show_plan(out: Output, plan: Plan) -> None:
         out.table(OFFER_HEADER, [offer_row(offer) for offer in plan["offers"]], shrink=2)
     if plan["total_offers"] > len(plan["offers"]):
         out.line(f"… and {plan['total_offers'] - len(plan['offers'])} more")
-    for line in plan["filters"] if plan["offers"] else ():
-        out.note(cell(line))
+    for line in (*plan.get("warnings", ()), *(plan["filters"] if plan["offers"] else ())):
+        out.note(f"note: {cell(line)}")
 
 
 def no_offers(plan: Plan) -> NoOffersError:

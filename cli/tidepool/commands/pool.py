@@ -63,13 +63,13 @@ class DeletePool(Command):
     def run(self, args: Namespace, session: Session) -> int:
         if args.force and not args.yes:
             session.confirm(f"Delete pool {args.name} and all its instances?")
-        session.client.pools.delete(args.name, force=args.force)
+        gone = session.client.pools.delete(args.name, force=args.force)
         if args.json:
-            session.out.json({"name": args.name, "deleted": True, "force": args.force})
-        elif args.force:
-            session.out.line(f"pool {args.name} is deleted as soon as its instances are gone")
-        else:
+            session.out.json({"name": args.name, "deleted": gone})
+        elif gone:
             session.out.line(f"pool {args.name} deleted")
+        else:
+            session.out.line(f"pool {args.name} is deleted as soon as its instances are gone")
         return 0
 
 

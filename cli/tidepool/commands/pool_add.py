@@ -83,7 +83,7 @@ def wait_until_ready(session: Session, instance: Instance) -> InstanceDetail:
         while True:
             seen = patience.call(session.client.instances.get, instance["instance_id"])
             if seen["state"] in READY:
-                progress.attempts([one for one in seen["attempts"] if one["kind"]], "ready")
+                progress.failures(seen["attempts"])
                 progress.note(f"{seen['name']} is ready after {duration_text(session.monotonic() - started)}")
                 return seen
             if seen["state"] in OVER:

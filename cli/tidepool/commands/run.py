@@ -41,7 +41,9 @@ class Run(Command):
         parser.usage = f"{parser.prog} [options] -- COMMAND [ARG …]"
         add_yes(parser)
         add_pool(parser)
-        parser.add_argument("-n", "--name", default="", type=maybe_name, help="the run's name (default: one is made up)")
+        parser.add_argument(
+            "-n", "--name", default="", type=maybe_name, help="the run's name (default: one is made up)"
+        )
         parser.add_argument("-d", "--detach", action="store_true", help="print the run's name and return")
         parser.add_argument(
             "--reuse", action="store_true", help="never provision: an idle instance or none (exit code 6)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tidepool.api.runs import ENDS
 from tidepool.command import Command
-from tidepool.follow import INTERRUPTED, Follower, exit_code
 from tidepool.rows import RUN_HEADER, RUN_STATUS, run_row, run_status
 
 TYPE_CHECKING = False
@@ -52,6 +51,8 @@ class Logs(Command):
                 session.out.stdout.buffer.write(data)
             session.out.stdout.flush()
             return 0
+        from tidepool.follow import INTERRUPTED, Follower, exit_code
+
         try:
             run = Follower(session, args.name, session.out.stdout.buffer).follow()
         except KeyboardInterrupt:
@@ -64,6 +65,7 @@ class Logs(Command):
 
 def json_log(args: Namespace, session: Session) -> int:
     """Write the log as JSON lines, and the run itself as the last one."""
+    from tidepool.follow import exit_code
     from tidepool.progress import Patience, Progress
 
     patience = Patience(session, Progress(session))
