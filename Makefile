@@ -44,7 +44,7 @@ format: $(READY)
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
 bench: $(READY)
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 package: $(PACKAGER)/ready
 	@test -n "$(STAGE)" || { echo "which stage? make package STAGE=prod"; exit 2; }

@@ -9,6 +9,7 @@ from infra.local import control, inspect
 from infra.local.control import LocalError, Options
 from infra.local.deploy import DeployError
 from infra.local.folder import Folder
+from infra.local.seed import SeedError
 
 SETTING = "TIDEPOOL_"
 
@@ -19,7 +20,7 @@ def main() -> int:
     folder = Folder(given.state.resolve())
     try:
         code: int = given.run(folder, given)
-    except (LocalError, PackagingError, DeployError) as error:
+    except (LocalError, PackagingError, DeployError, SeedError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     return code

@@ -114,12 +114,12 @@ def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
     client = {"TIDEPOOL_URL": api_url(emulator, stack["RestAPIId"])}
     public = {"TIDEPOOL_PUBLIC_URL": client["TIDEPOOL_URL"]}
     _configure(emulator, package, public | cloud | options.settings)
-    client["TIDEPOOL_TOKEN"] = seed(emulator, STAGE, folder.client().get("TIDEPOOL_TOKEN", ""))
-    client["TIDEPOOL_PROJECT"] = PROJECT
     pump = ("--port", str(port), "--state", str(folder.state), "--template", str(package.template))
     _launch(folder, "pump", "infra.local.pump", *pump, "--ttl-lag", options.ttl_lag)
     say("warming the functions")
-    _warm(emulator, client)
+    known = folder.client().get("TIDEPOOL_TOKEN", "")
+    client |= {"TIDEPOOL_TOKEN": _seed_and_warm(emulator, known), "TIDEPOOL_PROJECT": PROJECT}
+    _try(client)
     _await(folder, "cloud", f"{cloud['TIDEPOOL_LOCAL_CLOUD_URL']}/types")
     folder.write_client(client | cloud)
     return client | cloud
@@ -192,19 +192,22 @@ def _configure(emulator: Emulator, package: Localised, settings: dict[str, str])
             functions.update_function_configuration(FunctionName=name, Environment={"Variables": wanted})
 
 
-def _warm(emulator: Emulator, client: dict[str, str]) -> None:
-    """Start an environment of each function that somebody waits for; a real request proves the way through."""
-    invoke = partial(_invoke, emulator)
-    request = urllib.request.Request(
-        f"{client['TIDEPOOL_URL']}/v1/me", headers={"Authorization": f"Bearer {client['TIDEPOOL_TOKEN']}"}
-    )
+def _seed_and_warm(emulator: Emulator, known_token: str) -> str:
+    """Make the first token, and meanwhile start an environment of each function that reads a stream."""
     with ThreadPoolExecutor(WARM_AT_ONCE) as pool:
-        whole = pool.submit(urllib.request.urlopen, request, timeout=START_S)
-        list(pool.map(invoke, ("on-timer", "projector")))
-        try:
-            whole.result().close()
-        except OSError as error:
-            raise LocalError(f"the API does not answer: {error}") from error
+        token = pool.submit(seed, emulator, STAGE, known_token)
+        list(pool.map(partial(_invoke, emulator), ("on-timer", "projector")))
+        return token.result()
+
+
+def _try(client: dict[str, str]) -> None:
+    """Ask the API who we are. It starts an environment of the two functions that a client waits for."""
+    headers = {"Authorization": f"Bearer {client['TIDEPOOL_TOKEN']}"}
+    request = urllib.request.Request(f"{client['TIDEPOOL_URL']}/v1/me", headers=headers)
+    try:
+        urllib.request.urlopen(request, timeout=START_S).close()
+    except OSError as error:
+        raise LocalError(f"the API does not answer: {error}") from error
 
 
 def _invoke(emulator: Emulator, function: str) -> None:
