@@ -44,7 +44,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 class FromAgent(BaseModel):
     """What every body of an agent is: strict and frozen, and open to fields it does not know."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, defer_build=True)
 
 
 class RegisterRequest(FromAgent):

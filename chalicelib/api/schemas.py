@@ -77,7 +77,7 @@ Flag = Annotated[Any, WithJsonSchema({"type": "boolean"})]
 class Body(BaseModel):
     """What every body is: closed, strict, and frozen."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class PolicyFields(Body):
