@@ -64,8 +64,10 @@ CONNECTION_REST_S = 50.0
 ANSWER_LIMIT = 4 << 20
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 30.0
-SILENT_DELAY_S = 20.0
-"""The longest time between syncs while wake-ups do not work."""
+DEAF_DELAY_S = 20.0
+"""The longest time between syncs while wake-ups cannot be heard."""
+HEIR_DELAY_S = 2.0
+"""The same while the last poll of an agent that was here before may still be open: it takes wake-ups to its grave."""
 FAREWELL_S = 2.0
 START_GRACE_S = 0.025
 """A job that just started may have something to say at once; one sync then carries both."""
@@ -74,6 +76,8 @@ LOOK_S = 1.0
 
 LONG_POLL_S = 20.0
 POLL_LIMIT_S = LONG_POLL_S + 10
+POLL_BURST = 20.0
+"""So many polls may follow each other at once, for a user who starts one run after the other; then one a second."""
 SHORTEST_URL_S = 2.0
 """A wake-up URL that lives shorter is no use: it would be asked for again and again."""
 
@@ -108,8 +112,9 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 def event(name: str, **fields: Any) -> None:
     """Write one JSON line to stderr. Never a URL with a query, an environment or a token: those are secrets."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    sys.stderr.write(json.dumps({"at": at, "event": name, **fields}) + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk, or nobody who listens: no reason to end
+        sys.stderr.write(json.dumps({"at": at, "event": name, **fields}) + "\n")
+        sys.stderr.flush()
 
 
 def describe(error: BaseException) -> str:
@@ -278,10 +283,18 @@ class Folder:
         return read_json(self.file("end.json"))
 
     def record_end(self, state: str, exit_code: int | None = None, detail: str = "") -> None:
-        """Write how the job ended: `exited` with a code, or `failed` with the reason. The first record stays."""
-        if self.end() is None:
-            end = {"state": state, "exit_code": exit_code, "detail": detail}
-            write_atomically(self.file("end.json"), json.dumps(end), durable=True)
+        """Write how the job ended: `exited` with a code, or `failed` with the reason. The first record stays.
+
+        A job that filled the disk makes room for it: its code folder goes as soon as the end is acknowledged anyway.
+        """
+        end = json.dumps({"state": state, "exit_code": exit_code, "detail": detail})
+        if self.end() is not None:
+            return
+        try:
+            write_atomically(self.file("end.json"), end, durable=True)
+        except OSError:
+            shutil.rmtree(self.code, ignore_errors=True)
+            write_atomically(self.file("end.json"), end, durable=True)
 
     def log_size(self) -> int:
         try:
@@ -342,13 +355,14 @@ class Supervisor:
         os.set_blocking(signals_end, False)
         for number in self.QUIET:
             signal.signal(number, signal.SIG_IGN)
-        for number in (signal.SIGUSR1, signal.SIGCHLD):
-            signal.signal(number, lambda _number, _frame: None)
+        signal.signal(signal.SIGUSR1, self._hear_stop)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(signals_end, warn_on_full_buffer=False)
         self._leader = 0
         self._status: int | None = None
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
+        self._told_to_stop = False
         self._open = True
         self._rang_at = 0.0
         self._unheard = False
@@ -361,6 +375,8 @@ class Supervisor:
             ready = select.select([self._signals, *([self._output] if self._open else [])], [], [], self._patience())[0]
             if self._signals in ready:
                 os.read(self._signals, 4096)
+            if self._told_to_stop:
+                self._told_to_stop = False
                 self._heed_stop()
             self._copy()
             self._enforce()
@@ -431,13 +447,14 @@ class Supervisor:
             ring_from_outside(self._order["bell"])
             self._rang_at, self._unheard = now, False
 
+    def _hear_stop(self, _number: int, _frame: object) -> None:
+        self._told_to_stop = True
+
     def _heed_stop(self) -> None:
-        """Begin to stop, or shorten the time to SIGKILL, as the file `stop` says."""
-        try:
-            with open(self._folder.file("stop")) as file:
-                grace_s = float(file.read())
-        except (OSError, ValueError):
-            return
+        """Begin to stop, or shorten the time to SIGKILL, as the file `stop` says (absent when the disk was full)."""
+        grace_s = KILL_AFTER_S
+        with contextlib.suppress(OSError, ValueError), open(self._folder.file("stop")) as file:
+            grace_s = float(file.read())
         outside = self._order["stop_argv"]
         kill_at = time.monotonic() + grace_s + (DOCKER_GRACE_S if outside else 0.0)
         if self._kill_at is None and outside:
@@ -472,7 +489,8 @@ class Supervisor:
         orphans = self._orphans()
         if not group_lives(self._leader):
             for orphan in orphans:
-                os.kill(orphan, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(orphan, signal.SIGKILL)
             return late or not orphans
         return late
 
@@ -612,7 +630,7 @@ def gather_facts(home: str, api_host: str) -> Json:
         "arch": platform.machine(),
         "kernel": platform.release(),
         "cpus": cpus,
-        "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        "memory_mib": memory_mib(),
         "disk_mib": shutil.disk_usage(home).free >> 20,
         "gpus": parse_gpus(gpus),
         "driver": gpus.splitlines()[0].rpartition(",")[2].strip() if gpus.strip() else "",
@@ -621,6 +639,14 @@ def gather_facts(home: str, api_host: str) -> Json:
         "python": platform.python_version(),
         "docker": bool(docker.strip()),
     }
+
+
+def memory_mib() -> int:
+    """The memory of this machine, 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    except (ValueError, OSError):
+        return 0
 
 
 def parse_gpus(table: str) -> list[Json]:
@@ -735,21 +761,20 @@ class Link:
         return http.client.HTTPConnection(self.host, self._port)
 
 
-def growing(doublings: int, longest_s: float) -> float:
-    """`FIRST_DELAY_S`, doubled so many times, up to a limit."""
-    return float(min(longest_s, FIRST_DELAY_S * 2 ** min(doublings, 20)))
+def growing(doublings: int) -> float:
+    """`FIRST_DELAY_S`, doubled so many times, at most `LONGEST_DELAY_S`."""
+    return float(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(doublings, 20)))
 
 
 class Delay:
     """Growing, jittered distances between tries, from `FIRST_DELAY_S` to `LONGEST_DELAY_S`."""
 
-    def __init__(self, longest_s: float = LONGEST_DELAY_S) -> None:
+    def __init__(self) -> None:
         self.tries = 0
-        self._longest_s = longest_s
 
     def next(self) -> float:
         self.tries += 1
-        return growing(self.tries - 1, self._longest_s) * random.uniform(0.5, 1.0)
+        return growing(self.tries - 1) * random.uniform(0.5, 1.0)
 
     def reset(self) -> None:
         self.tries = 0
@@ -767,7 +792,7 @@ class Listener(threading.Thread):
         self._until = 0.0
         self._woken = threading.Event()
         self._failures = Delay()
-        self._messages = Delay(longest_s=1.0)
+        self._credit = POLL_BURST
 
     @property
     def fails(self) -> bool:
@@ -788,21 +813,25 @@ class Listener(threading.Thread):
         return woken
 
     def run(self) -> None:
+        began = time.monotonic()
         while True:
             url = self._next_url()
+            self._spend(time.monotonic() - began)
             began = time.monotonic()
             try:
                 woken = self._poll(url)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._recover(url, error)
                 continue
-            self._failures.reset()
-            if woken:
+            if woken or self._failures.tries:  # an answer that was lost may have been a wake-up
                 self._wake()
-            if time.monotonic() - began >= 1.0:
-                self._messages.reset()
-            else:  # a queue that answers at once, again and again, must not make us spin
-                time.sleep(self._messages.next())
+            self._failures.reset()
+
+    def _spend(self, passed_s: float) -> None:
+        """Wait if polls end too fast: a queue that answers at once, again and again, must not make us spin."""
+        self._credit = min(POLL_BURST, self._credit + passed_s) - 1
+        if self._credit < 0:
+            time.sleep(1.0)
 
     def _next_url(self) -> str:
         """Return a URL that outlives the next poll; ask for a sync when there is none left."""
@@ -973,6 +1002,7 @@ class Job:
         self.end = folder.end()
         self.running = False
         self.preparing = False
+        self.failure = ""
         self.unwanted = False
         self.ready_at = 0.0
         self._asked_to_stop: float | None = None
@@ -995,7 +1025,8 @@ class Job:
         advanced = offset is not None and offset > self._stored
         if offset is not None and offset != self._stored:
             self._stored = min(offset, self.folder.log_size())
-            write_atomically(self.folder.file("sent"), str(self._stored))
+            with contextlib.suppress(OSError):  # a later agent then sends some of the log again
+                write_atomically(self.folder.file("sent"), str(self._stored))
         if chunk and advanced:
             quiet = now - self._told_at > QUIET_S
             self._pace_s = PACE_FIRST_S if quiet else min(PACE_LAST_S, 2 * self._pace_s)
@@ -1009,7 +1040,7 @@ class Job:
         if not pending and not self.end:
             return float("inf")
         if self._vain:
-            return self._told_at + growing(self._vain, LONGEST_DELAY_S)
+            return self._told_at + growing(self._vain)
         if self.end or pending >= CHUNK:
             return now
         return self._told_at if now - self._told_at > QUIET_S else self._told_at + self._pace_s
@@ -1020,7 +1051,8 @@ class Job:
         record = read_json(self.folder.file("process.json"))
         if self.end or not self.running or record is None or self._asked_to_stop == kill_after_s:
             return
-        write_atomically(self.folder.file("stop"), str(kill_after_s))
+        with contextlib.suppress(OSError):
+            write_atomically(self.folder.file("stop"), str(kill_after_s))
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(record["supervisor"]), signal.SIGUSR1)  # it lives: it holds the lock
         if self._asked_to_stop is None:
@@ -1028,9 +1060,10 @@ class Job:
         self._asked_to_stop = kill_after_s
 
     def fail(self, detail: str) -> None:
-        """Record that it could not be run."""
-        self.folder.record_end("failed", detail=detail)
-        self.end = self.folder.end()
+        """Record that it could not be run, or what became of it; at least in memory when the disk refuses."""
+        with contextlib.suppress(OSError):
+            self.folder.record_end("failed", detail=detail)
+        self.end = self.folder.end() or {"state": "failed", "exit_code": None, "detail": detail}
 
     def _next_chunk(self) -> bytes:
         try:
@@ -1096,6 +1129,8 @@ class Jobs:
             if job.end:
                 continue
             job.end = job.folder.end()
+            if job.failure:
+                job.fail(job.failure)
             if job.end is None and job.running and thoroughly:
                 self._judge(job)
             if job.end:
@@ -1148,10 +1183,14 @@ class Jobs:
         """Make the job's folder and start the job, after its preparation when it needs any."""
         folder = Folder(os.path.join(self._home, wanted["run_id"]))
         shutil.rmtree(folder.path, ignore_errors=True)
-        os.makedirs(folder.code, mode=0o700)
         spec = {key: wanted[key] for key in ("run_id", "image", "kill_after_s")}
-        write_atomically(folder.file("job.json"), json.dumps(spec))
         job = self._jobs[wanted["run_id"]] = Job(folder, spec)
+        try:
+            os.makedirs(folder.code, mode=0o700)
+            write_atomically(folder.file("job.json"), json.dumps(spec))
+        except OSError as error:
+            job.fail(f"the job could not be prepared: {describe(error)}")
+            return True
         if wanted["stop"]:
             job.fail("stopped before it was started")
             return True
@@ -1173,9 +1212,9 @@ class Jobs:
                 unpack(archive, job.folder.code)
                 os.unlink(archive)
         except JobError as error:
-            job.folder.record_end("failed", detail=str(error))
+            job.failure = str(error)
         except OSError as error:
-            job.folder.record_end("failed", detail=f"the job could not be prepared: {describe(error)}")
+            job.failure = f"the job could not be prepared: {describe(error)}"
         finally:
             job.preparing = False
             self._bell.ring()
@@ -1324,7 +1363,8 @@ class Contact:
         self.at, self.limits = now, limits
         if changed or now - self._noted_at >= self.NOTED_EVERY_S:
             self._noted_at = now
-            write_atomically(self._path, json.dumps({"boot": self._boot, "at": now, "limits": limits}))
+            with contextlib.suppress(OSError):
+                write_atomically(self._path, json.dumps({"boot": self._boot, "at": now, "limits": limits}))
 
     def ends_at(self, idle_since: float | None) -> float:
         """When silence has lasted too long: sooner for a machine without a job. A limit of 0 is none."""
@@ -1392,6 +1432,7 @@ class Agent:
         self._idle_since: float | None = time.monotonic()
         self._next_sync = 0.0
         self._not_before = 0.0
+        self._heir_until = 0.0
         self.terminating = False
 
     def run(self) -> int:
@@ -1401,6 +1442,8 @@ class Agent:
             return 2
         self._facts = gather_facts(self._home, self._link.host)
         event("started", boot_id=self._boot_id, registered=self._identity.is_registered)
+        if self._identity.is_registered:
+            self._heir_until = time.monotonic() + POLL_LIMIT_S
         over = "" if self._identity.is_registered else self._register()
         if not over and not self.terminating:
             self._jobs.recover(self._identity.instance_id, self._facts)
@@ -1497,7 +1540,9 @@ class Agent:
         job = answer.job
         self._wanted = None if job is not None and job["run_id"] in answer.acknowledged else job
         self._listener.listen(answer.wake_url, answer.wake_expires_s)
-        longest_s = min(answer.interval_s, SILENT_DELAY_S) if self._listener.fails else answer.interval_s
+        longest_s = min(answer.interval_s, DEAF_DELAY_S) if self._listener.fails else answer.interval_s
+        if now < self._heir_until:
+            longest_s = min(longest_s, HEIR_DELAY_S)
         self._next_sync = now + longest_s * random.uniform(0.9, 1.0)
         self._not_before = now
 

@@ -1,5 +1,6 @@
 """The parts of the agent that need no process."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,19 @@ def test_pauses_grow_to_a_limit_and_have_jitter() -> None:
 
 
 def test_a_process_is_known_by_number_and_start() -> None:
-    import os
-
     assert agent.started(os.getpid())
     assert agent.started(2**22 + 1) == ""
+
+
+def test_a_disk_that_refuses_does_not_hide_a_failure(tmp_path: Path) -> None:
+    job = agent.Job(agent.Folder(str(tmp_path / "gone")), {"run_id": "run-1"})
+    job.fail("no space")
+    assert job.end == {"state": "failed", "exit_code": None, "detail": "no space"}
+    assert job.report(with_log=True)[0]["state"] == "failed"
+
+
+def test_the_first_record_of_an_end_stays(tmp_path: Path) -> None:
+    folder = agent.Folder(str(tmp_path))
+    folder.record_end("exited", 3)
+    folder.record_end("failed", detail="lost")
+    assert folder.end() == {"state": "exited", "exit_code": 3, "detail": ""}
