@@ -14,7 +14,14 @@ from typing import Any
 
 from chalicelib.backends.base import Capabilities, LaunchSpec, Machine, Phase
 from chalicelib.config import load
-from chalicelib.domain.errors import BackendError, NoCapacityError, NotFoundError, TransientError, UnknownOutcomeError
+from chalicelib.domain.errors import (
+    BackendError,
+    NoCapacityError,
+    NotFoundError,
+    TransientError,
+    UnauthenticatedError,
+    UnknownOutcomeError,
+)
 from chalicelib.domain.model import Offer
 from chalicelib.services import agents, provisioning, teardown, tokens
 from chalicelib.services.deps import Deps
@@ -264,9 +271,17 @@ class World:
             bootstrap = re.search(r"TIDEPOOL_BOOTSTRAP=(\S+)", self.cloud.user_data[machine.ref])
             assert bootstrap is not None
             agent = SimAgent(machine.ref, base64.urlsafe_b64encode(machine.ref.encode() * 20).decode()[:64])
-            token = tokens.verify(self.deps, bootstrap[1].strip("'"))
-            agent.token = f"tpa.{agents.register(self.deps, token, agent.secret).token_id}.{agent.secret}"
-            self.agents[machine.ref] = agent
+            try:
+                token = tokens.verify(self.deps, bootstrap[1].strip("'"))
+                agent.token = f"tpa.{agents.register(self.deps, token, agent.secret).token_id}.{agent.secret}"
+            except UnauthenticatedError:
+                self.power_off(machine.ref)
+            else:
+                self.agents[machine.ref] = agent
+
+    def power_off(self, ref: str) -> None:
+        """What an agent does with its machine when it is told that its instance is over."""
+        self.cloud.machines[ref] = replace(self.cloud.machines[ref], phase=Phase.GONE)
 
     def sync(self, ref: str, **report: Any) -> agents.SyncAnswer:
         """One sync of one machine's agent."""
@@ -278,7 +293,14 @@ class World:
         """Every living machine's agent syncs, takes the job it is given and forgets what was acknowledged."""
         for ref in [machine.ref for machine in self.cloud.alive() if machine.ref in self.agents]:
             agent = self.agents[ref]
-            answer = self.sync(ref)
+            try:
+                answer = self.sync(ref)
+            except UnauthenticatedError:
+                self.power_off(ref)
+                continue
+            if answer.shutdown:
+                self.power_off(ref)
+                continue
             for run_id in answer.acknowledged:
                 agent.jobs.pop(run_id, None)
             if answer.job is not None and answer.job.run_id not in agent.jobs:

@@ -1,0 +1,35 @@
+"""One control plane for all stories, with limits short enough to be waited for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.control import Options
+from tests.e2e.plane import Plane
+
+SETTINGS = {
+    "TIDEPOOL_READY_S": "8",
+    "TIDEPOOL_PICKUP_S": "15",
+    "TIDEPOOL_SYNC_S": "5",
+    "TIDEPOOL_UNREACHABLE_S": "12",
+    "TIDEPOOL_LOST_S": "25",
+}
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane that is up. TTL deletes at once, and the schedules run."""
+    plane = Plane(tmp_path_factory.mktemp("e2e"), Options(port=0, settings=SETTINGS))
+    plane.up()
+    try:
+        yield plane
+    finally:
+        plane.down("--erase")
+
+
+@pytest.fixture
+def plane(running: Plane) -> Iterator[Plane]:
+    """The control plane with an empty pool; after the test nothing may be left that bills."""
+    running.empty()
+    yield running
+    running.empty()

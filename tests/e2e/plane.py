@@ -1,0 +1,172 @@
+"""A whole embedded control plane in a folder of its own, as `make up` brings it up, and a user who types commands."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from infra.build import ROOT
+from infra.local.control import Options
+from infra.local.folder import Folder
+
+T = TypeVar("T")
+
+PATIENCE_S = 60
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Plane:
+    """One control plane and its user's working folder."""
+
+    root: Path
+    options: Options = field(default_factory=lambda: Options(port=0))
+    client: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.root / "plane")
+
+    def control(self, *words: str) -> None:
+        """`python -m infra.local …` in a process of its own: bringing one up changes that process's environment."""
+        command = [sys.executable, "-m", "infra.local", "--state", str(self.folder.root), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def up(self) -> None:
+        options = ["--port", str(self.options.port), "--ttl-lag", self.options.ttl_lag]
+        options += [] if self.options.schedules else ["--no-schedules"]
+        for name, value in self.options.settings.items():
+            options += ["--set", f"{name}={value}"]
+        self.control("up", *options)
+        self.client = self.folder.client()
+        (self.root / "work").mkdir(exist_ok=True)
+
+    def down(self, *words: str) -> None:
+        self.control("down", *words)
+
+    def start(self, *words: str, **options: Any) -> "subprocess.Popen[str]":
+        """Start `tidepool …` in the user's folder and return at once."""
+        command = [sys.executable, "-m", "tidepool", *words]
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": str(ROOT / "cli"), **self.client}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=self.root / "work", env=environ, text=True, **{**pipes, **options})
+
+    def tidepool(self, *words: str, code: int | None = 0, answer: str | None = None) -> Done:
+        """Type one command and wait for it. `code` is what it must exit with (None: anything)."""
+        process = self.start(*words, **({"stdin": subprocess.PIPE} if answer is not None else {}))
+        out, err = process.communicate(input=answer, timeout=PATIENCE_S)
+        done = Done(process.returncode, out, err)
+        assert "Traceback" not in done.err, done.err
+        assert code is None or done.code == code, f"exit {done.code}: {words}\n{done.out}\n{done.err}"
+        return done
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """One call of the API below `/v1`; the answer's status and its JSON."""
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        token = self.client["TIDEPOOL_TOKEN"] if token is None else token
+        asked = urllib.request.Request(f"{self.client['TIDEPOOL_URL']}/v1{path}", data=data, method=method)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            asked.add_header(name, value)
+        if token:
+            asked.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"null")
+
+    def instances(self, pool: str = "default-pool") -> list[dict[str, Any]]:
+        """The live instances of a pool."""
+        return self.request("GET", f"/projects/main/pools/{pool}/instances")[1].get("items", [])
+
+    def instance(self, name: str) -> dict[str, Any]:
+        """Everything about one instance, ended ones too."""
+        return self.request("GET", f"/projects/main/instances/{name}")[1]
+
+    def cloud(self, method: str, path: str, body: Any = None) -> Any:
+        """One call of the local cloud's own API: what the provider says."""
+        asked = urllib.request.Request(
+            self.client["TIDEPOOL_LOCAL_CLOUD_URL"] + path,
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Authorization": f"Bearer {self.client['TIDEPOOL_LOCAL_CLOUD_KEY']}"},
+        )
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def machines(self) -> list[dict[str, Any]]:
+        """What bills: the machines of the local cloud that are not gone."""
+        listed = self.cloud("GET", "/machines")
+        items = listed["machines"] if isinstance(listed, dict) else listed
+        return [machine for machine in items if machine["phase"] != "gone"]
+
+    def rehearse(self, *faults: dict[str, Any]) -> None:
+        """Script what goes wrong at the provider."""
+        self.cloud("PUT", "/rehearsal", list(faults))
+
+    def invoke(self, function: str, payload: Any) -> Any:
+        """Run one Lambda as the platform would, and return what it answers."""
+        from infra.local.deploy import Emulator
+        from infra.local.emulator import root_key
+
+        port = int(self.client["TIDEPOOL_URL"].split(":")[2].split("/")[0])
+        lambdas = Emulator(port, root_key(self.folder.state)).client("lambda")
+        names = [
+            f["FunctionName"] for page in lambdas.get_paginator("list_functions").paginate() for f in page["Functions"]
+        ]
+        name = next(name for name in names if name.endswith(f"-{function}"))
+        answer = lambdas.invoke(FunctionName=name, Payload=json.dumps(payload).encode())
+        result = json.loads(answer["Payload"].read() or b"null")
+        assert "FunctionError" not in answer, result
+        return result
+
+    def logs(self) -> str:
+        """Everything that any part of the control plane has logged."""
+        return "".join(path.read_text(errors="replace") for path in sorted((self.folder.root / "log").rglob("*.log")))
+
+    def empty(self) -> None:
+        """Remove every instance, wait until nothing bills, and forget the rehearsal."""
+        self.cloud("DELETE", "/rehearsal")
+        for run in self.request("GET", "/projects/main/runs?active=true")[1]["items"]:
+            self.request("POST", f"/projects/main/runs/{run['run_id']}/stop", {"force": True})
+        for row in self.instances():
+            self.request("DELETE", f"/projects/main/instances/{row['instance_id']}?force=true")
+        self.until(lambda: not self.instances() and not self.machines())
+
+    @staticmethod
+    def until(condition: Callable[[], T], *, seconds: float = PATIENCE_S) -> T:
+        """Wait until something is so, and return it. Fails when it is not so within its time."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+            time.sleep(0.1)
+        return found
