@@ -6,21 +6,18 @@ from the limit) has them in its condition too. Timers are filed before the row t
 leaves a harmless timer, never a state without a deadline.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import reduce
-from operator import and_
 from types import EllipsisType
-from typing import Any, Final, cast
-
-from pynamodb.expressions.condition import Condition
+from typing import Any, Final
 
 from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State, next_state
 from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
-from chalicelib.store import calls, cursors, rows, timers
+from chalicelib.store import calls, cursors, guarded, rows, timers
 from chalicelib.store.columns import epoch, moment, stamp
+from chalicelib.store.guarded import Candidate as Candidate  # noqa: PLC0414 - part of this module
 from chalicelib.store.models import InstanceRow, JournalRow, NameRow, PoolRow
 
 COMMON: Final = frozenset({"state", "fence", "reason", "actor", "detail", "changed_at", "deadline"})
@@ -33,18 +30,6 @@ TOUCH_TRIES: Final = 4
 """A touch loses only to a change of flags, or of the fence while a lease is extended: rare, seldom twice in a row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An instance that looked claimable when the index was read; `claim` finds out whether it still is."""
-
-    project: str
-    pool: str
-    instance_id: str
-    fence: int
-    seen_at: datetime | None
-    name: str
-
-
 def create(instance: Instance, spec: dict[str, Any], deadline: datetime) -> Instance:
     """Make a new instance with its name and its specification, all or nothing; return it as stored.
 
@@ -52,7 +37,7 @@ def create(instance: Instance, spec: dict[str, Any], deadline: datetime) -> Inst
     `NotFoundError` when the pool does not exist or is being deleted.
     """
     instance = replace(instance, deadline=deadline)
-    _file(instance, now=instance.changed_at)
+    guarded.file_timer(instance, now=instance.changed_at)
     row = rows.encode(instance, wrote="create", write=calls.fresh_write())
     writes = calls.Transaction()
     writes.check(PoolRow, instance.project, instance.pool, PoolRow.name.exists() & PoolRow.deleting.does_not_exist())
@@ -128,12 +113,12 @@ def step(
         deadline=deadline,
         **changes,
     )
-    _file(new, now=now)
+    guarded.file_timer(new, now=now)
     attributes = rows.fields(new, COMMON | changes.keys()) | rows.index_fields(new)
-    condition = _same_fence(seen)
+    condition = guarded.same_fence(seen)
     if new.state is State.IDLE:
-        condition &= _same_flags(seen)
-    return _write(seen, attributes, condition, wrote="step")
+        condition &= guarded.same_flags(seen)
+    return guarded.write(seen, attributes, condition, wrote="step")
 
 
 def claim(
@@ -159,7 +144,7 @@ def claim(
     attributes |= {"detail": None, "changed_at": now, "deadline": deadline, "claim_shape": None, "claim_order": None}
     attributes |= rows.lease_fields(lease)
     condition = (InstanceRow.state == State.IDLE.value) & (InstanceRow.fence == candidate.fence)
-    return _write(candidate, attributes, condition & InstanceRow.claim_shape.exists(), wrote="step")
+    return guarded.write(candidate, attributes, condition & InstanceRow.claim_shape.exists(), wrote="step")
 
 
 def touch(
@@ -193,7 +178,7 @@ def extend(seen: Instance, *, lease_expires: datetime, fence: int) -> Instance:
         return seen
     try:
         attributes = {"lease_expires": lease_expires, "deadline": lease_expires}
-        return _write(seen, attributes, _same_fence(seen), wrote="touch")
+        return guarded.write(seen, attributes, guarded.same_fence(seen), wrote="touch")
     except LostRaceError as error:
         raise lost from error
 
@@ -223,9 +208,9 @@ def flag(
             changes["deadline"] = None if idle_limit is None else max(seen.changed_at + idle_limit, now)
     new = replace(seen, **changes)
     if "deadline" in changes:
-        _file(new, now=now)
+        guarded.file_timer(new, now=now)
     attributes = rows.fields(new, frozenset(changes)) | rows.index_fields(new) | {"flagged_by": actor}
-    return _write(seen, attributes, _same_fence(seen) & _same_flags(seen), wrote="flag")
+    return guarded.write(seen, attributes, guarded.same_fence(seen) & guarded.same_flags(seen), wrote="flag")
 
 
 def claimable(project: str, pool: str, shape: str, limit: int) -> list[Candidate]:
@@ -271,14 +256,14 @@ def bury(seen: Instance, *, now: datetime, reason: Reason, actor: str, detail: s
     own = NameRow.holder == new.instance_id
     freed = [NameRow.ended.set(rows.ended_key(new)), NameRow.ttl.set(epoch(now + rows.KEEP_ENDED))]
     writes = calls.Transaction()
-    writes.delete(InstanceRow, rows.part(new.project, new.pool), new.instance_id, _same_fence(seen))
+    writes.delete(InstanceRow, rows.part(new.project, new.pool), new.instance_id, guarded.same_fence(seen))
     writes.put(row)
     for name in (f"instance:{new.name}", f"id:{new.instance_id}"):
         writes.update(NameRow, new.project, name, freed, own)
     try:
         writes.commit()
     except calls.ConditionFailedError as error:
-        raise _moved(seen) from error
+        raise guarded.moved(seen) from error
     return rows.decode(row.serialize())
 
 
@@ -316,47 +301,9 @@ def _note(seen: Instance, now: datetime, lease_expires: datetime | None, fence: 
     held = seen.lease
     if held and lease_expires and held.fence == fence == seen.fence and lease_expires > held.expires_at:
         extended = {"seen_at": now, "lease_expires": lease_expires, "deadline": lease_expires}
-        return _write(seen, extended, present & _same_fence(seen), wrote="touch")
-    return _write(seen, {"seen_at": now}, present, wrote="touch")
-
-
-def _write(seen: Instance | Candidate, attributes: dict[str, Any], condition: Condition, *, wrote: str) -> Instance:
-    """Change one live row. A failed condition may be the repeat of a request that worked: the row has our token."""
-    token = calls.fresh_write()
-    actions = rows.actions(attributes | {"wrote": wrote, "write": token})
-    if wrote == "flag":
-        actions.append(InstanceRow.flips.add(1))
-    try:
-        item = calls.update(InstanceRow, rows.part(seen.project, seen.pool), seen.instance_id, actions, condition)
-    except calls.ConditionFailedError as error:
-        if error.item is None or error.item["write"]["S"] != token:
-            raise _moved(seen) from error
-        item = error.item
-    return rows.decode(item)
-
-
-def _file(new: Instance, *, now: datetime) -> None:
-    """File the timer of a row that is about to be written. One that is due already is filed under now: the sweep's
-    watermark may have passed its own minute."""
-    if new.deadline is not None:
-        target = instance_target(new.project, new.pool, new.instance_id)
-        timers.put(Timer(DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
-
-
-def _same_fence(seen: Instance) -> Condition:
-    return cast(Condition, (InstanceRow.state == seen.state.value) & (InstanceRow.fence == seen.fence))
-
-
-def _same_flags(seen: Instance) -> Condition:
-    kept = rows.fields(seen, frozenset({"unreachable", "cordoned", "idle_limit"}))
-    columns = InstanceRow.get_attributes()
-    same = [columns[name].does_not_exist() if value is None else columns[name] == value for name, value in kept.items()]
-    return reduce(and_, same)
+        return guarded.write(seen, extended, present & guarded.same_fence(seen), wrote="touch")
+    return guarded.write(seen, {"seen_at": now}, present, wrote="touch")
 
 
 def _name_row(instance: Instance, name: str) -> NameRow:
     return NameRow(instance.project, name, pool=instance.pool, holder=instance.instance_id)
-
-
-def _moved(seen: Instance | Candidate) -> LostRaceError:
-    return LostRaceError(f"{seen.name!r} has moved on since it was read", instance=seen.name)

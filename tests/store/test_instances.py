@@ -344,6 +344,14 @@ def test_burying_twice_or_from_an_old_reading_loses():
     assert len(instances.ended("acme", "main", NOW, 10)) == 1
 
 
+@pytest.mark.parametrize("now", [{"state": State.BUSY}, {"state": State.TERMINATING, "fence": 5}])
+def test_nothing_is_buried_on_a_reading_that_is_not_the_row(now):
+    row = seed(make_instance(**now))
+    with pytest.raises(LostRaceError):
+        instances.bury(make_instance(state=State.TERMINATING), now=NOW, reason=Reason.CONFIRMED_GONE, actor="x")
+    assert instances.find("acme", "brave-otter-42") == row
+
+
 @pytest.mark.parametrize("state", [State.IDLE, State.BUSY, State.PENDING, State.PROVISIONING])
 def test_only_a_terminating_instance_is_buried(state):
     with pytest.raises(IllegalTransitionError):

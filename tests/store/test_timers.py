@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.lifecycle import RESTING, State
 from chalicelib.domain.timers import OVERLAP, Timer, TimerKind, due_partitions
 from chalicelib.store import calls, timers
 from chalicelib.store.models import TimerRow
@@ -72,10 +71,6 @@ def test_the_watermark_moves_forward_only():
     assert timers.watermark() == NOW
     assert timers.advance(later(minutes=1))
     assert timers.watermark() == later(minutes=1)
-
-
-def test_every_state_that_does_not_rest_has_a_timer_kind():
-    assert set(State) - RESTING <= timers.DEADLINE_KIND.keys()
 
 
 def test_the_overlap_covers_a_slow_writer():

@@ -1,0 +1,76 @@
+"""The guarded write: one live instance row, changed only if it still is what the decision was made on.
+
+`store.instances` builds every change from these parts.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import and_
+from typing import Any, cast
+
+from pynamodb.expressions.condition import Condition
+
+from chalicelib.domain.errors import LostRaceError
+from chalicelib.domain.model import Instance
+from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
+from chalicelib.store import calls, rows, timers
+from chalicelib.store.models import InstanceRow
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An instance that looked claimable when the index was read; `claim` finds out whether it still is."""
+
+    project: str
+    pool: str
+    instance_id: str
+    fence: int
+    seen_at: datetime | None
+    name: str
+
+
+def write(seen: Instance | Candidate, attributes: dict[str, Any], condition: Condition, *, wrote: str) -> Instance:
+    """Change one live row and return it as stored; attributes that are None are removed. Raises `LostRaceError`.
+
+    A failed condition may be the repeat of a request that worked: then the row carries our own token.
+    """
+    token = calls.fresh_write()
+    actions = rows.actions(attributes | {"wrote": wrote, "write": token})
+    if wrote == "flag":
+        actions.append(InstanceRow.flips.add(1))
+    try:
+        item = calls.update(InstanceRow, rows.part(seen.project, seen.pool), seen.instance_id, actions, condition)
+    except calls.ConditionFailedError as error:
+        if error.item is None or error.item["write"]["S"] != token:
+            raise moved(seen) from error
+        item = error.item
+    return rows.decode(item)
+
+
+def file_timer(new: Instance, *, now: datetime) -> None:
+    """File the timer of a row that is about to be written.
+
+    One that is due already is filed under now: the sweep's watermark may have passed its own minute.
+    """
+    if new.deadline is not None:
+        target = instance_target(new.project, new.pool, new.instance_id)
+        timers.put(Timer(DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
+
+
+def same_fence(seen: Instance) -> Condition:
+    """The row has the state and the fence that were seen."""
+    return cast(Condition, (InstanceRow.state == seen.state.value) & (InstanceRow.fence == seen.fence))
+
+
+def same_flags(seen: Instance) -> Condition:
+    """The row has the flags and the idle limit that were seen; they change without a new fence."""
+    kept = rows.fields(seen, frozenset({"unreachable", "cordoned", "idle_limit"}))
+    columns = InstanceRow.get_attributes()
+    same = [columns[name].does_not_exist() if value is None else columns[name] == value for name, value in kept.items()]
+    return reduce(and_, same)
+
+
+def moved(seen: Instance | Candidate) -> LostRaceError:
+    """What to raise when the row is not what was seen."""
+    return LostRaceError(f"{seen.name!r} has moved on since it was read", instance=seen.name)
