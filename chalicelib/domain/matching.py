@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Final
 
 from chalicelib.domain import gpus
-from chalicelib.domain import requirements as needs
 from chalicelib.domain.gpu_requirements import GpuRequirement
 from chalicelib.domain.gpu_requirements import describe as describe_gpu
 from chalicelib.domain.lifecycle import State
@@ -43,7 +42,7 @@ def reuse_passes(policies: Policies) -> list[Policies]:
     One that names no resources at all takes whatever is idle, machines with GPUs last: they are there and bill. One
     that names resources without a GPU leaves them alone. Offers are never widened like this.
     """
-    if policies.allow_gpu or policies.requirements != needs.DEFAULT:
+    if policies.allow_gpu or policies.names_resources:
         return [policies]
     return [policies, replace(policies, allow_gpu=True)]
 

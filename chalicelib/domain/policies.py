@@ -55,6 +55,7 @@ class Policies:
 
     Empty lists mean all. `max_price` is micro-dollars an hour. `idle_limit` None: not said, `units.NEVER`: off.
     `retry` None: not retried. `allow_gpu`: a request without GPU may take a machine that has some.
+    `names_resources`: the request said something of its resources, be it just what holds by default.
     """
 
     requirements: Requirements = needs.DEFAULT
@@ -66,6 +67,7 @@ class Policies:
     idle_limit: timedelta | None = None
     retry: RetryPolicy | None = None
     allow_gpu: bool = False
+    names_resources: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def parse(body: Mapping[str, Any], *, defaults: Defaults) -> tuple[Policies, lis
         idle_limit=_idle_limit(said["idle_duration"]) if "idle_duration" in said else defaults.idle_limit,
         retry=_retry(said["retry"], defaults.retry_for) if "retry" in said else None,
         allow_gpu=_flag(said.get("allow_gpu", False), "allow_gpu"),
+        names_resources=any(value is not None for value in said.get("requirements", {}).values()),
     ), slips
 
 
@@ -118,6 +121,7 @@ def to_doc(policies: Policies) -> dict[str, Any]:
         "idle_limit_s": _limit_doc(policies.idle_limit),
         "retry": _retry_doc(retry) if retry else None,
         "allow_gpu": policies.allow_gpu,
+        "names_resources": policies.names_resources,
     }
 
 
@@ -134,6 +138,7 @@ def from_doc(doc: Mapping[str, Any]) -> Policies:
         idle_limit=None if limit is None else units.parse_idle_duration(limit, "idle_limit_s"),
         retry=RetryPolicy(_events(retry["on_events"]), timedelta(seconds=retry["duration_s"])) if retry else None,
         allow_gpu=doc["allow_gpu"],
+        names_resources=doc["names_resources"],
     )
 
 

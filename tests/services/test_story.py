@@ -117,7 +117,7 @@ def test_a_request_that_names_no_resources_takes_an_idle_gpu_machine(dynamodb):
 def test_a_request_that_names_resources_without_gpu_leaves_gpu_machines_alone(dynamodb):
     world = gpu_world(dynamodb)
     with pytest.raises(NoMatchError) as refused:
-        submit(world, reuse=True, requirements={"cpu": "4.."})
+        submit(world, reuse=True, requirements={"cpu": "2.."})
     assert "GPU" in next(iter(refused.value.context["reasons"].values()))
     assert submit(world, reuse=True, requirements={"cpu": "4.."}, allow_gpu=True).reason is RunReason.REUSED
 
