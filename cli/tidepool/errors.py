@@ -125,6 +125,7 @@ BY_STATUS: dict[int, type[TidepoolError]] = {
     404: NotFoundError,
     409: ConflictError,
     413: InputError,
+    415: InputError,
     422: InputError,
     429: UnavailableError,
     502: UnavailableError,
