@@ -87,6 +87,7 @@ CHUNKS_A_SYNC = 2
 PACE_FIRST_S = 0.02
 PACE_LAST_S = 1.0
 QUIET_S = 3.0
+DETAIL_LIMIT = 1000
 STALLED = 5
 """So many syncs in a row without progress of the log, and the end is reported without the rest of the log."""
 
@@ -1017,6 +1018,7 @@ class Job:
         data = self._next_chunk() if with_log else b""
         end = self.end if self._stored + len(data) >= size or self._vain >= STALLED else None
         state = {"state": "running" if self.running else "starting", "exit_code": None, "detail": "", **(end or {})}
+        state["detail"] = state["detail"].encode(errors="replace").decode()[:DETAIL_LIMIT]
         chunk = {"run_id": self.run_id, "offset": self._stored, "data": base64.b64encode(data).decode()}
         return {"run_id": self.run_id, "log_size": size, **state}, chunk if data else None
 

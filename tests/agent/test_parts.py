@@ -97,3 +97,10 @@ def test_the_first_record_of_an_end_stays(tmp_path: Path) -> None:
     folder.record_end("exited", 3)
     folder.record_end("failed", detail="lost")
     assert folder.end() == {"state": "exited", "exit_code": 3, "detail": ""}
+
+
+def test_a_detail_always_fits_into_a_sync(tmp_path: Path) -> None:
+    """A name in an archive may be of any length and need not be text; a sync that is refused for it would never end."""
+    job = agent.Job(agent.Folder(str(tmp_path)), {"run_id": "run-1"})
+    job.fail("\udc80" * 5000)
+    assert job.report(with_log=True)[0]["detail"] == "?" * 1000
