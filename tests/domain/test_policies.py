@@ -75,6 +75,7 @@ def test_every_filter_is_read():
         max_price=1_500_000,
         idle_limit=RUN.idle_limit,
         allow_gpu=True,
+        names_resources=True,
     )
 
 
