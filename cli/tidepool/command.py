@@ -91,6 +91,8 @@ class Session:
             if not answer:
                 self.out.stderr.write("\n")
                 raise UsageError("nobody is there to confirm; say -y/--yes")
+            if not self.stdin.isatty():  # a terminal has shown the answer itself
+                self.out.stderr.write(answer.strip() + "\n")
             if answer.strip().lower() in YES:
                 return
             if answer.strip().lower() in NO:

@@ -126,6 +126,9 @@ def resolve(words: list[str]) -> tuple[str, list[str]]:
 
 def _unknown(name: str) -> Exception:
     from tidepool.command import UsageError
+
+    if name.startswith("-"):
+        return UsageError(f"{name} comes after the command: tidepool COMMAND [options]\nSee `tidepool --help`.")
     from tidepool.help import nearest
 
     close = nearest(name, [*COMMANDS, *GROUPS, "help"])

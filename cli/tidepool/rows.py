@@ -41,14 +41,13 @@ def instance_row(instance: Instance, now: float) -> tuple[str, ...]:
 
 
 def status_text(instance: Instance) -> str:
-    """The state, with whatever a reader should know about it in parentheses."""
+    """The state, with what a reader should know at once in parentheses; `instance show` has the provider's words."""
     notes = []
     lease = instance["lease"]
     if lease:
         notes.append(lease["holder"])
     if instance["reason"] not in EXPECTED and instance["state"] not in ("idle", "busy"):
-        detail = instance["detail"]
-        notes.append(f"{instance['reason']}: {detail}" if detail else instance["reason"])
+        notes.append(instance["reason"])
     if instance["unreachable"]:
         notes.append("unreachable")
     if instance["cordoned"]:

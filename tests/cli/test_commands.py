@@ -44,7 +44,7 @@ def test_deleting_a_pool_by_force_asks_first(stub, cli):
     ended = cli("pool", "delete", "default-pool", "--force", stdin="n\n")
     assert (ended.code, ended.err) == (
         5,
-        "Delete pool default-pool and all its instances? [y/n]: error: nothing was changed\n",
+        "Delete pool default-pool and all its instances? [y/n]: n\nerror: nothing was changed\n",
     )
     assert len(stub.pools) == 1
     ended = cli("pool", "delete", "default-pool", "--force", "-y")
@@ -63,15 +63,15 @@ def test_pool_ps_shows_what_is_there_and_what_failed_lately(stub, cli):
     ended = cli("pool", "ps")
     resources = "24xCPU, 220GB, 1xA100 (80GB), 100GB (disk)"
     assert ended.out.replace(resources, "R").replace("RESOURCES" + " " * 33, "R").replace("-" + " " * 41, "R") == (
-        "NAME           BACKEND  REGION   R  SPOT  PRICE  STATUS                                         "
+        "NAME           BACKEND  REGION   R  SPOT  PRICE  STATUS                            "
         "IDLE FOR  EXPIRES IN  CREATED\n"
-        "calm-heron-10  azure    shore-1  R  no    $3.67  idle                                           "
+        "calm-heron-10  azure    shore-1  R  no    $3.67  idle                              "
         "5m        4m 30s      10m ago\n"
-        "deep-crab-11   azure    shore-1  R  yes   $1.20  busy (ann)                                     "
+        "deep-crab-11   azure    shore-1  R  yes   $1.20  busy (ann)                        "
         "-         -           10m ago\n"
-        "glad-eel-12    -        -        R  -     -      pending                                        "
+        "glad-eel-12    -        -        R  -     -      pending                           "
         "-         -           10m ago\n"
-        "keen-cod-13    azure    shore-1  R  no    $3.67  terminated (provisioning-failed: no capacity)  "
+        "keen-cod-13    azure    shore-1  R  no    $3.67  terminated (provisioning-failed)  "
         "-         -           10m ago\n"
     )
     assert stub.seen("GET", "/instances")[0].query["ended_since_s"] == "600"
@@ -436,6 +436,7 @@ def test_a_run_is_stopped_and_waited_for(stub, cli):
     ("words", "told"),
     [
         ("nope", "there is no command `tidepool nope`"),
+        ("--json pool", "--json comes after the command"),
         ("pool sp", "did you mean `tidepool pool ps`?"),
         ("pool ps --nope", "unrecognized arguments: --nope"),
         ("pool create", "the following arguments are required: NAME"),

@@ -304,7 +304,7 @@ def test_nothing_set_says_how_to_set_it(start, tmp_path):
 
 
 def test_a_terminal_without_unicode_gets_an_answer(stub, start):
-    stub.instances = [make_instance(state="terminating", reason="user-removed", detail="caf\u00e9 \u2603")]
+    stub.instances = [make_instance(state="busy", lease={"holder": "caf\u00e9 \u2603"})]
     ended = finish(start("pool", "ps", env={"PYTHONIOENCODING": "ascii"}))
     assert ended.code == 0
     assert "caf? ?" in ended.out

@@ -9,10 +9,13 @@ from tests.cli.conftest import CLI, settings
 from tests.cli.stub import make_instance
 
 HEAVY = frozenset(
-    "asyncio base64 bz2 concurrent.futures dataclasses difflib email getpass gzip hashlib http http.client inspect logging "
-    "lzma multiprocessing pathlib random shutil ssl subprocess tarfile tempfile threading typing urllib urllib.parse "
-    "urllib.request uuid zlib".split()
-)
+    {
+        "asyncio", "base64", "bz2", "concurrent.futures", "dataclasses", "difflib", "email", "getpass", "gzip",
+        "hashlib", "http", "http.client", "inspect", "logging", "lzma", "multiprocessing", "pathlib", "random",
+        "shutil", "ssl", "subprocess", "tarfile", "tempfile", "threading", "typing", "urllib", "urllib.parse",
+        "urllib.request", "uuid", "zlib",
+    }
+)  # fmt: skip
 NETWORK = frozenset({"socket", "json", "tidepool.client", "tidepool.transport"})
 COMMANDS = frozenset({"tidepool.commands.run", "tidepool.commands.pool_add", "tidepool.archive", "tidepool.follow"})
 

@@ -80,7 +80,7 @@ def test_text_from_elsewhere_cannot_steer_the_terminal():
         ({"state": "terminating", "reason": "idle-timeout"}, "terminating (idle-timeout)"),
         (
             {"state": "terminated", "reason": "provisioning-failed", "detail": "no\ncapacity"},
-            "terminated (provisioning-failed: no capacity)",
+            "terminated (provisioning-failed)",
         ),
     ],
 )

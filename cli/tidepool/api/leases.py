@@ -54,9 +54,9 @@ class Leases:
 
 
 def default_holder() -> str:
-    """Name this process to others: user, machine, process id."""
+    """Name this user to others, in characters and length that a holder may have."""
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or "someone"
-    return f"{user}@{os.uname().nodename}:{os.getpid()}"
+    return f"{user}@{os.uname().nodename}".encode("ascii", "replace").decode()[:100]
 
 
 class HeldLease:

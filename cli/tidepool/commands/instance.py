@@ -73,6 +73,7 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
             ("Id", instance["instance_id"]),
             ("Pool", instance["pool"]),
             ("Status", status_text(instance)),
+            ("Detail", cell(instance["detail"])),
             ("Backend", cell(instance["backend"])),
             ("Region", cell(" ".join(filter(None, (instance["region"], instance["zone"]))))),
             ("Instance type", cell(instance["instance_type"])),

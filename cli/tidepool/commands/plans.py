@@ -44,7 +44,7 @@ def policy_pair(key: str, value: Any) -> tuple[str, str]:
 
 
 def _label(key: str) -> str:
-    return key.replace("_", " ").capitalize()
+    return key.replace("_", " ").capitalize().replace("gpu", "GPU")
 
 
 def _value(value: Any) -> str:
