@@ -6,6 +6,7 @@ The Lambda runtime is the version of the interpreter that packages, the architec
 The wheels are downloaded for that target; a project for the emulator leaves them out and runs on the local packages.
 """
 
+import argparse
 import compileall
 import json
 import os
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +29,15 @@ REGION: Final = "us-east-1"
 """Chalice wants a region even where, as in packaging, it calls none. The template has no region in it."""
 
 TIMEOUT_S: Final = 600
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can hold; the same input gives the same bytes."""
+
 LAMBDA_LIMIT_MIB: Final = 250
 """Unzipped size of all the code of one function. Source: Lambda quotas, deployment package."""
+
+MIB: Final = 1024 * 1024
+MACHINES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
+"""Lambda's names of architectures, and those in the names of compiled modules."""
 
 STAGE: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
 """What may be part of every name that follows from a stage, the bucket's and the queues' included."""
@@ -53,6 +62,8 @@ def package(stage: str, out: Path, *, settings: dict[str, str], wheels: bool = T
         merged = Path(folder) / "resources.json"
         merged.write_text(json.dumps(template(stage, settings)))
         _chalice(project, "package", "--stage", stage, "--merge-template", str(merged), str(out.resolve()))
+    for path in out.glob("*deployment.zip"):
+        _add_bytecode(path)
     return out / TEMPLATE
 
 
@@ -71,9 +82,26 @@ def _copy(source: Path, project: Path, *, wheels: bool) -> None:
         path = project / ".chalice" / "config.json"
         config = json.loads(path.read_text()) | {"automatic_layer": False}
         path.write_text(json.dumps(config))
-    # Bytecode that is taken without a look at the source, whose time in an unpacked zip says nothing.
-    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(project / "chalicelib", quiet=2, invalidation_mode=unchecked)
+
+
+def _add_bytecode(path: Path) -> None:
+    """Compile every module in a zip. In Lambda the code is read-only, so each cold start would compile it all anew.
+
+    The bytecode is taken without a look at the source, whose time in an unpacked zip says nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="tidepool-build-") as folder:
+        with zipfile.ZipFile(path) as code:
+            code.extractall(folder)
+        unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        # Tracebacks name the paths in the function. What does not compile (a template) stays as it is.
+        compileall.compile_dir(folder, quiet=2, force=True, stripdir=folder, invalidation_mode=unchecked)
+        files = sorted(each for each in Path(folder).rglob("*") if each.is_file())
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as code:
+            for each in files:
+                entry = zipfile.ZipInfo(each.relative_to(folder).as_posix(), EPOCH)
+                entry.external_attr = 0o100644 << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                code.writestr(entry, each.read_bytes())
 
 
 def _chalice(project: Path, *arguments: str) -> None:
@@ -89,3 +117,52 @@ def _chalice(project: Path, *arguments: str) -> None:
         raise PackagingError(f"chalice did not end within {TIMEOUT_S} s") from expired
     if done.returncode:
         raise PackagingError(f"chalice failed:\n{done.stdout}{done.stderr}".strip())
+
+
+def verify(template_path: Path) -> list[str]:
+    """Check a complete package and describe it, a line each. Raises `PackagingError` when Lambda would refuse it."""
+    template = json.loads(template_path.read_text())
+    function = next(each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function")
+    runtime, machine = function["Properties"]["Runtime"], function["Properties"]["Architectures"][0]
+    size, lines = 0, [f"runtime {runtime} on {machine}"]
+    for path in sorted(template_path.parent.glob("*.zip")):
+        with zipfile.ZipFile(path) as code:
+            entries = code.infolist()
+            _check_binaries(path, [entry.filename for entry in entries], runtime, machine)
+        unzipped = sum(entry.file_size for entry in entries)
+        size += unzipped
+        lines.append(f"{path.name}: {path.stat().st_size / MIB:.1f} MiB, {unzipped / MIB:.1f} MiB unzipped")
+    if size > LAMBDA_LIMIT_MIB * MIB:
+        raise PackagingError(f"{size / MIB:.0f} MiB unzipped; Lambda takes {LAMBDA_LIMIT_MIB}")
+    return lines
+
+
+def _check_binaries(path: Path, names: list[str], runtime: str, machine: str) -> None:
+    """Every compiled module must be for the runtime's version and machine, as the tag in its name says."""
+    version = runtime.removeprefix("python").replace(".", "")
+    for name in names:
+        tag = name.partition(".cpython-")[2]
+        if name.endswith(".so") and tag and tag != f"{version}-{MACHINES[machine]}-linux-gnu.so":
+            raise PackagingError(f"{path.name}: {name} is not for {runtime} on {machine}")
+
+
+def main() -> int:
+    """Package, verify and say what came out."""
+    parser = argparse.ArgumentParser(prog="python -m infra.build", description=__doc__)
+    parser.add_argument("--stage", required=True, help="names everything: tidepool-<stage>")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the template and the code")
+    parser.add_argument("--set", action="append", default=[], metavar="TIDEPOOL_X=V", help="a setting of the functions")
+    given = parser.parse_args()
+    settings = dict(text.split("=", 1) for text in given.set)
+    try:
+        path = package(given.stage, given.out, settings=settings)
+        lines = verify(path)
+    except PackagingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("\n".join([*lines, f"template: {path}"]) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,9 +27,6 @@ ARTIFACTS: Final = "tidepool-artifacts"
 SOURCES: Final = (*build.SHIPPED, "infra/asl", "infra/resources.py", "infra/build.py", "infra/local/localise.py")
 """Everything that what is deployed depends on."""
 
-EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can hold; the same input gives the same bytes."""
-
 
 @dataclass(frozen=True, slots=True)
 class Localised:
@@ -100,10 +97,10 @@ def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 def _code(deployment: Path, path: Path) -> Path:
     """Copy the packaged code and add the bootstrap, which starts a handler with this process's interpreter."""
-    bootstrap = zipfile.ZipInfo("bootstrap", EPOCH)
+    bootstrap = zipfile.ZipInfo("bootstrap", build.EPOCH)
     bootstrap.external_attr = 0o100755 << 16
     with zipfile.ZipFile(deployment) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         for name in sorted(source.namelist()):
-            target.writestr(zipfile.ZipInfo(name, EPOCH), source.read(name))
+            target.writestr(zipfile.ZipInfo(name, build.EPOCH), source.read(name))
         target.writestr(bootstrap, f'#!/bin/sh\nexec "{sys.executable}" -m awslambdaric "$_HANDLER"\n')
     return path
