@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from infra.build import PackagingError
+from infra.deploy import DeployError
 from infra.local import control, inspect
 from infra.local.control import LocalError, Options
-from infra.local.deploy import DeployError
 from infra.local.folder import Folder
 from infra.local.seed import SeedError
 

@@ -19,9 +19,10 @@ from functools import partial
 from typing import Any, Final
 
 from infra.build import ROOT
+from infra.deploy import outputs
 from infra.local import daemons
 from infra.local.cloud import processes
-from infra.local.deploy import Emulator, api_url, deploy, outputs
+from infra.local.deploy import Emulator, api_url, deploy
 from infra.local.emulator import API_REQUESTS, root_key
 from infra.local.folder import PARTS, Folder
 from infra.local.localise import Localised, of_type, packaged
@@ -170,7 +171,7 @@ def _await(folder: Folder, part: str, url: str) -> None:
 def _deployed(folder: Folder, emulator: Emulator, package: Localised, say: Say) -> dict[str, str]:
     """Deploy unless just this is what the emulator came back with; return the stack's outputs."""
     if folder.deployed.exists() and folder.deployed.read_text() == package.fingerprint:
-        known = outputs(emulator, STACK)
+        known = outputs(emulator.client, STACK)
         if known:
             return known
     say("deploying")
