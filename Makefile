@@ -5,9 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-# What `make package` and `make deploy` run on: the Lambda runtime is the version of the interpreter that packages.
+# What `make package` and `make deploy` run on, because the Lambda runtime is the version of the interpreter that
+# packages. Where it is not to be had, that of the tests is taken, and the output says which one it was.
 RUNTIME ?= python3.13
-PACKAGER := $(if $(shell command -v $(RUNTIME) 2>/dev/null),build/venv-$(RUNTIME),$(VENV))
+PACKAGER := $(VENV)
+ifneq ($(filter package deploy,$(MAKECMDGOALS)),)
+ifeq ($(shell $(RUNTIME) -c 'print(1)' 2>/dev/null),1)
+PACKAGER := build/venv-$(notdir $(RUNTIME))
+endif
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs test check format bench package deploy
