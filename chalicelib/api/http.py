@@ -7,7 +7,7 @@ body, idempotency, view. What it is told about a route is also what the OpenAPI 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Final, Generic, TypeVar
 
@@ -83,6 +83,8 @@ class Call(Generic[B]):
     caller: Token | None
     body: B
     query: Mapping[str, Any]
+    request_id: str = ""
+    """Names the request when it carries an Idempotency-Key: what it makes is made once, whatever happens to it."""
 
     @property
     def token(self) -> Token:
@@ -206,7 +208,7 @@ def _serve(operation: Operation, view: View, request: Request, segments: Mapping
 
     def work() -> Answer:
         try:
-            response, keep = view(call, **segments), True
+            response, keep = view(replace(call, request_id=asked.identity), **segments), True
         except TidepoolError as error:
             response, keep = problem(error), error.status < 500 and not error.retryable
         once = operation.shown_once and response.status_code < 300

@@ -68,7 +68,16 @@ def list_instances(call: Call[None], project: str, pool: str) -> Response:
 def add_instance(call: Call[AddRequest], project: str, pool: str) -> Response:
     """Order an instance: it is `pending` at once and is bought in the background, from the cheapest offer on."""
     policies, _ = call.body.policies(POOL_ADD)
-    row = instances.add(deps(), project, pool, policies, name=call.body.name, actor=call.actor, api_url=call.api_url)
+    row = instances.add(
+        deps(),
+        project,
+        pool,
+        policies,
+        name=call.body.name,
+        actor=call.actor,
+        api_url=call.api_url,
+        request_id=call.request_id,
+    )
     return answer(views.instance(row), 202)
 
 

@@ -34,7 +34,7 @@ def submit_run(call: Call[RunRequest], project: str) -> Response:
     wanted = call.body
     policies, _ = wanted.policies(RUN)
     submission = RunSubmission(wanted.name, wanted.pool, wanted.job(), policies, wanted.reuse, wanted.instance)
-    run = runs.submit(deps(), project, submission, actor=call.actor, api_url=call.api_url)
+    run = runs.submit(deps(), project, submission, actor=call.actor, api_url=call.api_url, request_id=call.request_id)
     return answer(views.run(run), 201)
 
 

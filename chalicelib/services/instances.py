@@ -58,8 +58,20 @@ def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_
     return Plan(where.name, policies, idle, market.offers[:max_offers], len(market.offers), market.filters)
 
 
-def add(deps: Deps, project: str, pool: str, policies: Policies, *, name: str, actor: str, api_url: str) -> Instance:
+def add(
+    deps: Deps,
+    project: str,
+    pool: str,
+    policies: Policies,
+    *,
+    name: str,
+    actor: str,
+    api_url: str,
+    request_id: str = "",
+) -> Instance:
     """Ask for a new instance: its row is there at once, `pending`, and its workflow is on the way.
+
+    The same `request_id` again (its process died before it answered) gets the instance that was made then.
 
     Raises `NoOffersError` when nothing is offered now and no retry policy lets it wait.
     """
@@ -69,7 +81,7 @@ def add(deps: Deps, project: str, pool: str, policies: Policies, *, name: str, a
         raise NoOffersError("no configured backend offers anything that fits", filters=market.filters)
     instance_id = new_id("i", deps.now(), deps.rng)
     row = new_instance(deps, project, pool, policies, instance_id, Reason.POOL_ADD, actor, name=name)
-    return request(deps, row, policies, api_url, named=bool(name))
+    return request(deps, row, policies, api_url, named=bool(name), request_id=request_id)
 
 
 def new_instance(
@@ -103,7 +115,9 @@ def new_instance(
     )
 
 
-def request(deps: Deps, row: Instance, policies: Policies, api_url: str, *, named: bool) -> Instance:
+def request(
+    deps: Deps, row: Instance, policies: Policies, api_url: str, *, named: bool, request_id: str = ""
+) -> Instance:
     """Store a pending row and start its workflow. A crash between the two is repaired by the row's timer.
 
     A pleasant name that is taken is changed. Raises `AlreadyExistsError` when a given name, or the id, is taken.
@@ -111,9 +125,12 @@ def request(deps: Deps, row: Instance, policies: Policies, api_url: str, *, name
     spec = {"policies": to_doc(policies), "api_url": deps.settings.public_url or api_url}
     for attempt in range(NAME_TRIES):
         try:
-            row = store.create(row, spec, row.deadline or deps.now())
+            row = store.create(row, spec, row.deadline or deps.now(), request_id=request_id)
             break
         except AlreadyExistsError as error:
+            if "made" in error.context:
+                row = store.find(row.project, error.context["made"])
+                break
             if named or "name" not in error.context or attempt == NAME_TRIES - 1:
                 raise
             row = replace(row, name=pleasant_name(deps.rng))

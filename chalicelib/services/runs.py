@@ -44,10 +44,11 @@ class Logs:
     complete: bool
 
 
-def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_url: str) -> Run:
+def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_url: str, request_id: str = "") -> Run:
     """Store a run and place it. Raises `NoMatchError` (nothing free and no leave to provision) or `NoOffersError`.
 
     The run is stored first, with its deadline: a crash before the placement is repaired by the `placement` timer.
+    The same `request_id` again (its process died before it answered) gets the run that was made then.
     """
     pool = pools.require_open(pools.resolve(deps, project, wanted.pool))
     now = deps.now()
@@ -71,26 +72,30 @@ def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_u
             "api_url": api_url,
         },
     )
-    return place(deps, _store(deps, run, named=bool(wanted.name)))
+    return place(deps, _store(deps, run, named=bool(wanted.name), request_id=request_id))
 
 
-def _store(deps: Deps, run: Run, *, named: bool) -> Run:
+def _store(deps: Deps, run: Run, *, named: bool, request_id: str) -> Run:
     """Store a new run; a pleasant name that is taken is changed. Raises `AlreadyExistsError` for a given one."""
-    for _ in range(instances.NAME_TRIES - 1):
+    for attempt in range(instances.NAME_TRIES):
         try:
-            return store.create(run, deps.now() + deps.settings.pickup_within)
-        except AlreadyExistsError:
-            if named:
+            return store.create(run, deps.now() + deps.settings.pickup_within, request_id=request_id)
+        except AlreadyExistsError as error:
+            if "made" in error.context:
+                return store.get(run.project, error.context["made"])
+            if named or attempt == instances.NAME_TRIES - 1:
                 raise
             run = replace(run, name=pleasant_name(deps.rng))
-    return store.create(run, deps.now() + deps.settings.pickup_within)
+    return run
 
 
 def place(deps: Deps, run: Run) -> Run:
-    """Give a submitted run an idle instance, or a new one of its own. Repeating it is safe.
+    """Give a submitted run an idle instance, or a new one of its own; any other is answered as it is.
 
     Raises `NoMatchError` or `NoOffersError` after writing that end into the run.
     """
+    if run.state is not RunState.SUBMITTED:
+        return run
     policies = from_doc(run.request["policies"])
     if run.placements >= PLACEMENTS:
         detail = f"{PLACEMENTS} machines were given the job and none took it"

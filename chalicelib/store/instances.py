@@ -15,7 +15,7 @@ from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRac
 from chalicelib.domain.lifecycle import Event, Reason, State, next_state
 from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
-from chalicelib.store import calls, cursors, guarded, rows, timers
+from chalicelib.store import calls, cursors, guarded, requests, rows, timers
 from chalicelib.store.columns import epoch, moment, stamp
 from chalicelib.store.guarded import Candidate as Candidate  # noqa: PLC0414 - part of this module
 from chalicelib.store.models import InstanceRow, JournalRow, NameRow, PoolRow
@@ -30,10 +30,11 @@ TOUCH_TRIES: Final = 4
 """A touch loses only to a change of flags, or of the fence while a lease is extended: rare, seldom twice in a row."""
 
 
-def create(instance: Instance, spec: dict[str, Any], deadline: datetime) -> Instance:
+def create(instance: Instance, spec: dict[str, Any], deadline: datetime, *, request_id: str = "") -> Instance:
     """Make a new instance with its name and its specification, all or nothing; return it as stored.
 
-    `deadline` becomes the row's. Raises `AlreadyExistsError` when a live instance of the project has the name,
+    `deadline` becomes the row's. Raises `AlreadyExistsError` when a live instance of the project has the name (its
+    context has `name`), when the id is taken (`instance`), or when `request_id` has made one (`made`: which);
     `NotFoundError` when the pool does not exist or is being deleted.
     """
     instance = replace(instance, deadline=deadline)
@@ -45,9 +46,13 @@ def create(instance: Instance, spec: dict[str, Any], deadline: datetime) -> Inst
     writes.put(_name_row(instance, f"id:{instance.instance_id}"), NameRow.name.does_not_exist())
     writes.put(row, InstanceRow.instance_id.does_not_exist())
     writes.put(JournalRow(instance.instance_id, "spec", body=spec))
+    if request_id:
+        requests.note(writes, instance.project, request_id, instance.instance_id, instance.created_at)
     try:
         writes.commit()
     except calls.ConditionFailedError as error:
+        if made := requests.made(instance.project, request_id):
+            raise AlreadyExistsError(f"this request made instance {made!r}", made=made) from error
         if 0 in error.failed:
             raise NotFoundError(
                 f"pool {instance.pool!r} does not exist or is being deleted", pool=instance.pool

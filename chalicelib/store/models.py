@@ -27,7 +27,7 @@ class PoolRow(Model):
 
 
 class NameRow(Model):
-    """Who has a name: `instance:<name>`, `id:<instance id>` or `run:<name>`.
+    """Who has a name: `instance:<name>`, `id:<instance id>`, `run:<name>`, or `request:<id>` for what a request made.
 
     `ended` is present when the holder is over: the name is free to take, and still leads to the newest holder.
     """

@@ -12,7 +12,7 @@ from pynamodb.expressions.condition import Condition
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from chalicelib.domain.model import RUN_ENDS, Run, RunReason, RunState
 from chalicelib.domain.timers import Timer, TimerKind, run_target
-from chalicelib.store import calls, cursors, timers
+from chalicelib.store import calls, cursors, requests, timers
 from chalicelib.store.calls import Image
 from chalicelib.store.columns import epoch
 from chalicelib.store.documents import job_doc, job_from
@@ -28,10 +28,11 @@ CHANGEABLE: Final = frozenset(
 """What a step may change beside the state."""
 
 
-def create(run: Run, deadline: datetime | None) -> Run:
+def create(run: Run, deadline: datetime | None, *, request_id: str = "") -> Run:
     """Make a run and take its name among the live ones, all or nothing; return it as stored.
 
-    `deadline` files a placement timer first. Raises `AlreadyExistsError` when a run that is not over has the name.
+    `deadline` files a placement timer first. Raises `AlreadyExistsError` when a run that is not over has the name
+    (its context has `name`), or when `request_id` has made one (`made`: which).
     """
     _file(run, deadline, now=run.changed_at)
     row = _encode(run, write=calls.fresh_write())
@@ -39,9 +40,13 @@ def create(run: Run, deadline: datetime | None) -> Run:
     name = NameRow(run.project, f"run:{run.name}", holder=run.run_id)
     writes.put(name, NameRow.name.does_not_exist() | NameRow.ended.exists())
     writes.put(row, RunRow.run_id.does_not_exist())
+    if request_id:
+        requests.note(writes, run.project, request_id, run.run_id, run.created_at)
     try:
         writes.commit()
     except calls.ConditionFailedError as error:
+        if made := requests.made(run.project, request_id):
+            raise AlreadyExistsError(f"this request made run {made!r}", made=made) from error
         raise AlreadyExistsError(f"a run named {run.name!r} is not over", name=run.name) from error
     return _decode(row.serialize())
 

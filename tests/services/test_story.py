@@ -128,3 +128,28 @@ def test_provisioning_never_buys_a_gpu_for_a_request_without_one(dynamodb):
     with pytest.raises(NoOffersError):
         submit(world)
     assert world.cloud.launches == 0
+
+
+def test_a_request_that_is_repeated_after_a_crash_makes_nothing_twice(world, monkeypatch):
+    first = submit_keyed(world, "key-1")
+    monkeypatch.setattr(world.workflows, "start", lambda *_: pytest.fail("a second workflow"))
+    again = submit_keyed(world, "key-1")
+    assert (again.run_id, again.instance_id) == (first.run_id, first.instance_id)
+
+
+def test_an_add_that_died_before_its_workflow_is_finished_by_its_repeat(world, monkeypatch):
+    policies, _ = parse({}, defaults=POOL_ADD)
+    pools.resolve(world.deps, "main", None)
+    ask = {"name": "", "actor": "user:me", "api_url": "", "request_id": "key-2"}
+    with monkeypatch.context() as dying, pytest.raises(ZeroDivisionError):
+        dying.setattr(world.workflows, "start", lambda *_: 1 / 0)
+        instances.add(world.deps, "main", "default-pool", policies, **ask)
+    row = instances.add(world.deps, "main", "default-pool", policies, **ask)
+    ready(world)
+    assert (state_of(world, row).state, world.cloud.launches) == (State.IDLE, 1)
+
+
+def submit_keyed(world, key):
+    policies, _ = parse({}, defaults=RUN)
+    wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies)
+    return runs.submit(world.deps, "main", wanted, actor="user:me", api_url="", request_id=key)
