@@ -1,0 +1,32 @@
+"""What a cold start of each function costs: import, first event, first read. Goals 7 and 8."""
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from bench.processes import BARE, INSIDE, Command, interleaved, part, ratios
+from bench.records import Goal, Record, record
+from bench.session import Session
+
+FUNCTIONS: Final = ("api", "authorizer", "provision", "teardown", "on_timer", "projector", "sweep", "reconcile")
+PEER_START_S: Final = 6.0
+ANCHOR: Final = "chalice + pydantic + pynamodb read: 33 x bare"
+
+
+def starts(session: Session) -> Iterator[Record]:
+    """Each function as a whole process: its module, one event, its first call to a DynamoDB that answers at once."""
+    stub = {**INSIDE, "AWS_ENDPOINT_URL": session.stub_url}
+    commands = {"bare": BARE} | {
+        name: Command([sys.executable, "-m", "bench.cold_part", name], stub) for name in FUNCTIONS
+    }
+    timings = interleaved(commands, rounds=session.rounds(12), warm=1)
+    for name in FUNCTIONS:
+        goal = Goal(40, "at most 40 x bare Python")
+        yield record(f"cold start {name}: x bare", ratios(timings, name, "bare"), "x", goal, ANCHOR)
+        millis = [each.wall_s * 1e3 for each in timings[name]]
+        limit = Goal(PEER_START_S * 100, "at most 1/10 of the peer's server start")
+        yield record(f"cold start {name}", millis, "ms", limit, "6.0 s (dstack 0.18.11 server)")
+        looked = part("bench.cold_part", name, "--look", env=stub)
+        yield record(f"cold start {name}: heavy modules", [len(looked["heavy"])], "", Goal(0, "none"), "")
+        yield record(f"cold start {name}: modules", [looked["modules"]], "", None, "896 (dstack 0.18.11 CLI)")
+        yield record(f"cold start {name}: peak memory", [each.peak_mib for each in timings[name]], "MiB")
