@@ -92,7 +92,7 @@ def heartbeat(deps: Deps, project: str, lease_id: str, *, duration: timedelta | 
 
 
 def release(deps: Deps, project: str, lease_id: str, *, actor: str) -> Instance:
-    """Give an instance back; its idle time starts now. Releasing what has been released is fine.
+    """Give an instance back; its idle time starts now. Releasing what is over is fine, whoever has it now.
 
     Raises `ConflictError` for the lease of a run: that ends with its job, or by stopping the run.
     """

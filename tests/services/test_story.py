@@ -141,9 +141,10 @@ def test_an_add_that_died_before_its_workflow_is_finished_by_its_repeat(world, m
     policies, _ = parse({}, defaults=POOL_ADD)
     pools.resolve(world.deps, "main", None)
     ask = {"name": "", "actor": "user:me", "api_url": "", "request_id": "key-2"}
-    with monkeypatch.context() as dying, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as dying:
         dying.setattr(world.workflows, "start", lambda *_: 1 / 0)
-        instances.add(world.deps, "main", "default-pool", policies, **ask)
+        with pytest.raises(ZeroDivisionError):
+            instances.add(world.deps, "main", "default-pool", policies, **ask)
     row = instances.add(world.deps, "main", "default-pool", policies, **ask)
     ready(world)
     assert (state_of(world, row).state, world.cloud.launches) == (State.IDLE, 1)
