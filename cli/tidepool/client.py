@@ -9,8 +9,9 @@ import json
 import os
 import time
 
+from tidepool.address import proxy_for, quote
 from tidepool.errors import BadAnswerError, TidepoolError, from_problem
-from tidepool.transport import Transport, proxy_for, quote
+from tidepool.transport import Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -126,7 +126,6 @@ BY_STATUS: dict[int, type[TidepoolError]] = {
     409: ConflictError,
     413: InputError,
     415: InputError,
-    415: InputError,
     422: InputError,
     429: UnavailableError,
     502: UnavailableError,

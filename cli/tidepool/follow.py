@@ -115,7 +115,7 @@ def attend(session: Session, run: Run, follower: Follower, *, grace_s: float) ->
             session.out.note(
                 f"nobody reads the output any more; run {run['name']} goes on (tidepool stop {run['name']})"
             )
-            raise
+            return None, INTERRUPTED
         except UnavailableError:
             session.out.note(f"run {run['name']} goes on without being watched (tidepool logs -f {run['name']})")
             raise

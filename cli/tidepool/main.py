@@ -58,12 +58,16 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run one command line and answer its exit code. Never lets an exception out (but with TIDEPOOL_DEBUG)."""
     try:
-        return _outcome(list(sys.argv[1:] if argv is None else argv), session)
+        code = _outcome(list(sys.argv[1:] if argv is None else argv), session)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        code = INTERRUPTED
+    except BrokenPipeError:  # whoever reads a listing had enough of it
+        code = 0
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
-        return 0
+    return code
 
 
 def _outcome(words: list[str], session: Session | None) -> int:
@@ -71,9 +75,7 @@ def _outcome(words: list[str], session: Session | None) -> int:
     _forgive_encoding(sys.stderr)
     as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
     try:
-        code = dispatch(words, session)
-        sys.stdout.flush()
-        return code
+        return dispatch(words, session)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:  # the last door: the user gets a sentence

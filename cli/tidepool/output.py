@@ -67,8 +67,11 @@ class Output:
         stream.flush()
 
     def note(self, text: str) -> None:
-        """A line about what is going on."""
-        self.stdout.flush()
+        """A line about what is going on. That nobody reads stdout any more is no reason not to say it."""
+        try:  # noqa: SIM105 - contextlib would cost every command half a millisecond
+            self.stdout.flush()
+        except BrokenPipeError:
+            pass
         self.stderr.write(text + "\n")
         self.stderr.flush()
 

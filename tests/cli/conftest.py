@@ -14,7 +14,8 @@ from tidepool.client import Client
 from tidepool.command import Session
 from tidepool.main import main
 
-from tests.cli.stub import NOW, TOKEN, Stub, make_plan, make_pool, serving
+from tests.cli.builders import NOW, make_plan, make_pool
+from tests.cli.stub import TOKEN, Stub, serving
 
 CLI = Path(__file__).resolve().parents[2] / "cli"
 

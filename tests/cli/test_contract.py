@@ -8,7 +8,7 @@ from tidepool.rows import EXPECTED
 
 from chalicelib.api import answers, schemas
 from chalicelib.domain import errors as domain
-from tests.cli.stub import make_instance
+from tests.cli.builders import make_instance
 
 SHAPES = [
     (wire.Me, answers.Me),
@@ -57,29 +57,11 @@ def test_a_request_has_the_fields_that_the_api_reads(ours, theirs):
     assert fields(ours) == set(theirs.model_fields)
 
 
-SHARED = [
-    "--max-price",
-    "2.5",
-    "-b",
-    "aws",
-    "-r",
-    "eu",
-    "--instance-type",
-    "t1",
-    "--spot-auto",
-    "--cpu",
-    "4..",
-    "--memory",
-    "32GB",
-    "--gpu",
-    "A100:2",
-    "--disk",
-    "100GB",
-    "--shared-memory",
-    "8GB",
-    "--allow-gpu",
-]
-LIFETIME = ["--idle-duration", "5m", "--retry-duration", "1h"]
+SHARED = (
+    *("--max-price", "2.5", "-b", "aws", "-r", "eu", "--instance-type", "t1", "--spot-auto", "--allow-gpu"),
+    *("--cpu", "4..", "--memory", "32GB", "--gpu", "A100:2", "--disk", "100GB", "--shared-memory", "8GB"),
+)
+LIFETIME = ("--idle-duration", "5m", "--retry-duration", "1h")
 
 
 @pytest.mark.parametrize(

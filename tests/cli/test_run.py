@@ -11,8 +11,9 @@ from io import BytesIO
 
 import pytest
 
+from tests.cli.builders import make_attempt, make_instance, make_run
 from tests.cli.conftest import finish
-from tests.cli.stub import Problem, make_attempt, make_instance, make_run
+from tests.cli.stub import Problem
 
 
 def wait_for(condition, within_s=10.0):
@@ -239,14 +240,16 @@ def test_a_second_interrupt_at_the_question_stops_the_run(stub, start):
     assert (process.returncode, len(stub.seen("POST", "/stop"))) == (130, 1)
 
 
-def test_output_that_nobody_reads_any_more_is_quiet_and_the_run_goes_on(stub, start):
-    stub.log_steps = [{"state": "running", "log": b"x" * 100_000}, *[{"log": b"y" * 100_000}] * 50, DONE]
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_output_that_nobody_reads_any_more_is_quiet_and_the_run_goes_on(stub, start, size):
+    stub.log_steps = [{"state": "running", "log": b"x" * size}, *[{"log": b"y" * size}] * 50, DONE]
     reader, writer = os.pipe()
     process = start("run", "--no-code", "--", "yes", stdout=writer)
     os.close(writer)
     os.read(reader, 10)
     os.close(reader)
     ended = finish(process)
+    assert ended.code == 130
     assert "nobody reads the output any more; run brave-otter-42 goes on" in ended.err
     assert "Traceback" not in ended.err
     assert stub.seen("POST", "/stop") == []

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from tests.cli.builders import make_instance
 from tests.cli.conftest import CLI, settings
-from tests.cli.stub import make_instance
 
 HEAVY = frozenset(
     {

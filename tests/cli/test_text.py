@@ -7,7 +7,7 @@ from tidepool import text
 from tidepool.output import Output
 from tidepool.rows import instance_row, status_text
 
-from tests.cli.stub import NOW, make_instance, make_resources
+from tests.cli.builders import NOW, make_instance, make_resources
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tidepool.address import Url, proxy_for, quote
 from tidepool.errors import BadAnswerError, ConnectionLostError, InputError
-from tidepool.transport import Transport, Url, proxy_for, quote
+from tidepool.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -90,8 +90,9 @@ class Runs:
 
     def _put(self, url: str, headers: dict[str, str], archive: BinaryIO, size: int) -> None:
         """PUT to object storage. Its answers are XML and of no use to a reader, so only the status is told."""
+        from tidepool.address import proxy_for
         from tidepool.client import wait_before
-        from tidepool.transport import Transport, proxy_for
+        from tidepool.transport import Transport
 
         transport = Transport(url, proxy_for(url, self._client.environ))
         within_s = self._client.within_s + size / SLOWEST_UPLOAD

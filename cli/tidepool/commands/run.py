@@ -68,7 +68,7 @@ class Run(Command):
         request: RunRequest = {**policies(args), **job_part(args)}
         if not args.no_code:
             request["code"] = ship(session)
-        run = session.client.runs.submit(request)
+        run = submit(session, request)
         if args.detach:
             if args.json:
                 session.out.json(run)
@@ -76,6 +76,15 @@ class Run(Command):
                 session.out.line(run["name"])
             return 0
         return watch(args, session, run)
+
+
+def submit(session: Session, request: RunRequest) -> RunDoc:
+    """Submit it. An interrupt meanwhile leaves open whether there is a run, so that is said."""
+    try:
+        return session.client.runs.submit(request)
+    except KeyboardInterrupt:
+        session.out.note("\nthe run may have been submitted already: `tidepool ps` shows it, `tidepool stop` ends it")
+        raise
 
 
 def watch(args: Namespace, session: Session, run: RunDoc) -> int:

@@ -1,0 +1,121 @@
+"""What goes wrong, and help: messages, exit codes, and where they are documented."""
+
+import json
+
+import pytest
+
+from tests.cli.stub import Problem
+
+
+def body(stub, method, ending):
+    return stub.seen(method, ending)[-1].body
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("nope", "there is no command `tidepool nope`"),
+        ("--json pool", "--json comes after the command"),
+        ("pool sp", "did you mean `tidepool pool ps`?"),
+        ("pool ps --nope", "unrecognized arguments: --nope"),
+        ("pool create", "the following arguments are required: NAME"),
+        ("pool create Bad_Name", "'Bad_Name' is no name"),
+        ("pool create -x-", "required: NAME"),
+        ("pool add --max-price 0", "'0' is no price"),
+        ("pool add --max-price nan", "'nan' is no price"),
+        ("pool add --spot --on-demand", "not allowed with argument"),
+        ("pool add --idle-duration=-5m", "'-5m' is no duration"),
+        ("pool add --max-offers 0", "'0' is no count"),
+        ("pool ps --interval 0", "--interval"),
+        ("run", "Put it after `--`"),
+        ("run true", "unrecognized arguments: true"),
+        ("run -e NOVALUE -- true", "'NOVALUE' is not NAME=VALUE"),
+        ("run --kill-after soon -- true", "'soon' is no duration"),
+        ("lease acquire --duration -1", "duration"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_and_says_why(stub, cli, words, told):
+    ended = cli(*words.split())
+    assert (ended.code, ended.out, stub.requests) == (2, "", [])
+    assert told in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_the_api_s_view_of_a_bad_value_names_field_given_and_expected(stub, cli):
+    stub.refusals[("POST", "plan")] = Problem(
+        422,
+        "invalid-input",
+        "that is not valid",
+        field="requirements.gpu",
+        given="A100:",
+        expected="a GPU such as A100:2",
+    )
+    assert cli("pool", "add", "--gpu", "A100:").err == (
+        "error: that is not valid\n  field: requirements.gpu\n  given: A100:\n  expected: a GPU such as A100:2\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code"),
+    [(401, "unauthenticated", 3), (403, "forbidden", 3), (404, "not-found", 4), (500, "internal", 1)],
+)
+def test_refusals_have_their_exit_codes_and_json_errors_go_to_stderr(stub, cli, status, code, exit_code):
+    stub.refusals[("GET", "pools")] = Problem(status, code, "because")
+    assert cli("pool", "list").code == exit_code
+    ended = cli("pool", "list", "--json")
+    assert (ended.code, ended.out) == (exit_code, "")
+    assert json.loads(ended.err) == {"error": {"code": code, "status": status, "detail": "because"}}
+
+
+def test_an_unforeseen_failure_is_a_sentence_and_with_debug_a_traceback(stub, cli, monkeypatch):
+    stub.pools = [{"odd": 1}]
+    ended = cli("pool", "list")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("error: unexpected KeyError: 'name'")
+    monkeypatch.setenv("TIDEPOOL_DEBUG", "1")
+    with pytest.raises(KeyError):
+        cli("pool", "list")
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--help", "-h", "help", "help exit-codes", "help environment", "help requirements"]
+)
+def test_help_needs_no_control_plane(cli, words):
+    ended = cli(*words.split(), environ={})
+    assert (ended.code, ended.err) == (0, "")
+    assert len(ended.out) > 200
+
+
+def test_every_command_has_help_and_json(cli):
+    from tidepool.main import COMMANDS
+
+    for command in COMMANDS:
+        ended = cli(*command.split(), "--help", environ={})
+        assert (ended.code, ended.err) == (0, ""), command
+        assert f"tidepool {command}" in ended.out
+        assert "--json" in ended.out or command == "run"
+
+
+def test_the_exit_codes_are_documented_alike():
+    from tidepool import errors
+    from tidepool.help import EXIT_CODES
+
+    from tests.cli.conftest import CLI
+
+    told = {line.split()[0] for line in EXIT_CODES.splitlines() if line.startswith("  ")}
+    readme = {
+        line.split("|")[1].strip() for line in (CLI / "README.md").read_text().splitlines() if line.startswith("| ")
+    }
+    used = {
+        str(error.exit_code)
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.TidepoolError)
+    }
+    assert told == {"0", "1", "2", "3", "4", "5", "6", "7", "8", "130"}
+    assert told <= readme
+    assert used <= told
+
+
+def test_versions(cli):
+    assert cli("version").out == cli("--version").out == "tidepool 0.1.0\n"
+    assert json.loads(cli("version", "--json").out) == {"version": "0.1.0"}
