@@ -27,6 +27,11 @@ class Settings:
     lease_for: timedelta
 
     @property
+    def pickup_limit(self) -> timedelta:
+        """How long a machine may take to pick a job up before it is given up: longer than between two regular syncs."""
+        return max(self.pickup_within, 1.5 * self.sync_every)
+
+    @property
     def owner(self) -> str:
         """The tag value that marks a machine as this control plane's."""
         return f"tidepool-{self.stage}"

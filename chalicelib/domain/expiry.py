@@ -22,6 +22,7 @@ class Action(StrEnum):
     DRIVE_PROVISIONING = "drive-provisioning"
     DRIVE_TEARDOWN = "drive-teardown"
     FLAG_UNREACHABLE = "flag-unreachable"
+    WAKE = "wake"
     PLACE = "place"
     PLACE_ELSEWHERE = "place-elsewhere"
 
@@ -95,12 +96,18 @@ def _presence(row: Instance, limits: Limits, now: datetime) -> Verdict:
     return Verdict(Action.FILE_AGAIN, "held by a lease", at=now + limits.unreachable_after)
 
 
-def run_verdict(timer: Timer, run: Run) -> Verdict:
-    """Say what the `placement` timer means for a run: nobody placed it, or its machine's agent did not take the job."""
+def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: datetime) -> Verdict:
+    """Say what the `placement` timer means for a run: nobody placed it, or its machine's agent did not take the job.
+
+    A wake-up may be lost, and then a healthy agent takes the job at its next regular sync; only one that is silent for
+    longer than `give_up_after` is given up.
+    """
     if run.state in RUN_ENDS or run.fence != timer.fence:
         return STALE
     if run.state is RunState.SUBMITTED:
         return Verdict(Action.PLACE, "was not placed")
     if run.state is RunState.STARTING:
+        if now - run.changed_at < give_up_after:
+            return Verdict(Action.WAKE, "was not picked up yet")
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
     return STALE

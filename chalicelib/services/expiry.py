@@ -117,12 +117,15 @@ def _drive_provisioning(deps: Deps, row: Instance) -> None:
 
 
 def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
-    verdict = run_verdict(timer, run)
+    verdict = run_verdict(timer, run, give_up_after=deps.settings.pickup_limit, now=deps.now())
     if verdict.action is Action.NOTHING:
         return verdict
     log.event("timer", kind=timer.kind, run=run.run_id, action=verdict.action, why=verdict.why)
     store.put(Timer(TimerKind.PLACEMENT, timer.target, timer.fence, deps.now() + deps.settings.pickup_within))
     try:
+        if verdict.action is Action.WAKE:
+            deps.wake.send(run.instance_id)
+            return verdict
         if verdict.action is Action.PLACE_ELSEWHERE:
             run = _take_back(deps, run)
         runs.place(deps, run)

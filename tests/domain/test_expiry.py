@@ -1,0 +1,123 @@
+"""What a firing timer means: each boundary is a row of its own."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.expiry import Action, Limits, instance_verdict, run_verdict
+from chalicelib.domain.lifecycle import Event, State
+from chalicelib.domain.model import RunState
+from chalicelib.domain.timers import Timer, TimerKind
+from tests.builders import NOW, ago, later, make_instance, make_lease, make_run
+
+LIMITS = Limits(unreachable_after=timedelta(minutes=2), lost_after=timedelta(minutes=20))
+KINDS = {State.IDLE: TimerKind.IDLE, State.BUSY: TimerKind.LEASE, State.TERMINATING: TimerKind.TEARDOWN}
+
+
+def timer(kind, fence=7):
+    return Timer(kind, "instance/main/pool/i-1", fence, NOW)
+
+
+def verdict(kind, row, *, fence=None, now=NOW):
+    return instance_verdict(timer(kind, row.fence if fence is None else fence), row, LIMITS, now=now)
+
+
+def idle(**fields):
+    return make_instance(state=State.IDLE, **{"fence": 7, "deadline": NOW, **fields})
+
+
+def busy(holder, *, expires):
+    lease = make_lease(holder=holder, fence=7, expires_at=expires)
+    return make_instance(state=State.BUSY, fence=7, deadline=expires, lease=lease)
+
+
+def test_an_idle_instance_expires_at_its_limit_and_not_before():
+    assert verdict(TimerKind.IDLE, idle()).event is Event.EXPIRED
+    early = verdict(TimerKind.IDLE, idle(deadline=later(seconds=1)))
+    assert (early.action, early.at) == (Action.FILE_AGAIN, later(seconds=1))
+
+
+def test_an_instance_that_may_idle_for_ever_does_not_expire():
+    assert verdict(TimerKind.IDLE, idle(deadline=None)).action is Action.NOTHING
+
+
+@pytest.mark.parametrize("kind", [TimerKind.IDLE, TimerKind.LEASE, TimerKind.PROVISIONING, TimerKind.TEARDOWN])
+@pytest.mark.parametrize("fence", [5, 8])
+def test_a_timer_of_another_fence_does_nothing(kind, fence):
+    assert verdict(kind, idle(), fence=fence).action is Action.NOTHING
+
+
+def test_a_timer_whose_transition_was_made_makes_sure_that_the_teardown_runs():
+    row = make_instance(state=State.TERMINATING, fence=8)
+    assert verdict(TimerKind.IDLE, row, fence=7).action is Action.DRIVE_TEARDOWN
+
+
+def test_a_teardown_is_driven_for_ever():
+    row = make_instance(state=State.TERMINATING, fence=7, deadline=NOW)
+    found = verdict(TimerKind.TEARDOWN, row)
+    assert found.action is Action.DRIVE_TEARDOWN
+    assert found.at > NOW
+
+
+def test_a_lease_of_a_client_ends_and_the_machine_stays():
+    assert verdict(TimerKind.LEASE, busy("ci", expires=NOW)).action is Action.RELEASE
+
+
+def test_a_lease_of_a_run_ends_with_its_machine_because_only_a_silent_agent_lets_it_lapse():
+    assert verdict(TimerKind.LEASE, busy("run:run-1", expires=NOW)).event is Event.LOST
+
+
+def test_a_lease_that_was_extended_is_looked_at_again_when_it_ends():
+    found = verdict(TimerKind.LEASE, busy("run:run-1", expires=later(seconds=9)))
+    assert (found.action, found.at) == (Action.FILE_AGAIN, later(seconds=9))
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "unreachable", "action"),
+    [
+        (119, False, Action.FILE_AGAIN),
+        (120, False, Action.FLAG_UNREACHABLE),
+        (121, True, Action.FILE_AGAIN),
+        (1199, True, Action.FILE_AGAIN),
+        (1200, True, Action.TERMINATE),
+    ],
+)
+def test_silence_flags_first_and_gives_up_later(silent_s, unreachable, action):
+    row = idle(seen_at=ago(seconds=silent_s), unreachable=unreachable)
+    found = verdict(TimerKind.PRESENCE, row, fence=0)
+    assert found.action is action
+    assert action is Action.TERMINATE or found.at > NOW
+
+
+def test_a_silent_instance_that_is_held_is_left_to_its_lease():
+    row = replace(busy("ci", expires=later(hours=1)), seen_at=ago(hours=2), unreachable=True)
+    assert verdict(TimerKind.PRESENCE, row, fence=0).action is Action.FILE_AGAIN
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.PROVISIONING])
+def test_a_request_past_its_deadline_is_driven_again(state):
+    row = make_instance(state=state, fence=7, deadline=NOW)
+    assert verdict(TimerKind.PROVISIONING, row).action is Action.DRIVE_PROVISIONING
+
+
+@pytest.mark.parametrize(
+    ("state", "since_s", "action"),
+    [
+        (RunState.SUBMITTED, 0, Action.PLACE),
+        (RunState.STARTING, 59, Action.WAKE),
+        (RunState.STARTING, 60, Action.PLACE_ELSEWHERE),
+        (RunState.RUNNING, 999, Action.NOTHING),
+        (RunState.DONE, 999, Action.NOTHING),
+    ],
+)
+def test_a_run_is_placed_woken_or_moved(state, since_s, action):
+    run = make_run(state=state, fence=7, changed_at=ago(seconds=since_s))
+    found = run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=NOW)
+    assert found.action is action
+
+
+def test_a_placement_timer_of_another_fence_does_nothing():
+    run = make_run(state=RunState.SUBMITTED, fence=8)
+    limit = timedelta(seconds=60)
+    assert run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=limit, now=NOW).action is Action.NOTHING
