@@ -113,6 +113,15 @@ def test_shapes_that_no_instance_has_leave_the_directory():
     assert [item["name"]["S"] for item in calls.query_all(projection.PoolRow, "acme")] == ["#project", "main"]
 
 
+def test_a_shape_that_another_instance_has_stays_in_the_directory():
+    other = rows.encode(make_instance(instance_id="i-2", name="other"), wrote="create", write="w").serialize()
+    projection.apply(None, other)
+    for record in life():
+        projection.apply(*record)
+    (entry,) = pools.directory("acme", "main")[1]
+    assert (entry.offer.shape, entry.total, entry.available) == (make_offer().shape, 1, 1)
+
+
 def test_the_counts_carry_the_offer_so_a_shape_needs_no_other_entry():
     records = life()[:5]
     for record in records:

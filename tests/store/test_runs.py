@@ -9,7 +9,7 @@ from chalicelib.domain.model import RUN_ENDS, JobSpec, Run, RunReason, RunState
 from chalicelib.domain.timers import TimerKind
 from chalicelib.store import calls, runs
 from chalicelib.store.columns import epoch
-from chalicelib.store.models import RunRow
+from chalicelib.store.models import NameRow, RunRow
 from tests.builders import NOW, later, make_run
 from tests.store.seeds import DEADLINE, filed
 
@@ -69,6 +69,26 @@ def test_the_second_of_two_writers_loses():
             end(seen, state)
     with pytest.raises(LostRaceError):
         end(make_run(run_id="run-9", name="n-9"))
+
+
+def test_a_writer_who_read_before_the_run_came_back_to_its_state_loses():
+    """A reads submitted; the run is placed and taken back, so it is submitted again; A writes: the fence tells."""
+    seen = submit()
+    placed = runs.step(seen, RunState.STARTING, now=NOW, reason=RunReason.REUSED, actor="x")
+    again = runs.step(placed, RunState.SUBMITTED, now=NOW, reason=RunReason.NOT_PICKED_UP, actor="timer")
+    assert again.state is seen.state
+    for state in (RunState.STARTING, RunState.STOPPED):
+        with pytest.raises(LostRaceError):
+            end(seen, state)
+
+
+def test_a_run_never_frees_a_name_that_is_not_its_own():
+    seen = submit()
+    calls.put(NameRow("acme", "run:n-1", holder="run-2"))
+    with pytest.raises(LostRaceError):
+        end(seen)
+    with pytest.raises(AlreadyExistsError):
+        submit(3, name="n-1")
 
 
 def test_a_step_changes_what_it_names_and_raises_the_fence():
