@@ -9,7 +9,9 @@ from bench.records import Goal, Record, record
 from bench.session import Session
 
 FUNCTIONS: Final = ("api", "authorizer", "provision", "teardown", "on_timer", "projector", "sweep", "reconcile")
-PEER_START_S: Final = 6.0
+PEER_START: Final = "6.0 s, 460 x bare (dstack 0.18.11 server)"
+"""A tenth of it is the other half of goal 7; 40 x bare is the stricter one, and holds on any machine."""
+
 ANCHOR: Final = "chalice + pydantic + pynamodb read: 33 x bare"
 
 
@@ -24,8 +26,7 @@ def starts(session: Session) -> Iterator[Record]:
         goal = Goal(40, "at most 40 x bare Python")
         yield record(f"cold start {name}: x bare", ratios(timings, name, "bare"), "x", goal, ANCHOR)
         millis = [each.wall_s * 1e3 for each in timings[name]]
-        limit = Goal(PEER_START_S * 100, "at most 1/10 of the peer's server start")
-        yield record(f"cold start {name}", millis, "ms", limit, "6.0 s (dstack 0.18.11 server)")
+        yield record(f"cold start {name}", millis, "ms", None, PEER_START)
         looked = part("bench.cold_part", name, "--look", env=stub)
         yield record(f"cold start {name}: heavy modules", [len(looked["heavy"])], "", Goal(0, "none"), "")
         yield record(f"cold start {name}: modules", [looked["modules"]], "", None, "896 (dstack 0.18.11 CLI)")

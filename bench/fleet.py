@@ -9,7 +9,7 @@ from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Instance, Offer
 from chalicelib.store import rows
 from chalicelib.store.documents import offer_doc
-from chalicelib.store.models import PoolRow
+from chalicelib.store.models import NameRow, PoolRow
 from tests.builders import make_gpu, make_instance, make_offer
 
 OFFER: Final = make_offer(
@@ -64,6 +64,13 @@ def dead_items(count: int, *, now: datetime, pool: str) -> Iterator[dict[str, An
 def shape_item(pool: str, offer: Offer = OFFER) -> dict[str, Any]:
     """The entry that makes a shape known to a pool, as the projector would have written it."""
     row = PoolRow(PROJECT, f"{pool}#{offer.shape}", offer=offer_doc(offer), total=0, available=0)
+    item: dict[str, Any] = row.serialize()
+    return item
+
+
+def name_item(one: Instance) -> dict[str, Any]:
+    """The entry that leads from an instance's name to it."""
+    row = NameRow(one.project, f"instance:{one.name}", pool=one.pool, holder=one.instance_id)
     item: dict[str, Any] = row.serialize()
     return item
 

@@ -1,21 +1,26 @@
 """What the benchmarks of one run share: how much effort, a scratch folder, servers that are started when needed."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
-from bench.processes import ROOT, Command
+from bench.processes import ROOT, BenchError, Command
 from bench.records import Record
 from bench.stack import Stack
 
-SIZES = (10, 1_000, 10_000)
+SIZES: Final = (10, 1_000, 10_000)
+START_S: Final = 60
 
 
 class Effort(StrEnum):
@@ -62,6 +67,23 @@ class Session:
         return f"http://127.0.0.1:{int(process.stdout.readline())}"
 
     @cached_property
+    def tables_url(self) -> str:
+        """The emulator alone, without functions and without checks of who asks."""
+        state = self.scratch / "tables"
+        state.mkdir()
+        port = free_port()
+        command = [sys.executable, "-m", "infra.local.emulator", "--port", str(port), "--state", str(state), "--no-auth"]
+        with (state / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--parent", str(os.getpid())], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._exits.callback(process.wait, 10)
+        self._exits.callback(process.kill)  # a graceful stop would first store what nobody wants
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/_ministack/health", process)
+        return url
+
+    @cached_property
     def stack(self) -> Stack:
         """An embedded control plane of its own."""
         self.say("bringing an embedded control plane up")
@@ -90,6 +112,27 @@ class Session:
         """End and remove everything."""
         os.chdir(ROOT)
         self._exits.close()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server answers. Raises `BenchError` when it ends before, or takes too long."""
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > end:
+                raise BenchError(f"nothing answers at {url}") from None
+            time.sleep(0.05)
+        else:
+            return
 
 
 Benchmark = Callable[[Session], Iterable[Record]]
