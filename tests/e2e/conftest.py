@@ -22,6 +22,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     plane = Plane(tmp_path_factory.mktemp("e2e"), Options(port=0, settings=SETTINGS))
     plane.up()
     try:
+        assert plane.request("POST", "/projects/main/pools", {"name": "default-pool"})[0] == 201
         yield plane
     finally:
         plane.down("--erase")

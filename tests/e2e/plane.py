@@ -8,17 +8,23 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from infra.build import ROOT
-from infra.local.control import Options
+from infra.local import daemons
+from infra.local.control import STACK, STAGE, Options
+from infra.local.deploy import Emulator
+from infra.local.emulator import REGION, root_key
 from infra.local.folder import Folder
 
 T = TypeVar("T")
 
 PATIENCE_S = 60
+DEFAULT_POOL = "/projects/main/pools/default-pool"
 
 
 @dataclass
@@ -57,8 +63,13 @@ class Plane:
         options += [] if self.options.schedules else ["--no-schedules"]
         for name, value in self.options.settings.items():
             options += ["--set", f"{name}={value}"]
+        if self.options.cloud_port is not None:
+            options += ["--cloud-port", str(self.options.cloud_port)]
         self.control("up", *options)
         self.client = self.folder.client()
+        # Another start is a restart: whoever talks to this one finds the next at the same addresses.
+        ports = [urlsplit(self.client[name]).port for name in ("TIDEPOOL_URL", "TIDEPOOL_LOCAL_CLOUD_URL")]
+        self.options = replace(self.options, port=ports[0] or 0, cloud_port=ports[1])
         (self.root / "work").mkdir(exist_ok=True)
 
     def down(self, *words: str) -> None:
@@ -133,21 +144,48 @@ class Plane:
         """Script what goes wrong at the provider."""
         self.cloud("PUT", "/rehearsal", list(faults))
 
+    @cached_property
+    def emulator(self) -> Emulator:
+        """The emulator, as its root."""
+        return Emulator(self.options.port, root_key(self.folder.state))
+
     def invoke(self, function: str, payload: Any) -> Any:
         """Run one Lambda as the platform would, and return what it answers."""
-        from infra.local.deploy import Emulator
-        from infra.local.emulator import root_key
-
-        port = int(self.client["TIDEPOOL_URL"].split(":")[2].split("/")[0])
-        lambdas = Emulator(port, root_key(self.folder.state)).client("lambda")
-        names = [
-            f["FunctionName"] for page in lambdas.get_paginator("list_functions").paginate() for f in page["Functions"]
-        ]
-        name = next(name for name in names if name.endswith(f"-{function}"))
-        answer = lambdas.invoke(FunctionName=name, Payload=json.dumps(payload).encode())
+        answer = self.emulator.client("lambda").invoke(
+            FunctionName=f"{STACK}-{function}", Payload=json.dumps(payload).encode()
+        )
         result = json.loads(answer["Payload"].read() or b"null")
         assert "FunctionError" not in answer, result
         return result
+
+    def write_rows(self, *words: str) -> Any:
+        """Run `tests.e2e.rows`: what no user can do, written to the tables by the store's own code."""
+        environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
+            "AWS_ENDPOINT_URL": self.emulator.url,
+            "AWS_ACCESS_KEY_ID": self.emulator.key,
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "TIDEPOOL_STAGE": STAGE,
+        }
+        command = [sys.executable, "-m", "tests.e2e.rows", *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def workers(self, handler: str) -> list[int]:
+        """The processes that run one Lambda's handler, below the emulator: its own, whatever else runs here."""
+        emulator = daemons.running(self.folder.pid("control-plane"))
+        parents, commands = {}, {}
+        listing = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, check=True)
+        for line in listing.stdout.decode(errors="replace").splitlines():
+            pid, parent, command = [*line.split(None, 2), ""][:3]
+            parents[int(pid)], commands[int(pid)] = int(parent), command
+        below = {emulator}
+        while more := {pid for pid, parent in parents.items() if parent in below} - below:
+            below |= more
+        return sorted(pid for pid in below if f"awslambdaric {handler}" in commands.get(pid, ""))
 
     def logs(self) -> str:
         """Everything that any part of the control plane has logged."""
