@@ -1,0 +1,71 @@
+"""`errors.md`: the error tree, and the exit codes of the command line."""
+
+from collections.abc import Iterator, Sequence
+
+from tidepool import help as cli_help
+
+from chalicelib.domain.errors import BackendError, TidepoolError
+from infra.reference.markdown import code, sentence, table
+from infra.reference.markdown import page as whole
+
+MEANING_OF_INTERNAL = "A defect. The log has it under the answer's `request_id`."
+
+
+def tree(kind: type[TidepoolError] = TidepoolError) -> Iterator[type[TidepoolError]]:
+    """Yield a class of the error tree and all below it, in the order of the source. A test's own are not of it."""
+    yield kind
+    for each in kind.__subclasses__():
+        if each.__module__ == TidepoolError.__module__:
+            yield from tree(each)
+
+
+def page() -> str:
+    """Make the page."""
+    every = list(tree())
+    answered = [each for each in every if not issubclass(each, BackendError)]
+    refusals = [each for each in every if issubclass(each, BackendError)]
+    return whole("Errors", INTRO, _answers(answered), REFUSALS, _refusals(refusals), EXITS, _exits())
+
+
+def _answers(kinds: Sequence[type[TidepoolError]]) -> str:
+    rows = [
+        (code(each.code), str(each.status), str(each.exit_code), "yes" if each.retryable else "no", meaning(each))
+        for each in sorted(kinds, key=lambda each: (each.status, each.code))
+    ]
+    return table(("code", "status", "exit code", "retryable", "meaning"), rows)
+
+
+def _refusals(kinds: Sequence[type[TidepoolError]]) -> str:
+    rows = [(code(each.code), code(getattr(each, "kind", "")), meaning(each)) for each in kinds]
+    return table(("code", "class of the attempt", "meaning, and what is done"), rows)
+
+
+def meaning(kind: type[TidepoolError]) -> str:
+    """What a code means. The root of the tree documents itself as a class, not as an outcome."""
+    return MEANING_OF_INTERNAL if kind is TidepoolError else sentence(kind.__doc__)
+
+
+def _exits() -> str:
+    return f"```text\n{cli_help.EXIT_CODES.strip()}\n```"
+
+
+INTRO = """\
+Every error of the API is `application/problem+json` (RFC 9457). `code` is stable and never renamed; `retryable`
+says whether the same call may succeed later. Further members depend on the code: a 422 has `field`, `given` and
+`expected`.
+
+```json
+{"type": "/problems/busy", "code": "busy", "title": "busy", "status": 409, "detail": "…", "retryable": false}
+```
+
+Two answers come from API Gateway itself and have its own body: 401 `{"message": "Unauthorized"}` when there is
+no good token, and 403 `{"message": "Missing Authentication Token"}` for a route that does not exist. The exit
+code is what the command line ends with."""
+
+REFUSALS = """\
+## Refusals of a provider
+
+A driver raises only these. They are not answered by the API: they appear as the `kind` of an
+[attempt](../architecture.md#11-getting-a-machine), and the class decides what provisioning does next."""
+
+EXITS = "## Exit codes of the command line"
