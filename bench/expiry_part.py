@@ -1,58 +1,84 @@
 """Runs the clock's two workers: `python -m bench.expiry_part lateness N | rate N ROUNDS | backend-calls N`.
 
-The clock is counted: it shows the processor time that was really used, plus for every call to DynamoDB or Step
-Functions the time that such a call is taken to wait. A function has its processor to itself, so processor time is what
-would have passed. A stream's records are spread over `ParallelizationFactor` invocations by their partition key.
+The clock is counted. It shows the processor time that was really used, stretched to the share of a core that the
+function has, plus the time that each call to DynamoDB or Step Functions is taken to wait. The records of the stream
+reach as many invocations as there are partitions of a minute, a batch at a time, each of them firing a few at once.
 """
 
+import json
 import sys
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from bench import fleet
 from bench.fake_tables import FakeTables, Item
-from bench.processes import STAGE
+from bench.processes import ROOT, STAGE
 from bench.quiet import answer, quietly
 from chalicelib.domain.timers import OVERLAP, Timer, TimerKind, instance_target
 from chalicelib.services import expiry
-from chalicelib.store import rows, timers
-from infra.resources import template
+from chalicelib.store import rows, tables, timers
+from chalicelib.store.models import InstanceRow, TimerRow
+from chalicelib.workflows.timers import AT_ONCE, SWEEP_FOR
+from infra.resources import BATCH
 from tests.services.world import World
 
 POOL: Final = "due"
 FENCE: Final = 1_234
 SWEEP_EVERY: Final = timedelta(minutes=1)
-SWEEP_FOR: Final = timedelta(seconds=45)
-CALL: Final = timedelta(milliseconds=5)
-"""What a call to DynamoDB takes, as the cost model of the goals assumes."""
+CALL_S: Final = 0.005
+"""What a call to DynamoDB waits, as the cost model of the goals assumes."""
 
-START_WORKFLOW: Final = timedelta(milliseconds=20)
-POLL: Final = timedelta(milliseconds=250)
+START_S: Final = 0.020
+"""The same for starting a workflow."""
+
+POLL_S: Final = 0.25
 """Lambda reads each shard of a stream four times a second (AWS Lambda Developer Guide, "DynamoDB streams")."""
 
-COLD: Final = timedelta(seconds=2)
-"""Every invocation is taken to begin with a cold start at half of a core."""
+COLD_S: Final = 2.0
+"""The first invocations begin with a cold start: 0.6 s of a whole core at most, at a third of a core."""
+
+CORE_MB: Final = 1_769
+"""The memory at which a function has one core (AWS Lambda Developer Guide)."""
+
+
+@cache
+def stretch(function: str) -> float:
+    """How much longer a second of a core takes in a function, by its memory in `.chalice/config.json`."""
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    return CORE_MB / float(config["lambda_functions"][function]["lambda_memory_size"])
 
 
 class Clock:
-    """Shows the moment it was set to, plus processor time used since, plus what was waited."""
+    """Shows the moment it was set to, plus what was used of a processor since, plus what was waited."""
 
-    def __init__(self, moment: datetime) -> None:
-        self.set(moment)
+    def __init__(self, moment: datetime, factor: float = 1) -> None:
+        self.set(moment, factor)
 
-    def set(self, moment: datetime) -> None:
-        self._moment, self._used = moment, time.process_time()
+    def set(self, moment: datetime, factor: float = 1) -> None:
+        """Show `moment`; from now on a second of the processor counts `factor` seconds."""
+        self.waited = 0.0
+        self._moment, self._factor, self._began = moment, factor, time.process_time()
 
-    def wait(self, duration: timedelta) -> None:
-        self._moment += duration
+    def used(self) -> float:
+        """Seconds of the function's processor since it was set."""
+        return (time.process_time() - self._began) * self._factor
 
     def now(self) -> datetime:
-        return self._moment + timedelta(seconds=time.process_time() - self._used)
+        """The moment it shows."""
+        return self._moment + timedelta(seconds=self.used() + self.waited)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A timer that the sweep deleted, and when."""
+
+    item: Item
+    at: datetime
 
 
 class Due:
@@ -62,9 +88,9 @@ class Due:
         self.world = World()
         self.due_at = self.world.clock
         self.clock = Clock(self.due_at)
-        self.fake = FakeTables(STAGE, on_call=lambda operation: self.clock.wait(CALL))
+        self.fake = FakeTables(STAGE, on_call=lambda operation: self._wait(CALL_S))
         self.fake.update = self._terminating
-        self.deps = replace(self.world.deps, now=self.clock.now, executions=Started(self.clock))
+        self.deps = replace(self.world.deps, now=self.clock.now, executions=Started(lambda: self._wait(START_S)))
         self.timers = []
         idle_since = self.due_at - fleet.LONG
         for number in range(count):
@@ -73,6 +99,9 @@ class Due:
             self.fake.seed("instances", item)
             target = instance_target(fleet.PROJECT, POOL, one.instance_id)
             self.timers.append(timers.put(Timer(TimerKind.IDLE, target, FENCE, self.due_at)))
+
+    def _wait(self, seconds: float) -> None:
+        self.clock.waited += seconds
 
     @staticmethod
     def _terminating(item: Item) -> Item:
@@ -86,12 +115,12 @@ class Due:
 class Started:
     """Workflows, which are only started here."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, wait: Callable[[], None]) -> None:
+        self._wait = wait
         self.count = 0
 
     def start(self, arn: str, name: str, payload: dict[str, Any]) -> None:  # noqa: ARG002 - the protocol's signature
-        self._clock.wait(START_WORKFLOW)
+        self._wait()
         self.count += 1
 
     def running(self, arn: str, name: str) -> bool:  # noqa: ARG002
@@ -104,41 +133,65 @@ class Started:
 def lateness(count: int) -> dict[str, list[float]]:
     """Seconds from the due moment to each decision, in the worst case: everything is due just after a sweep began."""
     due = Due(count)
-    factor = _parallel()
-    swept_at = due.due_at + SWEEP_EVERY - timedelta(seconds=1)
-    due.clock.set(swept_at)
-    # The last sweep was a minute ago; without its watermark this one would look through an hour of partitions.
-    due.fake.seed("timers", _watermark(swept_at - SWEEP_EVERY))
-    due.clock.set(swept_at)
-    deleted = expiry.sweep(due.deps, until=swept_at + SWEEP_FOR)
-    assert deleted == count, (deleted, count)
-    delivered = due.clock.now() + POLL + COLD
-    lanes: dict[int, list[Item]] = defaultdict(list)
-    for item in due.fake.deleted:
-        lanes[zlib.crc32(item["due"]["S"].encode()) % factor].append(item)
-    late: list[float] = []
-    for lane in lanes.values():
-        due.clock.set(delivered)
-        for item in lane:
-            verdict = expiry.fire(due.deps, timers.parse(item))
+    deleted = _sweep(due, due.due_at + SWEEP_EVERY - timedelta(seconds=1))
+    assert len(deleted) == count, (len(deleted), count)
+    client_s = client_cpu_s()
+    lanes: dict[str, list[Deleted]] = defaultdict(list)
+    for each in deleted:
+        lanes[each.item["due"]["S"]].append(each)
+    late = [moment - due.due_at for lane in lanes.values() for moment in _drain(due, lane, client_s)]
+    return {"late_s": [each.total_seconds() for each in late]}
+
+
+def _sweep(due: Due, moment: datetime) -> list[Deleted]:
+    """Run the sweep of a moment, one minute after the one before."""
+    found: list[Deleted] = []
+    due.fake.on_delete = lambda item: found.append(Deleted(item, due.clock.now()))
+    reached: Item = TimerRow(*timers.WATERMARK, reached=moment - SWEEP_EVERY).serialize()
+    due.fake.seed("timers", reached)
+    due.clock.set(moment, stretch("sweep"))
+    expiry.sweep(due.deps, until=moment + SWEEP_FOR)
+    return found
+
+
+def _drain(due: Due, lane: list[Deleted], client_s: float) -> list[datetime]:
+    """Fire the timers of one partition, batch after batch; return when each was decided."""
+    decided: list[datetime] = []
+    free = lane[0].at + timedelta(seconds=COLD_S)
+    for start in range(0, len(lane), BATCH):
+        batch = lane[start : start + BATCH]
+        began = max(free, batch[-1].at + timedelta(seconds=POLL_S))
+        used = 0.0
+        for place, each in enumerate(batch):
+            due.clock.set(began, stretch("on_timer"))
+            calls = due.fake.calls.total()
+            verdict = expiry.fire(due.deps, timers.parse(each.item))
             assert verdict is not None
             assert verdict.action == "terminate", verdict
-            late.append((due.clock.now() - due.due_at).total_seconds())
-    return {"late_s": late}
+            used += due.clock.used() + (due.fake.calls.total() - calls) * client_s * stretch("on_timer")
+            waited = due.clock.waited * (place // AT_ONCE + 1)
+            decided.append(began + timedelta(seconds=used + waited))
+        free = max(decided[start:])
+    return decided
 
 
-def _watermark(moment: datetime) -> Item:
-    from chalicelib.store.models import TimerRow
+def client_cpu_s() -> float:
+    """Processor time of one call in PynamoDB's client and below, down to a socket that is not there."""
+    from botocore.awsrequest import AWSResponse
 
-    item: Item = TimerRow(*timers.WATERMARK, reached=moment).serialize()
-    return item
+    def reply(**_: Any) -> Any:
+        response = AWSResponse("http://dynamodb.test", 200, {}, None)
+        response._content = b"{}"
+        return response
 
-
-def _parallel() -> int:
-    """How many invocations may work on the timers' stream at once, as it is deployed."""
-    events = template("bench", {})["Resources"]["OnTimer"]["Properties"]["Events"]
-    (event,) = events.values()
-    return int(event["Properties"]["ParallelizationFactor"])
+    connection = tables.connection(InstanceRow).connection
+    connection.client.meta.events.register("before-send.dynamodb.*", reply)
+    call = {"TableName": "t", "Key": {"part": {"S": "p"}, "instance_id": {"S": "i"}}}
+    connection._make_api_call("GetItem", call)
+    started, repeats = time.process_time(), 300
+    for _ in range(repeats):
+        connection._make_api_call("GetItem", call)
+    return (time.process_time() - started) / repeats
 
 
 def rate(count: int, rounds: int) -> dict[str, list[float]]:
@@ -158,12 +211,9 @@ def backend_calls(count: int) -> dict[str, int]:
     """Sweep and fire `count` timers beside a backend that would hang; count what is asked of it."""
     due = Due(count)
     asked: list[str] = []
-    deps = replace(due.deps, backend=lambda name: asked.append(name))  # type: ignore[arg-type]
-    due.fake.seed("timers", _watermark(due.due_at - OVERLAP))
-    due.clock.set(due.due_at + timedelta(seconds=1))
-    expiry.sweep(deps, until=due.due_at + SWEEP_FOR)
-    for item in due.fake.deleted:
-        expiry.fire(deps, timers.parse(item))
+    deps = due.deps = replace(due.deps, backend=lambda name: asked.append(name))  # type: ignore[arg-type,func-returns-value]
+    for each in _sweep(due, due.due_at + OVERLAP):
+        expiry.fire(deps, timers.parse(each.item))
     started = due.deps.executions
     assert isinstance(started, Started)
     assert started.count == count

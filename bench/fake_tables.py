@@ -2,7 +2,7 @@
 
 `FakeTables` takes the place of the network below PynamoDB, so rows are encoded and decoded as ever. It does not read
 expressions: every condition holds, a query answers the items of its partition, and an update answers with the
-attributes that a test of it says. That is enough for work without contention, and says nothing about correctness.
+item that `update` makes of the old one. That is enough for work without contention, and says nothing about correctness.
 """
 
 from collections import Counter, defaultdict
@@ -23,7 +23,7 @@ class FakeTables:
         self.items: defaultdict[str, defaultdict[str, dict[str, Item]]] = defaultdict(lambda: defaultdict(dict))
         self.calls: Counter[str] = Counter()
         self.update: Callable[[Item], Item] = lambda item: item
-        self.deleted: list[Item] = []
+        self.on_delete: Callable[[Item], None] = lambda item: None
         self._on_call = on_call
         self._keys = {each["TableName"]: [key["AttributeName"] for key in each["KeySchema"]] for each in tables.schema(stage)}
         self._stage = stage
@@ -66,7 +66,7 @@ class FakeTables:
                 hash_key, rest = self._place(table, key)
                 gone = self.items[table][hash_key].pop(rest, None)
                 if gone:
-                    self.deleted.append(gone)
+                    self.on_delete(gone)
         return {}
 
     def _TransactWriteItems(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
