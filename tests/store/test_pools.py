@@ -72,6 +72,20 @@ def test_removing_another_pool_leaves_the_default():
     assert pools.default("acme") == "main"
 
 
+@pytest.mark.parametrize("stale", ["main", "second"])
+def test_a_default_that_moves_while_a_pool_is_removed_is_what_it_moved_to(stale, monkeypatch):
+    """The removal reads the default; the default moves; the removal writes: it must read again."""
+    pools.create(make_pool(name="second"))
+    pools.begin_delete("acme", "main")
+    if stale == "main":
+        pools.set_default("acme", "second")
+    current, readings = pools.default, iter([stale])
+    monkeypatch.setattr(pools, "default", lambda project: next(readings, None) or current(project))
+    pools.end_delete("acme", "main")
+    assert current("acme") == ("second" if stale == "main" else None)
+    assert [pool.name for pool in pools.list_pools("acme")] == ["second"]
+
+
 @pytest.mark.parametrize("verb", [pools.begin_delete, pools.cancel_delete, pools.get, pools.directory])
 def test_an_unknown_pool_is_not_found_and_not_made(verb):
     with pytest.raises(NotFoundError):
