@@ -16,7 +16,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test check format bench package deploy
+.PHONY: help demo up down status logs test check format bench bench-peers package deploy
 
 help:
 	@echo "make demo      set everything up and run the main job on the embedded control plane"
@@ -24,7 +24,8 @@ help:
 	@echo "make down      stop it; its state is kept (ARGS=--erase: removed)"
 	@echo "make status    what of it runs;  make logs: what it said"
 	@echo "make test      run all tests;    make check: format, lint, types, rules"
-	@echo "make bench     measure, beside the anchors of the goals"
+	@echo "make bench     measure, beside the anchors of the goals (ARGS='--quick --only NAME')"
+	@echo "make bench-peers  install the peer in an environment of its own and run the same work in turn with it"
 	@echo "make package   make the template and the code for AWS in build/STAGE (STAGE=prod)"
 	@echo "make deploy    package and deploy them (STAGE=prod)"
 
@@ -51,6 +52,9 @@ format: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(READY)
+	@$(BIN)/python -m bench --peers $(ARGS)
 
 package: $(PACKAGER)/ready
 	@test -n "$(STAGE)" || { echo "which stage? make package STAGE=prod"; exit 2; }

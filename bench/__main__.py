@@ -31,9 +31,9 @@ BENCHMARKS: Final = {
     "memory": "embedded:memory",
     "acquire-api": "embedded:acquire",
     "crowd": "embedded:crowd",
-    "provision": "embedded:provision",
-    "warm-start": "embedded:warm_start",
-    "hung-teardown": "embedded:hung_teardown",
+    "provision": "machines:provision",
+    "warm-start": "machines:warm_start",
+    "hung-teardown": "machines:hung_teardown",
     "embedded-listing": "client:embedded_listing",
     "up": "embedded:warm_up",
 }
@@ -76,7 +76,11 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", choices=[*BENCHMARKS, *PEERS], help=f"of {', '.join([*BENCHMARKS, *PEERS])}"
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[*BENCHMARKS, *PEERS],
+        help=f"of {', '.join([*BENCHMARKS, *PEERS])}",
     )
     effort = parser.add_mutually_exclusive_group()
     for level, what in ((Effort.QUICK, "a fourth of the rounds"), (Effort.ONCE, "one round, the smallest sizes")):

@@ -49,7 +49,9 @@ def listing(session: Session) -> Iterator[Record]:
     for size in sizes:
         of = timings[f"p{size}"]
         goal = _listing_goal(size)
-        yield record(f"pool ps of {size}: x bare", ratios(timings, f"p{size}", "bare"), "x", goal, _listing_anchor(size))
+        yield record(
+            f"pool ps of {size}: x bare", ratios(timings, f"p{size}", "bare"), "x", goal, _listing_anchor(size)
+        )
         yield record(f"pool ps of {size}", _wall_ms(of), "ms")
         memory = {10: Goal(25, "at most 25 MiB"), 10_000: Goal(60, "at most 60 MiB")}.get(size)
         peer = {10: "80 MiB (dstack 0.18.11)", 10_000: "240 MiB (dstack 0.18.11)"}.get(size, "")
@@ -68,7 +70,8 @@ def embedded_listing(session: Session) -> Iterator[Record]:
     for size in sizes:
         fill_pool(session.stack, f"bench-{size}", size)
     commands = {
-        str(size): session.tidepool("pool", "ps", "--pool", f"bench-{size}", **session.stack.environ()) for size in sizes
+        str(size): session.tidepool("pool", "ps", "--pool", f"bench-{size}", **session.stack.environ())
+        for size in sizes
     }
     timings = interleaved(commands, rounds=session.rounds(10), warm=1)
     for size in sizes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.processes import BARE, INSIDE, Command, interleaved, part, ratios
 from bench.records import Goal, Record, record
-from bench.session import Session
+from bench.session import Effort, Session
 
 FUNCTIONS: Final = ("api", "authorizer", "provision", "teardown", "on_timer", "projector", "sweep", "reconcile")
 PEER_START: Final = "6.0 s, 460 x bare (dstack 0.18.11 server)"
@@ -18,11 +18,12 @@ ANCHOR: Final = "chalice + pydantic + pynamodb read: 33 x bare"
 def starts(session: Session) -> Iterator[Record]:
     """Each function as a whole process: its module, one event, its first call to a DynamoDB that answers at once."""
     stub = {**INSIDE, "AWS_ENDPOINT_URL": session.stub_url}
+    functions = FUNCTIONS[:1] if session.effort is Effort.ONCE else FUNCTIONS
     commands = {"bare": BARE} | {
-        name: Command([sys.executable, "-m", "bench.cold_part", name], stub) for name in FUNCTIONS
+        name: Command([sys.executable, "-m", "bench.cold_part", name], stub) for name in functions
     }
     timings = interleaved(commands, rounds=session.rounds(12), warm=1)
-    for name in FUNCTIONS:
+    for name in functions:
         goal = Goal(40, "at most 40 x bare Python")
         yield record(f"cold start {name}: x bare", ratios(timings, name, "bare"), "x", goal, ANCHOR)
         millis = [each.wall_s * 1e3 for each in timings[name]]

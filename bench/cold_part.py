@@ -3,7 +3,6 @@
 With `--look` it also tells what was loaded: how many modules, and which of those that no function may load at start.
 """
 
-import json
 import os
 import sys
 from importlib import import_module

@@ -19,7 +19,6 @@ from chalicelib.domain.timers import Timer, TimerKind, instance_target
 from chalicelib.services import expiry, instances, leases, pools
 from chalicelib.services.deps import Deps
 from chalicelib.store import listing, tables
-from chalicelib.store import timers as timer_store
 from chalicelib.store.models import InstanceRow
 from tests.builders import make_policies
 from tests.services.world import World

@@ -69,6 +69,13 @@ def _record(kind: str, images: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pending_row() -> dict[str, Any]:
-    texts = {"part": "main/p", "instance_id": "i-1", "name": "n", "state": "pending", "reason": "pool-add", "actor": "x"}
+    texts = {
+        "part": "main/p",
+        "instance_id": "i-1",
+        "name": "n",
+        "state": "pending",
+        "reason": "pool-add",
+        "actor": "x",
+    }
     texts |= {"created_at": WHEN, "changed_at": WHEN, "wrote": "create", "write": "w"}
     return {name: {"S": text} for name, text in texts.items()} | {"fence": {"N": "1"}}

@@ -19,6 +19,8 @@ from bench import fleet
 from bench.fake_tables import FakeTables, Item
 from bench.processes import ROOT, STAGE
 from bench.quiet import answer, quietly
+from bench.socketless import answer_with
+from chalicelib.backends.base import Backend
 from chalicelib.domain.timers import OVERLAP, Timer, TimerKind, instance_target
 from chalicelib.services import expiry
 from chalicelib.store import rows, tables, timers
@@ -88,7 +90,7 @@ class Due:
         self.world = World()
         self.due_at = self.world.clock
         self.clock = Clock(self.due_at)
-        self.fake = FakeTables(STAGE, on_call=lambda operation: self._wait(CALL_S))
+        self.fake = FakeTables(STAGE, on_call=lambda: self._wait(CALL_S))
         self.fake.update = self._terminating
         self.deps = replace(self.world.deps, now=self.clock.now, executions=Started(lambda: self._wait(START_S)))
         self.timers = []
@@ -126,7 +128,7 @@ class Started:
     def running(self, arn: str, name: str) -> bool:  # noqa: ARG002
         return False
 
-    def succeed(self, callback: str, payload: dict[str, Any]) -> None:
+    def succeed(self, callback: str, payload: dict[str, Any]) -> None:  # noqa: ARG002
         raise AssertionError("no timer completes a callback")
 
 
@@ -177,15 +179,8 @@ def _drain(due: Due, lane: list[Deleted], client_s: float) -> list[datetime]:
 
 def client_cpu_s() -> float:
     """Processor time of one call in PynamoDB's client and below, down to a socket that is not there."""
-    from botocore.awsrequest import AWSResponse
-
-    def reply(**_: Any) -> Any:
-        response = AWSResponse("http://dynamodb.test", 200, {}, None)
-        response._content = b"{}"
-        return response
-
     connection = tables.connection(InstanceRow).connection
-    connection.client.meta.events.register("before-send.dynamodb.*", reply)
+    answer_with(connection.client, lambda: b"{}")
     call = {"TableName": "t", "Key": {"part": {"S": "p"}, "instance_id": {"S": "i"}}}
     connection._make_api_call("GetItem", call)
     started, repeats = time.process_time(), 300
@@ -211,7 +206,12 @@ def backend_calls(count: int) -> dict[str, int]:
     """Sweep and fire `count` timers beside a backend that would hang; count what is asked of it."""
     due = Due(count)
     asked: list[str] = []
-    deps = due.deps = replace(due.deps, backend=lambda name: asked.append(name))  # type: ignore[arg-type,func-returns-value]
+
+    def backend(name: str) -> Backend:
+        asked.append(name)
+        raise AssertionError("no timer calls a backend")
+
+    deps = due.deps = replace(due.deps, backend=backend)
     for each in _sweep(due, due.due_at + OVERLAP):
         expiry.fire(deps, timers.parse(each.item))
     started = due.deps.executions

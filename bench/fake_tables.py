@@ -18,17 +18,19 @@ Item = dict[str, dict[str, Any]]
 class FakeTables:
     """Items by table and partition. `calls` counts operations; `on_call` is told of each, before it is answered."""
 
-    def __init__(self, stage: str, on_call: Callable[[str], None] = lambda operation: None) -> None:
+    def __init__(self, stage: str, on_call: Callable[[], None] = lambda: None) -> None:
         tables.configure(stage)
         self.items: defaultdict[str, defaultdict[str, dict[str, Item]]] = defaultdict(lambda: defaultdict(dict))
         self.calls: Counter[str] = Counter()
         self.update: Callable[[Item], Item] = lambda item: item
-        self.on_delete: Callable[[Item], None] = lambda item: None
+        self.on_delete: Callable[[Item], None] = lambda _: None
         self._on_call = on_call
-        self._keys = {each["TableName"]: [key["AttributeName"] for key in each["KeySchema"]] for each in tables.schema(stage)}
+        self._keys = {
+            each["TableName"]: [key["AttributeName"] for key in each["KeySchema"]] for each in tables.schema(stage)
+        }
         self._stage = stage
         shared = tables.connection(InstanceRow).connection
-        shared.dispatch = self.dispatch  # type: ignore[method-assign]
+        shared.dispatch = self.dispatch  # type: ignore[method-assign,assignment]
 
     def seed(self, noun: str, item: Item) -> None:
         """Put an item, at no cost."""
@@ -37,7 +39,7 @@ class FakeTables:
     def dispatch(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Answer one call of PynamoDB's."""
         self.calls[operation] += 1
-        self._on_call(operation)
+        self._on_call()
         answer: dict[str, Any] = getattr(self, f"_{operation}")(arguments)
         return answer
 

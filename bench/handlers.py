@@ -25,8 +25,8 @@ def listings(session: Session) -> Iterator[Record]:
     measured = part("bench.handlers_part", "listing", session.rounds(40))
     goal = Goal(25, "at most 25 ms (stretch 5)")
     yield record("list 1,000 rows: CPU", measured["cpu_ms"], "ms", goal, "420 to 755 ms (dstack 0.18.11 pool/show)")
-    yield record("list 1,000 rows: body", [measured["bytes"]], "bytes", BODY, "6.5 MB for 10,000 rows, unpaged (dstack)")
+    yield record(
+        "list 1,000 rows: body", [measured["bytes"]], "bytes", BODY, "6.5 MB for 10,000 rows, unpaged (dstack)"
+    )
     yield record("largest body of any listing", [measured["largest"]], "bytes", BODY, "6.5 MB (dstack 0.18.11)")
     yield record("rows of a page", [measured["rows"]], "rows", Goal(1_000, "at most 1,000"))
-
-

@@ -12,6 +12,7 @@ from bench import fleet
 from bench.events import request
 from bench.fake_tables import FakeTables, Item
 from bench.quiet import answer, quietly
+from bench.socketless import answer_with
 from chalicelib.domain.lifecycle import State
 from chalicelib.store import rows
 from tests.builders import make_lease
@@ -92,7 +93,7 @@ def listing(rounds: int) -> dict[str, Any]:
     tables.configure("bench")
     client = tables.connection(InstanceRow).connection.client
     bodies: dict[str, bytes] = {}
-    client.meta.events.register("before-send.dynamodb.*", lambda **_: _response(bodies["next"]))
+    answer_with(client, lambda: bodies["next"])
     event = request("GET", "/pools/{pool}/instances", query={"limit": str(PAGE)}, pool=POOL)
     ordinary = _page(list(fleet.items(PAGE, now=now, pool=POOL)))
     longest = _page(_longest(now))
@@ -131,14 +132,6 @@ def _longest(now: datetime) -> list[Item]:
 
 def _page(items: list[Item]) -> bytes:
     return json.dumps({"Items": items, "Count": len(items), "ScannedCount": len(items)}).encode()
-
-
-def _response(body: bytes) -> Any:
-    from botocore.awsrequest import AWSResponse
-
-    response = AWSResponse("http://dynamodb.test", 200, {"content-type": "application/x-amz-json-1.0"}, None)
-    response._content = body
-    return response
 
 
 if __name__ == "__main__":

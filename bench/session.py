@@ -36,7 +36,7 @@ class Session:
     """One run. Everything that it starts ends with `close`."""
 
     effort: Effort = Effort.FULL
-    say: Callable[[str], None] = lambda line: None
+    say: Callable[[str], None] = lambda _: None
     _exits: ExitStack = field(default_factory=ExitStack)
 
     def rounds(self, full: int) -> int:
@@ -72,7 +72,16 @@ class Session:
         state = self.scratch / "tables"
         state.mkdir()
         port = free_port()
-        command = [sys.executable, "-m", "infra.local.emulator", "--port", str(port), "--state", str(state), "--no-auth"]
+        command = [
+            sys.executable,
+            "-m",
+            "infra.local.emulator",
+            "--port",
+            str(port),
+            "--state",
+            str(state),
+            "--no-auth",
+        ]
         with (state / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--parent", str(os.getpid())], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -98,7 +107,9 @@ class Session:
         home = {"HOME": str(self.scratch)}
         if script.exists():
             return Command([str(script), *words], home | env, self.work)
-        return Command([sys.executable, "-m", "tidepool", *words], {"PYTHONPATH": str(ROOT / "cli")} | home | env, self.work)
+        return Command(
+            [sys.executable, "-m", "tidepool", *words], {"PYTHONPATH": str(ROOT / "cli")} | home | env, self.work
+        )
 
     @cached_property
     def work(self) -> Path:

@@ -35,20 +35,24 @@ class Stack:
     def __init__(self, root: Path) -> None:
         self.folder = Folder(root)
         self._local = threading.local()
+        self.first_up_s = 0.0
 
     def up(self) -> float:
         """Bring it up as `make up` does; return how long that took, in seconds."""
-        return self._control("up", "--port", "0", "--no-schedules")
+        took = self._control("up", "--port", "0", "--no-schedules")
+        self.first_up_s = self.first_up_s or took
+        return took
 
     def down(self) -> float:
         """Stop it and keep its state; return how long that took, in seconds."""
-        self._local = threading.local()
+        self.hang_up()
         for name in ("client", "emulator"):
             self.__dict__.pop(name, None)
         return self._control("down")
 
     def erase(self) -> None:
         """Stop it and remove everything."""
+        self.hang_up()
         self._control("down", "--erase")
 
     @cached_property
@@ -74,9 +78,14 @@ class Stack:
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         except (OSError, http.client.HTTPException):
-            connection.close()
-            del self._local.connection
+            self.hang_up()
             raise
+
+    def hang_up(self) -> None:
+        """Close this thread's connection; the next call opens another."""
+        connection = self._local.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
 
     def must(self, method: str, path: str, body: Any = None) -> Any:
         """`call`, for what cannot be refused. Raises `BenchError`."""
