@@ -26,6 +26,9 @@ COMMON: Final = frozenset({"state", "fence", "reason", "actor", "detail", "chang
 PRESENCE: Final = "agent"
 """The actor that ends `unreachable`."""
 
+LOOKS: Final = 2
+"""How often a name is asked for the place of its row: an instance ends once."""
+
 TOUCH_TRIES: Final = 4
 """A touch loses only to a change of flags, or of the fence while a lease is extended: rare, seldom twice in a row."""
 
@@ -74,18 +77,28 @@ def get(project: str, pool: str, instance_id: str, *, consistent: bool = True) -
 
 
 def find(project: str, name_or_id: str) -> Instance:
-    """Find an instance by name or id: the live one, else the newest that ended. Raises `NotFoundError`."""
+    """Find an instance by name or id: the live one, else the newest that ended. Raises `NotFoundError`.
+
+    The row may move to the ended ones between the look at its name and the look at itself; then the name is asked
+    again, which leads to its new place.
+    """
     for name in (f"instance:{name_or_id}", f"id:{name_or_id}"):
-        item = calls.get(NameRow, project, name, consistent=True)
-        if item is None:
-            continue
-        held = NameRow.from_raw_data(item)
-        pool = held.pool or ""
-        key = (rows.ended_part(project, pool), held.ended) if held.ended else (rows.part(project, pool), held.holder)
-        found = calls.get(InstanceRow, *key, consistent=True)
-        if found is not None:
-            return rows.decode(found)
+        for _ in range(LOOKS):
+            item = calls.get(NameRow, project, name, consistent=True)
+            if item is None:
+                break
+            found = calls.get(InstanceRow, *_place(NameRow.from_raw_data(item)), consistent=True)
+            if found is not None:
+                return rows.decode(found)
     raise NotFoundError(f"instance {name_or_id!r} does not exist", instance=name_or_id)
+
+
+def _place(held: NameRow) -> tuple[str, str]:
+    """The key of the row that a name leads to."""
+    pool = held.pool or ""
+    if held.ended:
+        return rows.ended_part(held.project, pool), held.ended
+    return rows.part(held.project, pool), held.holder
 
 
 def step(

@@ -15,7 +15,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.timers import TimerKind
-from chalicelib.store import instances, journal, pools, timers
+from chalicelib.store import calls, instances, journal, pools, timers
 from tests.builders import NOW, later, make_gpu, make_instance, make_lease, make_offer
 from tests.store.seeds import DEADLINE, claimables, filed, seed
 
@@ -378,6 +378,21 @@ def test_live_instances_are_read_in_pages():
 def test_an_unknown_name_is_not_found():
     with pytest.raises(NotFoundError):
         instances.find("acme", "nobody")
+
+
+def test_one_that_ends_while_it_is_looked_up_is_found_where_it_went(monkeypatch):
+    """The look at the name, then the burial, then the look at the row."""
+    going = seed(make_instance(state=State.TERMINATING))
+    read = calls.get
+
+    def slow_read(*arguments, **options):
+        monkeypatch.setattr(calls, "get", read)
+        item = read(*arguments, **options)
+        instances.bury(going, now=NOW, reason=Reason.CONFIRMED_GONE, actor="teardown")
+        return item
+
+    monkeypatch.setattr(calls, "get", slow_read)
+    assert instances.find("acme", going.name).state is State.TERMINATED
 
 
 def test_another_project_does_not_find_it():
