@@ -106,6 +106,24 @@ def speed_up() -> None:
     runtime.ProvidedWorker._build_handler_class = without_nagle
 
 
+def keep_task_deadlines() -> None:
+    """Let a task's `TimeoutSecondsPath` count, which the emulator passes over.
+
+    Without it the wait for an agent's callback has no end, and a machine that never reports is given up by its timer
+    alone, two minutes late.
+    """
+    from ministack.services import stepfunctions  # type: ignore[import-untyped]
+
+    execute = stepfunctions._execute_task
+
+    def with_deadline(state: dict[str, Any], given: Any, execution: Any, context: Any) -> Any:
+        if path := state.get("TimeoutSecondsPath"):
+            state = {**state, "TimeoutSeconds": stepfunctions._resolve_path(path, given)}
+        return execute(state, given, execution, context)
+
+    stepfunctions._execute_task = with_deadline
+
+
 async def serve(*, port: int, key: str | None, api_requests: int, parent: int | None) -> None:
     """Serve until SIGTERM, SIGINT or the end of `parent`, then store the state."""
     from hypercorn.asyncio import serve as hypercorn_serve
@@ -159,6 +177,7 @@ def main() -> None:
     os.environ.update(environ)
     os.umask(0o077)
     speed_up()
+    keep_task_deadlines()
     key = environ["AWS_ACCESS_KEY_ID"] if auth else None
     asyncio.run(serve(port=arguments.port, key=key, api_requests=arguments.api_requests, parent=arguments.parent))
 
