@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chalicelib.store.tables import schema
+from infra.alarms import alarms
 
 ASL: Final = Path(__file__).parent / "asl"
 
@@ -63,7 +64,7 @@ def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
         | {logical_id: {"Properties": {"FunctionName": f"{prefix}-{name}"}} for logical_id, name in FUNCTIONS.items()}
         | {f"{logical_id}Log": _log(prefix, name) for logical_id, name in FUNCTIONS.items()}
         | {"Bucket": _bucket(), "FailureQueue": _failure_queue(prefix), "AlarmTopic": {"Type": "AWS::SNS::Topic"}}
-        | _alarms(prefix)
+        | alarms(prefix, workers=WORKERS, workflows=(f"{name.title()}Workflow" for name in WORKFLOWS))
     )
     for logical_id, (event, noun, patterns) in CONSUMERS.items():
         resources[logical_id]["Properties"]["Events"] = {event: {"Properties": _stream_event(noun, patterns)}}
@@ -190,44 +191,5 @@ def _bucket() -> dict[str, Any]:
             "PublicAccessBlockConfiguration": dict.fromkeys(blocked, True),
             "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
             "LifecycleConfiguration": {"Rules": [rule | leftovers]},
-        },
-    }
-
-
-def _alarms(prefix: str) -> dict[str, dict[str, Any]]:
-    """Nine alarms at $0.10 a month: what silently stops machines from being stopped."""
-    queue = {"QueueName": f"{prefix}-failures"}
-    alarms = {
-        "FailureQueueAlarm": _alarm("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue, statistic="Maximum"),
-        # The sweep is the clock of everything: no invocation for 5 minutes is as bad as an error.
-        "SweepSilentAlarm": _alarm("AWS/Lambda", "Invocations", {"FunctionName": f"{prefix}-sweep"}, silent=True),
-        "ApiErrorsAlarm": _alarm("AWS/Lambda", "Errors", {"FunctionName": f"{prefix}-api"}),
-    }
-    for logical_id in WORKERS:
-        dimensions = {"FunctionName": f"{prefix}-{FUNCTIONS[logical_id]}"}
-        alarms[f"{logical_id}ErrorsAlarm"] = _alarm("AWS/Lambda", "Errors", dimensions)
-    for name in WORKFLOWS:
-        machine = {"StateMachineArn": {"Ref": f"{name.title()}Workflow"}}
-        alarms[f"{name.title()}FailedAlarm"] = _alarm("AWS/States", "ExecutionsFailed", machine)
-    return alarms
-
-
-def _alarm(
-    namespace: str, metric: str, dimensions: dict[str, Any], *, statistic: str = "Sum", silent: bool = False
-) -> dict[str, Any]:
-    """An alarm on any (or, when `silent`, on no) `metric` within 5 minutes."""
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "Namespace": namespace,
-            "MetricName": metric,
-            "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
-            "Statistic": statistic,
-            "Period": 300,
-            "EvaluationPeriods": 1,
-            "Threshold": 1,
-            "ComparisonOperator": "LessThanThreshold" if silent else "GreaterThanOrEqualToThreshold",
-            "TreatMissingData": "breaching" if silent else "notBreaching",
-            "AlarmActions": [{"Ref": "AlarmTopic"}],
         },
     }

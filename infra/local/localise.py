@@ -24,7 +24,14 @@ CODE: Final = "code.zip"
 ARTIFACTS: Final = "tidepool-artifacts"
 """The emulator's bucket that the code is deployed from."""
 
-SOURCES: Final = (*build.SHIPPED, "infra/asl", "infra/resources.py", "infra/build.py", "infra/local/localise.py")
+SOURCES: Final = (
+    *build.SHIPPED,
+    "infra/asl",
+    "infra/alarms.py",
+    "infra/build.py",
+    "infra/local/localise.py",
+    "infra/resources.py",
+)
 """Everything that what is deployed depends on."""
 
 
