@@ -75,10 +75,8 @@ def embedded_listing(session: Session) -> Iterator[Record]:
     }
     timings = interleaved(commands, rounds=session.rounds(10), warm=1)
     for size in sizes:
-        limit = SERVER_MS[size] / FRACTION[size]
-        text = f"at most 1/{FRACTION[size]} of the peer with its server"
         name = f"pool ps of {size}, embedded"
-        yield record(name, _wall_ms(timings[str(size)]), "ms", Goal(limit, text), _listing_anchor(size))
+        yield record(name, _wall_ms(timings[str(size)]), "ms", None, _listing_anchor(size))
 
 
 def installation(session: Session) -> Iterator[Record]:

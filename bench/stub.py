@@ -1,8 +1,8 @@
 """A server that answers at once, so that what is measured is the caller: `python -m bench.stub`.
 
 It speaks two languages. As the API it lists pools, and the instances of a pool whose name says how many there are
-(`p1000`), up to 1,000 a page. As DynamoDB it finds no item, and takes every write. It prints its port and serves until
-its standard input ends.
+(`p1000`), up to 1,000 a page. As DynamoDB it finds no item but the watermark of a sweep a minute ago, and takes every
+write. It prints its port and serves until its standard input ends.
 """
 
 import json
@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,8 +62,10 @@ class Stub:
     def __init__(self) -> None:
         self._pages: dict[tuple[int, int, int], bytes] = {}
 
-    def answer(self, path: str, target: str) -> bytes:
-        """The body for one request; `target` is DynamoDB's operation, or empty."""
+    def answer(self, path: str, target: str, body: bytes) -> bytes:
+        """The body that answers one; `target` is DynamoDB's operation, or empty."""
+        if target == "GetItem" and b'"watermark"' in body:
+            return _watermark()
         if target:
             return DYNAMODB.get(target, b"{}")
         parts = urlsplit(path)
@@ -91,13 +94,20 @@ class Stub:
                 while header := reader.readline().strip():
                     name, _, value = header.partition(b":")
                     headers[name.lower()] = value.strip()
-                reader.read(int(headers.get(b"content-length", b"0")))
+                sent = reader.read(int(headers.get(b"content-length", b"0")))
                 target = headers.get(b"x-amz-target", b"").decode().rpartition(".")[2]
-                body = self.answer(line.split()[1].decode(), target)
+                body = self.answer(line.split()[1].decode(), target, sent)
                 kind = b"application/x-amz-json-1.0" if target else b"application/json"
                 connection.sendall(
                     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind, len(body), body)
                 )
+
+
+def _watermark() -> bytes:
+    """How far the sweep before this one came."""
+    reached = (datetime.now(UTC) - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    item = {"due": {"S": "watermark"}, "timer": {"S": "sweep"}, "reached": {"S": reached}}
+    return json.dumps({"Item": item}).encode()
 
 
 def _end_with_stdin() -> None:
