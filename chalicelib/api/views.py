@@ -121,7 +121,7 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
     return {
         "pool": plan.pool,
         "requirements": requirements.describe(plan.policies.requirements),
-        "policies": policies.to_doc(plan.policies),
+        "policies": {key: value for key, value in policies.to_doc(plan.policies).items() if key != "names_resources"},
         "instances": [instance(each) for each in plan.instances],
         "offers": [offer(each) for each in plan.offers],
         "total_offers": plan.total_offers,

@@ -53,4 +53,5 @@ def summary(attempts: Sequence[Attempt], filters: Sequence[str]) -> str:
     kinds = Counter(attempt.kind or "unknown" for attempt in refused)
     counted = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
     last = refused[-1]
-    return f"{len(refused)} attempts failed ({counted}); last: {last.offer.key}: {last.detail or last.kind}"
+    attempts_failed = "1 attempt" if len(refused) == 1 else f"{len(refused)} attempts"
+    return f"{attempts_failed} failed ({counted}); last: {last.offer.key}: {last.detail or last.kind}"

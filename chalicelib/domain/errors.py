@@ -158,12 +158,12 @@ class ThrottledError(TidepoolError):
 class BackendError(TidepoolError):
     """A provider refused a call. Drivers raise only its subclasses; the class decides what happens next."""
 
-    code, status = "backend-error", 502
+    code, status, exit_code = "backend-error", 502, 8
     kind: ClassVar[str] = "unknown"
 
 
 class NoCapacityError(BackendError):
-    """The provider has none of that shape there now: cool the offer down, try the next."""
+    """The provider has none of that shape there now: try the next offer."""
 
     code, status, kind, retryable = "no-capacity", 503, "no_capacity", True
 

@@ -6,10 +6,11 @@ Nobody cancels timers, and they may fire twice, late or out of order; so each ve
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunState
-from chalicelib.domain.timers import Timer, TimerKind
+from chalicelib.domain.timers import DEADLINE_KIND, Timer, TimerKind, instance_target, run_target
 
 
 class Action(StrEnum):
@@ -36,9 +37,14 @@ class Verdict:
     at: datetime | None = None
     event: Event | None = None
     reason: Reason | None = None
+    holding: str = "deadline"
+    """The field that a heartbeat moves, and that must not have moved when the verdict is carried out."""
 
 
-STALE = Verdict(Action.NOTHING, "stale")
+DRIVE_EVERY: Final = timedelta(minutes=10)
+"""How often what should be over by now is driven again."""
+
+STALE: Final = Verdict(Action.NOTHING, "stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,15 @@ class Limits:
 
     unreachable_after: timedelta
     lost_after: timedelta
+
+    @property
+    def grace(self) -> timedelta:
+        """Between flagging and giving up there is at least this much, however long the silence.
+
+        After an outage of our own (or of the laptop that all of this runs on) every agent looks silent; those that
+        live sync within it.
+        """
+        return min(timedelta(minutes=2), self.lost_after / 4)
 
 
 def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: datetime) -> Verdict:
@@ -57,25 +72,27 @@ def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: dateti
         return Verdict(Action.DRIVE_TEARDOWN, "the transition was made, its workflow may not have been started")
     if row.fence != timer.fence:
         return STALE
-    if timer.kind is TimerKind.TEARDOWN and row.state is State.TERMINATING:
-        return Verdict(Action.DRIVE_TEARDOWN, "still not gone", at=now + timedelta(minutes=10))
     due = row.lease.expires_at if timer.kind is TimerKind.LEASE and row.lease else row.deadline
     if due is None:
         return STALE
     if now < due:
         return Verdict(Action.FILE_AGAIN, "the deadline was moved", at=due)
-    return _deadline(timer, row, now)
+    return _deadline(timer, row, limits, now)
 
 
-def _deadline(timer: Timer, row: Instance, now: datetime) -> Verdict:
+def _deadline(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Verdict:
     if timer.kind is TimerKind.IDLE and row.state is State.IDLE:
         return Verdict(Action.TERMINATE, "idle limit", event=Event.EXPIRED, reason=Reason.IDLE_TIMEOUT)
     if timer.kind is TimerKind.LEASE and row.state is State.BUSY:
         if row.lease is not None and row.lease.holder.startswith("run:"):
+            if not row.unreachable:
+                return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=now + limits.grace)
             return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=Reason.AGENT_SILENT)
         return Verdict(Action.RELEASE, "lease expired", reason=Reason.LEASE_EXPIRED)
     if timer.kind is TimerKind.PROVISIONING and row.state in (State.PENDING, State.PROVISIONING):
-        return Verdict(Action.DRIVE_PROVISIONING, "past its deadline", at=now + timedelta(minutes=10))
+        return Verdict(Action.DRIVE_PROVISIONING, "past its deadline", at=now + DRIVE_EVERY)
+    if timer.kind is TimerKind.TEARDOWN and row.state is State.TERMINATING:
+        return Verdict(Action.DRIVE_TEARDOWN, "still not gone", at=now + DRIVE_EVERY)
     return STALE
 
 
@@ -87,12 +104,13 @@ def _presence(row: Instance, limits: Limits, now: datetime) -> Verdict:
     if silent < limits.unreachable_after:
         return Verdict(Action.FILE_AGAIN, "was heard of", at=row.seen_at + limits.unreachable_after)
     if not row.unreachable:
-        at = max(row.seen_at + limits.lost_after, now + timedelta(seconds=1))
+        at = max(row.seen_at + limits.lost_after, now + limits.grace)
         return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=at)
     if silent < limits.lost_after:
         return Verdict(Action.FILE_AGAIN, "still silent", at=row.seen_at + limits.lost_after)
     if row.state is State.IDLE:
-        return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=Reason.AGENT_SILENT)
+        reason = Reason.AGENT_SILENT
+        return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=reason, holding="seen_at")
     return Verdict(Action.FILE_AGAIN, "held by a lease", at=now + limits.unreachable_after)
 
 
@@ -111,3 +129,31 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
             return Verdict(Action.WAKE, "was not picked up yet")
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
     return STALE
+
+
+OVERDUE: Final = timedelta(minutes=5)
+"""How long after its moment a timer counts as lost: three times what the sweep promises."""
+
+
+def lost_timers(row: Instance, limits: Limits, *, now: datetime) -> list[Timer]:
+    """Return the timers that should have fired for an instance long ago, due now. None of them, when all is well.
+
+    A timer is lost when its record could not be delivered for so long that the stream gave it up.
+    """
+    target = instance_target(row.project, row.pool, row.instance_id)
+    lost = []
+    if row.deadline is not None and now - row.deadline > OVERDUE:
+        lost.append(Timer(DEADLINE_KIND[row.state], target, row.fence, now))
+    if row.state in (State.IDLE, State.BUSY) and row.seen_at is not None:
+        allowed = limits.lost_after if row.unreachable else limits.unreachable_after
+        if now - row.seen_at > allowed + OVERDUE:
+            lost.append(Timer(TimerKind.PRESENCE, target, 0, now))
+    return lost
+
+
+def lost_run_timers(run: Run, *, give_up_after: timedelta, now: datetime) -> list[Timer]:
+    """Return the placement timer of a run that nobody has placed or moved for long, due now."""
+    waits = run.state in (RunState.SUBMITTED, RunState.STARTING)
+    if waits and now - run.changed_at > give_up_after + OVERDUE:
+        return [Timer(TimerKind.PLACEMENT, run_target(run.project, run.run_id), run.fence, now)]
+    return []

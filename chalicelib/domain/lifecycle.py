@@ -52,7 +52,6 @@ class Reason(StrEnum):
     LEASE_EXPIRED = "lease-expired"
     IDLE_TIMEOUT = "idle-timeout"
     IDLE_OFF = "no-idle-time"
-    ATTEMPT_FAILED = "attempt-failed"
     PROVISIONING_FAILED = "provisioning-failed"
     PROVISIONING_DEADLINE = "provisioning-deadline"
     AGENT_SILENT = "agent-silent"

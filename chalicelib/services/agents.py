@@ -243,17 +243,17 @@ def _take_in(deps: Deps, row: Instance, job: JobReport) -> bool:
         run = run_store.get(row.project, job.run_id)
     except NotFoundError:
         return over
-    if run.state not in RUN_ENDS and run.instance_id in ("", row.instance_id):
+    if run.state not in RUN_ENDS and row.lease is not None and run.lease_id == row.lease.lease_id:
         if over:
             _finish(deps, row, run, job)
-        elif run.state in (RunState.SUBMITTED, RunState.PROVISIONING, RunState.STARTING):
-            _running(deps, row, run)
+        elif run.state is RunState.STARTING:
+            _running(deps, run)
     if over and row.lease is not None:
         leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
     return over
 
 
-def _running(deps: Deps, row: Instance, run: Run) -> None:
+def _running(deps: Deps, run: Run) -> None:
     """The agent has the job; from here on its lease is what bounds the silence."""
     now = deps.now()
     try:
@@ -265,18 +265,9 @@ def _running(deps: Deps, row: Instance, run: Run) -> None:
             actor="agent",
             deadline=None,
             started_at=now,
-            **_placement(row, run),
         )
     except LostRaceError:
         log.event("running-lost-race", run=run.run_id)
-
-
-def _placement(row: Instance, run: Run) -> dict[str, Any]:
-    """What a run must say of its machine; a crash between the hold and its note leaves this to be written later."""
-    if run.instance_id and run.lease_id:
-        return {}
-    lease_id = row.lease.lease_id if row.lease else ""
-    return {"instance_id": row.instance_id, "instance_name": row.name, "lease_id": lease_id}
 
 
 def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
@@ -317,11 +308,11 @@ def _wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
         run = run_store.get(row.project, run_id)
     except NotFoundError:
         run = None
-    if run is None or run.state in RUN_ENDS or run.instance_id not in ("", row.instance_id):
+    if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING):
+        run = _starting(deps, row, run, now)
+    if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
         leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
         return None
-    if run.state is RunState.PROVISIONING:
-        run = _starting(deps, row, run, now)
     spec = run.spec
     key = runs.code_key(run.project, spec.code)
     return WantedJob(
@@ -338,18 +329,25 @@ def _wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
 
 
 def _starting(deps: Deps, row: Instance, run: Run, now: datetime) -> Run:
-    """The machine that a run waited for is there: from now on the job must be taken within its time."""
+    """The run names the machine before the job is handed to it, so that no other machine can be given the job too.
+
+    From now on it must be taken within its time. A run that names another machine, or that was
+    taken back from one, is returned as it is.
+    """
+    if run.instance_id not in ("", row.instance_id) or (run.state is RunState.SUBMITTED and run.placements):
+        return run
     try:
         return run_store.step(
             run,
             RunState.STARTING,
             now=now,
-            reason=RunReason.READY,
+            reason=RunReason.READY if run.instance_id else RunReason.REUSED,
             actor="agent",
             deadline=now + deps.settings.pickup_within,
             instance_id=row.instance_id,
             instance_name=row.name,
             lease_id=row.lease.lease_id if row.lease else "",
+            placements=max(run.placements, 1),
         )
     except LostRaceError:
         return run_store.get(run.project, run.run_id)

@@ -19,11 +19,9 @@ from chalicelib.store import runs as run_store
 from chalicelib.store import timers as store
 
 PAGE: Final = 1000
+DRIVES: Final = frozenset({Action.DRIVE_PROVISIONING, Action.DRIVE_TEARDOWN})
 FIRST_LOOK: Final = timedelta(hours=1)
 """How far back the very first sweep looks; before it there was no table."""
-
-PROVISION_GRACE: Final = timedelta(hours=2)
-"""How long past its deadline a request is driven again before it is given up."""
 
 
 def sweep(deps: Deps, *, until: datetime) -> int:
@@ -78,9 +76,11 @@ def _fire_instance(deps: Deps, timer: Timer, row: Instance) -> Verdict:
     if verdict.action is Action.NOTHING:
         return verdict
     log.event("timer", kind=timer.kind, instance=row.instance_id, action=verdict.action, why=verdict.why)
-    if verdict.at is not None:
-        store.put(Timer(timer.kind, timer.target, timer.fence, verdict.at))
     try:
+        if verdict.action in DRIVES and verdict.at is not None:
+            row = instance_store.postpone(row, deadline=verdict.at, now=deps.now())
+        elif verdict.at is not None:
+            store.put(Timer(timer.kind, timer.target, timer.fence, verdict.at))
         _act(deps, row, verdict)
     except LostRaceError:
         log.event("timer-lost-race", kind=timer.kind, instance=row.instance_id)
@@ -91,10 +91,19 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
     if verdict.action is Action.TERMINATE:
         assert verdict.event is not None
         assert verdict.reason is not None
-        teardown.begin(deps, row, verdict.event, reason=verdict.reason, actor="timer", detail=verdict.why)
+        teardown.begin(
+            deps,
+            row,
+            verdict.event,
+            reason=verdict.reason,
+            actor="timer",
+            detail=verdict.why,
+            holding=verdict.holding,
+        )
     elif verdict.action is Action.RELEASE:
         assert row.lease is not None
-        leases.give_back(deps, row, row.lease.fence, reason=Reason.LEASE_EXPIRED, actor="timer")
+        reason, holding = Reason.LEASE_EXPIRED, verdict.holding
+        leases.give_back(deps, row, row.lease.fence, reason=reason, actor="timer", holding=holding)
     elif verdict.action is Action.DRIVE_TEARDOWN:
         overdue = verdict.at is not None
         if overdue:
@@ -107,9 +116,14 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
 
 
 def _drive_provisioning(deps: Deps, row: Instance) -> None:
-    """Start the provision workflow again for a request past its deadline, and after a long while give it up."""
+    """Start the provision workflow again for a request past its deadline, and after a long while give it up.
+
+    A workflow that still runs is left to it: it may be waiting for the end of a machine that will not go.
+    """
+    if deps.executions.running(deps.settings.provision_arn, provisioning.workflow_name(row)):
+        return
     log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
-    if row.deadline is not None and deps.now() - row.deadline > PROVISION_GRACE:
+    if deps.now() > provisioning.given_up_at(row):
         event, reason = Event.FAILED, Reason.PROVISIONING_DEADLINE
         teardown.begin(deps, row, event, reason=reason, actor="timer", detail="no machine within its time")
         return

@@ -32,6 +32,7 @@ PAGE: Final = 16
 PAGES: Final = 4
 """How often a page of one shape is read again when a crowd took all of the last one."""
 
+TRIES: Final = 5
 EXPLAINED: Final = 100
 LONGEST: Final = timedelta(days=7)
 
@@ -103,23 +104,39 @@ def release(deps: Deps, project: str, lease_id: str, *, actor: str) -> Instance:
     return give_back(deps, row, fence, reason=Reason.RELEASED, actor=actor)
 
 
-def give_back(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: str) -> Instance:
-    """End the hold with the given fence, whoever has it; a hold that has ended is left alone."""
+def give_back(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: str, holding: str = "") -> Instance:
+    """End the hold with the given fence, whoever has it; a hold that has ended is left alone.
+
+    A row that changed beside the hold (a flag, a heartbeat) is read again, unless the decision stands on what changed
+    (`holding`): then `LostRaceError` is raised.
+    """
+    for _ in range(TRIES):
+        try:
+            return _end_hold(deps, row, fence, reason=reason, actor=actor, holding=holding)
+        except LostRaceError:
+            if holding:
+                raise
+            row = store.get(row.project, row.pool, row.instance_id)
+    raise LostRaceError(f"instance {row.name!r} keeps moving; ask again")
+
+
+def _end_hold(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: str, holding: str) -> Instance:
     if row.state is not State.BUSY or row.lease is None or row.lease.fence != fence:
         return row
     if row.idle_limit == timedelta():
-        try:
-            return teardown.begin(deps, row, Event.RETIRED, reason=Reason.IDLE_OFF, actor=actor)
-        except LostRaceError:
-            return store.get(row.project, row.pool, row.instance_id)
+        return teardown.begin(deps, row, Event.RETIRED, reason=Reason.IDLE_OFF, actor=actor, holding=holding)
     now = deps.now()
-    deadline = None if row.idle_limit is None else now + row.idle_limit
-    try:
-        idle = store.step(
-            row, Event.RELEASED, now=now, reason=reason, actor=actor, deadline=deadline, lease=None, reserved_for=""
-        )
-    except LostRaceError:
-        return store.get(row.project, row.pool, row.instance_id)
+    idle = store.step(
+        row,
+        Event.RELEASED,
+        now=now,
+        reason=reason,
+        actor=actor,
+        deadline=None if row.idle_limit is None else now + row.idle_limit,
+        holding=holding,
+        lease=None,
+        reserved_for="",
+    )
     log.event("released", instance=row.instance_id, reason=reason)
     return idle
 

@@ -26,6 +26,9 @@ from chalicelib.store import pools as pool_store
 ROUND_LIMIT: Final = timedelta(minutes=30)
 """How long one pass over the offers may take before the `provisioning` timer looks at it."""
 
+DRIVEN_FOR: Final = timedelta(hours=2)
+"""How long past its deadline a request is driven again before it is given up."""
+
 DEADLINE_SLACK: Final = timedelta(minutes=2)
 """The workflow acts at the attempt's deadline; the timer is the net under it."""
 
@@ -52,13 +55,24 @@ def start(deps: Deps, instance: Instance, suffix: str = "") -> None:
         "round": 0,
         "since": instance.created_at.isoformat(),
     }
-    name = f"up-{instance.instance_id}-{instance.fence}{suffix}"
+    name = workflow_name(instance) + suffix
     deps.executions.start(deps.settings.provision_arn, name, payload)
 
 
-def pending_deadline(policies: Policies, now: datetime) -> datetime:
-    """When a request that still has no machine is to be looked at by its timer."""
-    return now + ROUND_LIMIT + (policies.retry.duration if policies.retry else timedelta())
+def workflow_name(instance: Instance) -> str:
+    """Name the workflow that was started with the request."""
+    return f"up-{instance.instance_id}"
+
+
+def pending_deadline(policies: Policies, *, created_at: datetime, now: datetime) -> datetime:
+    """When a request that still has no machine is to be looked at by its timer: after its last chance to wait."""
+    retry_for = policies.retry.duration if policies.retry else timedelta()
+    return max(now, created_at + retry_for) + ROUND_LIMIT
+
+
+def given_up_at(row: Instance) -> datetime:
+    """Until when a request whose workflow is gone is driven on."""
+    return pending_deadline(_policies(row), created_at=row.created_at, now=row.changed_at) + DRIVEN_FOR
 
 
 def advance(deps: Deps, project: str, pool: str, instance_id: str, *, round_: int, since: str) -> Step:
@@ -116,7 +130,7 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         reason = Reason.MACHINE_GONE if gone else Reason.PROVISIONING_DEADLINE
         detail = "the machine is gone" if gone else "the agent did not report in time"
         journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=reason.value, detail=detail)
-        deadline = deps.now() + ROUND_LIMIT
+        deadline = pending_deadline(_policies(row), created_at=row.created_at, now=deps.now())
         store.step(
             row,
             Event.ATTEMPT_FAILED,
@@ -128,6 +142,10 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         )
         log.event("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=reason.value)
     return _clean_up(deps, row, attempt, here)
+
+
+def _policies(row: Instance) -> Policies:
+    return from_doc((journal.spec(row.instance_id) or {})["policies"])
 
 
 def _is_gone(deps: Deps, attempt: Attempt) -> bool:
@@ -158,7 +176,14 @@ def _look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         log.error("look-up-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
         return Step("wait", 5, here.round, here.since)
     if machine is not None and machine.phase is not Phase.GONE:
-        known = journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, machine_ref=machine.ref)
+        known = journal.end_attempt(
+            row.instance_id,
+            attempt.number,
+            AttemptState.LAUNCHED,
+            machine_ref=machine.ref,
+            kind="",
+            detail="found by its id after the launch gave no answer",
+        )
         return _launched(deps, row, known, here)
     if machine is None and deps.now() < teardown.settled_at(backend, attempt):
         return Step("wait", 2, here.round, here.since)

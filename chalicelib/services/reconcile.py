@@ -5,20 +5,24 @@ for a stranger: the intent is written before the launch.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
-from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError
+from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError, TidepoolError
+from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
 from chalicelib.domain.lifecycle import Event, Reason, State
-from chalicelib.domain.model import AttemptState, Instance
+from chalicelib.domain.model import AttemptState, Instance, Pool
+from chalicelib.domain.timers import Timer
 from chalicelib.services import pools, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
-from chalicelib.store import journal
+from chalicelib.store import journal, timers
 from chalicelib.store import pools as pool_store
+from chalicelib.store import runs as run_store
 
 PAGE: Final = 200
 SETTLED: Final = timedelta(seconds=60)
@@ -39,29 +43,49 @@ class Report:
 
 
 def compare(deps: Deps) -> list[Report]:
-    """Compare every configured backend, and go on with the draining of pools. One failing backend stops no other."""
-    reports = []
-    for name in deps.backend_names():
-        try:
-            report = _compare(deps, deps.backend(name))
-        except BackendError as error:
-            report = Report(name, failed=error.detail)
-            log.error("reconcile-failed", backend=name, kind=error.kind, detail=error.detail)
-        reports.append(report)
-    for pool in pool_store.everywhere():
-        if pool.deleting:
-            pools.drain(deps, pool.project, pool.name, actor="reconcile")
+    """Compare every configured backend, file lost timers again, go on with the draining of pools.
+
+    One backend, project or pool that fails stops no other.
+    """
+    everywhere = pool_store.everywhere()
+    reports = [_report(deps, name, everywhere) for name in deps.backend_names()]
+    for pool in everywhere:
+        with _logged(pool=pool.name):
+            _file_lost_timers(deps, pool)
+            if pool.deleting:
+                pools.drain(deps, pool.project, pool.name, actor="reconcile")
+    for project in sorted({pool.project for pool in everywhere}):
+        with _logged(project=project):
+            _file_lost_placements(deps, project)
     return reports
 
 
-def _compare(deps: Deps, backend: Backend) -> Report:
+@contextmanager
+def _logged(**fields: str) -> Iterator[None]:
+    try:
+        yield
+    except TidepoolError as error:
+        log.error("reconcile-failed", error, **fields)
+
+
+def _report(deps: Deps, name: str, everywhere: list[Pool]) -> Report:
+    try:
+        return _compare(deps, deps.backend(name), everywhere)
+    except BackendError as error:
+        log.error("reconcile-failed", backend=name, kind=error.kind, detail=error.detail)
+        return Report(name, failed=error.detail)
+
+
+def _compare(deps: Deps, backend: Backend, everywhere: list[Pool]) -> Report:
     machines = [machine for machine in backend.owned(deps.settings.owner) if machine.phase is not Phase.GONE]
     orphans = tuple(machine.ref for machine in machines if _is_orphan(deps, machine))
     for ref in orphans:
         log.error("orphan", backend=backend.name, machine=ref)
-        backend.terminate(ref)
+        with _logged(backend=backend.name, machine=ref):
+            backend.terminate(ref)
     known = {machine.ref for machine in machines}
-    gone = tuple(row.instance_id for row in _rented(backend.name) if _is_gone(deps, backend, row, known))
+    rented = [row for pool in everywhere for row in _live(pool) if _is_rented(row, backend.name)]
+    gone = tuple(row.instance_id for row in rented if _is_gone(deps, backend, row, known))
     return Report(backend.name, len(machines), orphans, gone)
 
 
@@ -74,17 +98,19 @@ def _is_orphan(deps: Deps, machine: Machine) -> bool:
     return attempt.state in CLOSED
 
 
-def _rented(backend: str) -> Iterator[Instance]:
-    """Every live row that has a machine of one backend."""
-    for pool in pool_store.everywhere():
-        cursor: str | None = None
-        while True:
-            rows, cursor = store.live(pool.project, pool.name, limit=PAGE, cursor=cursor)
-            for row in rows:
-                if row.state in (State.IDLE, State.BUSY) and row.offer is not None and row.offer.backend == backend:
-                    yield row
-            if cursor is None:
-                break
+def _live(pool: Pool) -> Iterator[Instance]:
+    """Every live row of a pool."""
+    cursor: str | None = None
+    while True:
+        rows, cursor = store.live(pool.project, pool.name, limit=PAGE, cursor=cursor)
+        yield from rows
+        if cursor is None:
+            return
+
+
+def _is_rented(row: Instance, backend: str) -> bool:
+    """Whether a row has a machine of a backend that is in use or could be."""
+    return row.state in (State.IDLE, State.BUSY) and row.offer is not None and row.offer.backend == backend
 
 
 def _is_gone(deps: Deps, backend: Backend, row: Instance, known: set[str]) -> bool:
@@ -99,3 +125,27 @@ def _is_gone(deps: Deps, backend: Backend, row: Instance, known: set[str]) -> bo
         return False
     log.event("machine-gone", backend=backend.name, instance=row.instance_id)
     return True
+
+
+def _file_lost_timers(deps: Deps, pool: Pool) -> None:
+    """File again what should have fired long ago: the stream gave its record up, or it was never written."""
+    limits = Limits(deps.settings.unreachable_after, deps.settings.lost_after)
+    for row in _live(pool):
+        _file(lost_timers(row, limits, now=deps.now()))
+
+
+def _file_lost_placements(deps: Deps, project: str) -> None:
+    """The same for runs that wait for a machine."""
+    cursor: str | None = None
+    while True:
+        active, cursor = run_store.page(project, limit=PAGE, cursor=cursor, active=True)
+        for run in active:
+            _file(lost_run_timers(run, give_up_after=deps.settings.pickup_limit, now=deps.now()))
+        if cursor is None:
+            return
+
+
+def _file(lost: list[Timer]) -> None:
+    for timer in lost:
+        log.error("timer-lost", target=timer.target, kind=timer.kind)
+        timers.put(timer)

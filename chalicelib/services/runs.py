@@ -138,8 +138,10 @@ def start_on(deps: Deps, run: Run, taken: Instance, reason: RunReason) -> Run:
             placements=run.placements + 1,
         )
     except LostRaceError:
-        leases.give_back(deps, taken, taken.lease.fence, reason=Reason.RELEASED, actor="placement")
-        return store.get(run.project, run.run_id)
+        found = store.get(run.project, run.run_id)
+        if found.lease_id != taken.lease.lease_id:  # else the agent synced in between and noted it first
+            leases.give_back(deps, taken, taken.lease.fence, reason=Reason.RELEASED, actor="placement")
+        return found
     deps.wake.send(taken.instance_id)
     return placed
 

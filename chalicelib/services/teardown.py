@@ -31,13 +31,17 @@ LAST_WAIT_S: Final = 60
 OPEN_ATTEMPTS: Final = frozenset({AttemptState.INTENT, AttemptState.UNKNOWN, AttemptState.LAUNCHED})
 
 
-def begin(deps: Deps, seen: Instance, event: Event, *, reason: Reason, actor: str, detail: str = "") -> Instance:
+def begin(
+    deps: Deps, seen: Instance, event: Event, *, reason: Reason, actor: str, detail: str = "", holding: str = ""
+) -> Instance:
     """Move an instance to `terminating` and start the workflow. Raises `LostRaceError` when it has moved on.
 
     A crash between the two leaves a terminating row whose timer starts the workflow.
     """
     now = deps.now()
-    gone = store.step(seen, event, now=now, reason=reason, actor=actor, deadline=now + REDRIVE, detail=detail)
+    gone = store.step(
+        seen, event, now=now, reason=reason, actor=actor, deadline=now + REDRIVE, detail=detail, holding=holding
+    )
     log.event("instance-terminating", instance=gone.instance_id, reason=reason, actor=actor)
     drive(deps, gone)
     run_ends.machine_lost(deps, gone)

@@ -65,7 +65,12 @@ def same_fence(seen: Instance) -> Condition:
 
 def same_flags(seen: Instance) -> Condition:
     """The row has the flags and the idle limit that were seen; they change without a new fence."""
-    kept = rows.fields(seen, frozenset({"unreachable", "cordoned", "idle_limit"}))
+    return same(seen, "unreachable", "cordoned", "idle_limit")
+
+
+def same(seen: Instance, *names: str) -> Condition:
+    """The row has what was seen in the named fields."""
+    kept = rows.fields(seen, frozenset(names))
     columns = InstanceRow.get_attributes()
     same = [columns[name].does_not_exist() if value is None else columns[name] == value for name, value in kept.items()]
     return reduce(and_, same)

@@ -110,13 +110,16 @@ def step(
     actor: str,
     deadline: datetime | None,
     detail: str = "",
+    holding: str = "",
     **changes: Any,
 ) -> Instance:
     """Move one instance along the lifecycle, if it still is the row the decision was made on; return it as stored.
 
     `deadline` is when the new state is to be looked at: its timer is filed first. `changes` are fields of `Instance`
-    (`rows.CHANGEABLE`) that change with it; `lease=None` ends the lease. Raises `IllegalTransitionError` before any
-    write, `LostRaceError` when another writer moved or removed the row since it was read.
+    (`rows.CHANGEABLE`) that change with it; `lease=None` ends the lease. `holding` names a field that moves without a
+    new fence (`deadline`, `seen_at`) and on which the decision stands too: a heartbeat in between then wins.
+    Raises `IllegalTransitionError` before any write, `LostRaceError` when another writer moved or removed the row
+    since it was read.
     """
     if unknown := changes.keys() - rows.CHANGEABLE:
         raise TypeError(f"a step does not change {sorted(unknown)}")
@@ -136,7 +139,20 @@ def step(
     condition = guarded.same_fence(seen)
     if new.state is State.IDLE:
         condition &= guarded.same_flags(seen)
+    if holding:
+        condition &= guarded.same(seen, holding)
     return guarded.write(seen, attributes, condition, wrote="step")
+
+
+def postpone(seen: Instance, *, deadline: datetime, now: datetime) -> Instance:
+    """Move the deadline of the present state, its timer first; return the instance as stored.
+
+    Raises `LostRaceError` when the row has another state, fence or deadline than `seen`: who moved it filed a timer.
+    """
+    new = replace(seen, deadline=deadline)
+    guarded.file_timer(new, now=now)
+    condition = guarded.same_fence(seen) & guarded.same(seen, "deadline")
+    return guarded.write(seen, {"deadline": deadline}, condition, wrote="touch")
 
 
 def claim(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.expiry import Action, Limits, instance_verdict, run_verdict
+from chalicelib.domain.expiry import Action, Limits, instance_verdict, lost_run_timers, lost_timers, run_verdict
 from chalicelib.domain.lifecycle import Event, State
 from chalicelib.domain.model import RunState
 from chalicelib.domain.timers import Timer, TimerKind
@@ -65,7 +65,13 @@ def test_a_lease_of_a_client_ends_and_the_machine_stays():
 
 
 def test_a_lease_of_a_run_ends_with_its_machine_because_only_a_silent_agent_lets_it_lapse():
-    assert verdict(TimerKind.LEASE, busy("run:run-1", expires=NOW)).event is Event.LOST
+    row = replace(busy("run:run-1", expires=NOW), unreachable=True)
+    assert verdict(TimerKind.LEASE, row).event is Event.LOST
+
+
+def test_a_run_is_not_given_up_before_its_agent_had_a_grace_to_come_back_in():
+    found = verdict(TimerKind.LEASE, busy("run:run-1", expires=NOW))
+    assert (found.action, found.at) == (Action.FLAG_UNREACHABLE, NOW + LIMITS.grace)
 
 
 def test_a_lease_that_was_extended_is_looked_at_again_when_it_ends():
@@ -121,3 +127,24 @@ def test_a_placement_timer_of_another_fence_does_nothing():
     run = make_run(state=RunState.SUBMITTED, fence=8)
     limit = timedelta(seconds=60)
     assert run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=limit, now=NOW).action is Action.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("row", "kinds"),
+    [
+        (idle(deadline=ago(minutes=6), seen_at=NOW), [TimerKind.IDLE]),
+        (idle(deadline=ago(minutes=5), seen_at=NOW), []),
+        (idle(deadline=None, seen_at=ago(minutes=8)), [TimerKind.PRESENCE]),
+        (idle(deadline=None, seen_at=ago(minutes=8), unreachable=True), []),
+        (idle(deadline=None, seen_at=ago(minutes=26), unreachable=True), [TimerKind.PRESENCE]),
+        (make_instance(state=State.TERMINATING, deadline=ago(minutes=6)), [TimerKind.TEARDOWN]),
+    ],
+)
+def test_a_timer_that_never_fired_is_filed_again_long_after_its_moment(row, kinds):
+    assert [timer.kind for timer in lost_timers(row, LIMITS, now=NOW)] == kinds
+
+
+@pytest.mark.parametrize(("minutes", "found"), [(6, 0), (7, 1)])
+def test_a_placement_that_never_happened_is_filed_again(minutes, found):
+    run = make_run(state=RunState.SUBMITTED, changed_at=ago(minutes=minutes))
+    assert len(lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)) == found

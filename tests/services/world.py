@@ -36,6 +36,9 @@ SETTINGS = {
 }
 
 
+STOPS_IN_S = 3
+
+
 class Cloud:
     """A provider in memory. `faults` are consumed by launches, one each; `stubborn` makes terminate fail n times."""
 
@@ -52,6 +55,7 @@ class Cloud:
         self.stubborn = 0
         self.launches = 0
         self.shapes: dict[str, str] = {}
+        self.gone_at: dict[str, datetime] = {}
 
     def offers(self) -> list[Offer]:
         return list(self.shelf)
@@ -82,15 +86,22 @@ class Cloud:
     def find(self, attempt_id: str, owner: str) -> Machine | None:
         return next((m for m in self.owned(owner) if m.attempt_id == attempt_id), None)
 
+    def vanish(self, ref: str) -> None:
+        """The machine is taken away, or powers itself off."""
+        self.machines[ref] = replace(self.machines[ref], phase=Phase.GONE)
+
     def describe(self, ref: str) -> Machine:
+        if ref in self.gone_at and self.gone_at[ref] <= self.now():
+            self.vanish(ref)
         return self.machines.get(ref, Machine(ref, "", Phase.GONE))
 
     def terminate(self, ref: str) -> None:
         if self.stubborn:
             self.stubborn -= 1
             raise TransientError("terminate failed")
-        if ref in self.machines:
-            self.machines[ref] = replace(self.machines[ref], phase=Phase.GONE)
+        if ref in self.machines and self.machines[ref].phase is not Phase.GONE:
+            self.machines[ref] = replace(self.machines[ref], phase=Phase.STOPPING)
+            self.gone_at.setdefault(ref, self.now() + timedelta(seconds=STOPS_IN_S))
 
     def owned(self, owner: str) -> Iterator[Machine]:
         yield from [m for r, m in self.machines.items() if m.phase is not Phase.GONE and self.tags[r] == owner]
@@ -281,7 +292,7 @@ class World:
 
     def power_off(self, ref: str) -> None:
         """What an agent does with its machine when it is told that its instance is over."""
-        self.cloud.machines[ref] = replace(self.cloud.machines[ref], phase=Phase.GONE)
+        self.cloud.vanish(ref)
 
     def sync(self, ref: str, **report: Any) -> agents.SyncAnswer:
         """One sync of one machine's agent."""

@@ -117,8 +117,7 @@ class Schedule:
     def preempt(self) -> None:
         alive = self.world.cloud.alive()
         if alive:
-            ref = self.rng.choice(alive).ref
-            self.world.cloud.terminate(ref)
+            self.world.cloud.vanish(self.rng.choice(alive).ref)
 
     def reconcile(self) -> None:
         reconcile.compare(self.deps)
@@ -135,6 +134,11 @@ class Schedule:
     def fire(self) -> None:
         self.timers.deliver(self.rng)
 
+    def lose_record(self) -> None:
+        """A record ends in the failure queue."""
+        if self.timers.records:
+            self.timers.records.pop()
+
     def project(self) -> None:
         self.stream.deliver(self.rng)
 
@@ -142,9 +146,9 @@ class Schedule:
         """One random action; it may be refused, and it may die half way."""
         weights = {
             self.add: 3, self.submit: 5, self.stop: 2, self.acquire: 3, self.release: 2, self.heartbeat: 1,
-            self.remove: 1, self.cordon: 1, self.fault: 3, self.stubborn: 1, self.workflow: 14, self.sync: 10,
-            self.job_ends: 4, self.preempt: 1, self.reconcile: 1, self.wait: 8, self.sweep: 3, self.ttl: 2,
-            self.fire: 8, self.project: 4, self.kill_workflow: 0.3,
+            self.remove: 2, self.cordon: 1, self.fault: 3, self.stubborn: 1, self.workflow: 14, self.sync: 10,
+            self.job_ends: 4, self.preempt: 2, self.reconcile: 1, self.wait: 8, self.sweep: 3, self.ttl: 2,
+            self.fire: 8, self.project: 4, self.kill_workflow: 0.3, self.lose_record: 0.3,
         }  # fmt: skip
         action = self.rng.choices(list(weights), list(weights.values()))[0]
         with self.chaos.maybe(crash), contextlib.suppress(TidepoolError):
