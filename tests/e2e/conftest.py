@@ -1,6 +1,6 @@
 """One control plane for all stories, with limits short enough to be waited for."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -14,6 +14,8 @@ SETTINGS = {
     "TIDEPOOL_UNREACHABLE_S": "12",
     "TIDEPOOL_LOST_S": "25",
 }
+
+LINES = 150
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +36,13 @@ def plane(running: Plane) -> Iterator[Plane]:
     running.empty()
     yield running
     running.empty()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the functions said last: the control plane is gone when one reads of it."""
+    report = yield
+    plane = getattr(item, "funcargs", {}).get("plane")
+    if report.failed and plane is not None:
+        report.sections.append(("what the functions said", "\n".join(plane.said()[-LINES:])))
+    return report

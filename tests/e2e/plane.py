@@ -9,13 +9,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from infra.build import ROOT
-from infra.local import daemons
+from infra.local import daemons, inspect
 from infra.local.control import STACK, STAGE, Options
 from infra.local.deploy import Emulator
 from infra.local.emulator import REGION, root_key
@@ -24,6 +25,7 @@ from infra.local.folder import Folder
 T = TypeVar("T")
 
 PATIENCE_S = 60
+ALL = 1_000_000
 DEFAULT_POOL = "/projects/main/pools/default-pool"
 
 
@@ -101,6 +103,19 @@ class Plane:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
         """One call of the API below `/v1`; the answer's status and its JSON."""
+        status, _, text = self.exchange(method, path, body, token=token, headers=headers)
+        return status, json.loads(text or "null")
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Message, str]:
+        """The same with the answer's headers and its text. A body of bytes is sent as it is."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         token = self.client["TIDEPOOL_TOKEN"] if token is None else token
         asked = urllib.request.Request(f"{self.client['TIDEPOOL_URL']}/v1{path}", data=data, method=method)
@@ -110,10 +125,10 @@ class Plane:
             asked.add_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
+                return answer.status, answer.headers, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.loads(error.read() or b"null")
+                return error.code, error.headers, error.read().decode()
 
     def instances(self, pool: str = "default-pool") -> list[dict[str, Any]]:
         """The live instances of a pool."""
@@ -187,9 +202,16 @@ class Plane:
             below |= more
         return sorted(pid for pid in below if f"awslambdaric {handler}" in commands.get(pid, ""))
 
+    def said(self) -> list[str]:
+        """Every line that the functions have logged, without those about answered requests of the API."""
+        lines = inspect.logs(self.folder, None, lines=ALL, follow=False)
+        return [line for line in lines if '"event": "answered"' not in line]
+
     def logs(self) -> str:
-        """Everything that any part of the control plane has logged."""
-        return "".join(path.read_text(errors="replace") for path in sorted((self.folder.root / "log").rglob("*.log")))
+        """Everything that the functions, the parts and the machines that are on have logged."""
+        said = list(inspect.logs(self.folder, None, lines=ALL, follow=False))
+        files = [*(self.folder.root / "log").iterdir(), *self.folder.machines.glob("*/*.log")]
+        return "\n".join(said + [path.read_text(errors="replace") for path in sorted(files)])
 
     def empty(self) -> None:
         """Remove every instance, wait until nothing bills, and forget the rehearsal."""
