@@ -16,7 +16,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test check format bench bench-peers package deploy
+.PHONY: help demo up down status logs test check format bench bench-peers package deploy token
 
 help:
 	@echo "make demo      set everything up and run the main job on the embedded control plane"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench-peers  install the peer in an environment of its own and run the same work in turn with it"
 	@echo "make package   make the template and the code for AWS in build/STAGE (STAGE=prod)"
 	@echo "make deploy    package and deploy them (STAGE=prod)"
+	@echo "make token     make a token for what was deployed (STAGE=prod, ARGS='--role user --expires 7d')"
 
 demo: $(READY)
 	@$(BIN)/python -m infra.local.demo $(ARGS)
@@ -62,6 +63,10 @@ package: $(PACKAGER)/ready
 
 deploy: package
 	@$(PACKAGER)/bin/python -m infra.deploy --stage $(STAGE) --package build/$(STAGE) $(ARGS)
+
+token: $(READY)
+	@test -n "$(STAGE)" || { echo "which stage? make token STAGE=prod"; exit 2; }
+	@$(BIN)/python -m infra.token --stage $(STAGE) $(ARGS)
 
 %/ready: tests/requirements.txt requirements.txt cli/pyproject.toml
 	@$(call set-up,$*,$(if $(findstring build/venv,$*),$(RUNTIME),$(PYTHON)))

@@ -182,7 +182,7 @@ def main() -> int:
     given = parser.parse_args()
     session: Any = boto3.session.Session()
     if not session.region_name:
-        parser.error("a region is needed: set AWS_REGION")
+        parser.error("a region is needed: set AWS_DEFAULT_REGION")
     try:
         url = upload(session.client, _bucket(session.client, session.region_name), given.package)
         approve = (lambda _changes: True) if given.yes else _ask

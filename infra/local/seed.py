@@ -8,8 +8,6 @@ A process of its own: the code finds its tables by the environment, once, as it 
 import os
 import subprocess
 import sys
-from contextlib import suppress
-from datetime import timedelta
 from typing import Final
 
 from infra.build import ROOT
@@ -17,9 +15,6 @@ from infra.local.deploy import Emulator
 from infra.local.emulator import REGION
 
 PROJECT: Final = "main"
-LIFETIME: Final = timedelta(days=366)
-"""The longest that the control plane allows."""
-
 TIMEOUT_S: Final = 30
 
 
@@ -53,19 +48,18 @@ def seed(emulator: Emulator, stage: str, known: str) -> str:
 
 def main() -> None:
     """Do it, with the tables of the environment."""
-    from chalicelib.domain.errors import AlreadyExistsError, UnauthenticatedError
+    from chalicelib.domain.errors import UnauthenticatedError
     from chalicelib.domain.model import Role
-    from chalicelib.services import pools, tokens
+    from chalicelib.services import tokens
     from chalicelib.wiring import deps
+    from infra.token import grant
 
-    with suppress(AlreadyExistsError):
-        pools.create_project(deps(), PROJECT)
     text = os.environ["TIDEPOOL_TOKEN"]
     try:
         tokens.verify(deps(), text)
     except UnauthenticatedError:
-        every = tokens.EVERY_PROJECT
-        _, text = tokens.issue(deps(), project=every, name="local", role=Role.ADMIN, expires_in=LIFETIME)
+        lifetime = tokens.MAX_LIFETIME
+        _, text = grant(deps(), PROJECT, name="local", role=Role.ADMIN, lifetime=lifetime, every_project=True)
     sys.stdout.write(f"{text}\n")
 
 

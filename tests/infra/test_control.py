@@ -16,6 +16,7 @@ import pytest
 from infra.local import control, daemons, inspect
 from infra.local.control import Options
 from infra.local.folder import PARTS, Folder
+from tests.infra.operator import run
 
 OPTIONS = Options(port=0, schedules=False, ttl_lag="off", settings={"TIDEPOOL_SYNC_S": "77"})
 
@@ -79,6 +80,15 @@ def test_a_token_of_nobody_is_refused(folder):
         call(client, "GET", "/v1/me", token="tp.0000000000000000." + "x" * 43)
     with refused.value:
         assert refused.value.code == 401
+
+
+def test_a_token_that_an_operator_makes_with_keys_alone_is_let_in(folder):
+    client, _ = up(folder)
+    made = run(inspect._emulator(folder), "infra.token", "--stage", "local", "--project", "second", "--role", "manager")
+    assert made.returncode == 0, made.stderr
+    who = call(client, "GET", "/v1/me", token=made.stdout.strip())
+    assert (who["project"], who["role"]) == ("second", "manager")
+    assert call(client, "GET", "/v1/projects/second/pools", token=made.stdout.strip())["items"] == []
 
 
 def test_the_functions_get_the_settings_given_and_the_address_agents_reach(folder):
