@@ -38,6 +38,15 @@ def plane(running: Plane) -> Iterator[Plane]:
     running.empty()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "last: waits for what passes meanwhile, so it lets the other tests go first")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests marked `last` at the end, and leave the order of the others."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what the functions said last: the control plane is gone when one reads of it."""
