@@ -40,8 +40,6 @@ REASONS: Final = {
     Reason.LEASE_EXPIRED: "The holder of a lease stopped its heartbeat. The instance is idle again.",
     Reason.IDLE_TIMEOUT: "It was idle for its idle duration.",
     Reason.IDLE_OFF: "Its idle duration is 0s and its lease ended.",
-    Reason.ATTEMPT_FAILED: "Reserved: a failed attempt is written with its own reason, `machine-gone` or "
-    "`provisioning-deadline`.",
     Reason.PROVISIONING_FAILED: "Every offer was tried, or the workflow failed; the detail says which.",
     Reason.PROVISIONING_DEADLINE: "The agent did not report in time, or the request was two hours past its deadline.",
     Reason.AGENT_SILENT: "The agent was not heard of for `TIDEPOOL_LOST_S`.",
