@@ -32,7 +32,7 @@ WATCHED: Final = {
     "ProvisioningOverdue": Watch("OnTimer", ("provisioning-overdue",), count=1, period_s=900),
     "Orphan": Watch("Reconcile", ("orphan",), count=1, period_s=900),
     # Of 6 comparisons in the time, half: one that fails alone is a hiccup of the provider's.
-    "BackendSilent": Watch("Reconcile", ("reconcile-failed",), count=3, period_s=1800),
+    "ComparisonFailing": Watch("Reconcile", ("reconcile-failed",), count=3, period_s=1800),
     # An answer that is lost once in a while is looked up and needs nobody; a driver that fails writes both at each try.
     "LaunchUnclear": Watch("Provision", ("driver-fault", "attempt-unknown"), count=3, period_s=3600),
     # Of 5 sweeps in the time, most: one alone is a minute with very many timers.
