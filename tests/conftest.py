@@ -1,28 +1,48 @@
-"""Tables of a test stage on moto, made anew for each test."""
+"""Tables to write to: moto in this process for one thread, the emulator in a process of its own for many.
+
+moto is not safe for threads (it copies whole tables in a transaction), so nothing that races runs on it.
+"""
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import count
 
-import boto3
 import pytest
 from moto import mock_aws
 
 from chalicelib.store import tables
+from infra.local.deploy import Emulator
+from tests.emulation import create_tables, dynamodb_at, running_emulator, set_keys
+
+STAGES = count(1)
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Empty tables, in this process."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that open nothing."""
+    set_keys(monkeypatch)
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> Iterator[None]:
+    """Empty tables of the stage `test` on moto, made anew for each test."""
     with mock_aws():
         tables.configure("test")
-        client: Any = boto3.client("dynamodb")
-        for definition in tables.schema("test"):
-            client.create_table(**{key: value for key, value in definition.items() if key != "TimeToLiveAttribute"})
+        create_tables("test", dynamodb_at(""))
         yield
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An emulator that takes any key, and serves many threads at once."""
+    with running_emulator(tmp_path_factory.mktemp("emulator"), "--no-auth", has_functions=False) as found:
+        yield found
+
+
+@pytest.fixture
+def emulated(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Empty tables on the emulator; the value is their stage, which no other test has."""
+    set_keys(monkeypatch, emulator.url)
+    stage = f"test{next(STAGES)}"
+    tables.configure(stage)
+    create_tables(stage, dynamodb_at(emulator.url))
+    return stage

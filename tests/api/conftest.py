@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_origin
 
-import boto3
 import pytest
 from chalice.test import Client
 from moto import mock_aws
@@ -23,6 +22,7 @@ from chalicelib.api.openapi import operations_of
 from chalicelib.domain.model import Role
 from chalicelib.services import pools, tokens
 from chalicelib.store import tables
+from tests.emulation import create_tables, dynamodb_at, set_keys
 from tests.services.world import World
 
 PROJECT = "acme"
@@ -103,15 +103,10 @@ def operation_at(method: str, path: str) -> Operation:
 def database() -> Iterator[Any]:
     """The tables of a test stage on moto, made once: making them costs more than most of the tests."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        set_keys(patch)
         tables.configure("test")
-        client = boto3.client("dynamodb")
-        for definition in tables.schema("test"):
-            client.create_table(**{key: value for key, value in definition.items() if key != "TimeToLiveAttribute"})
-        yield client
+        create_tables("test", dynamodb_at(""))
+        yield dynamodb_at("")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.aws import clients
+from tests.emulation import set_keys
 
 BUCKET = "tidepool-test"
 
@@ -14,11 +15,8 @@ BUCKET = "tidepool-test"
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keys that open nothing, a bucket, and clients of their own."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
+    set_keys(monkeypatch)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session-token")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     forget_clients()
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket=BUCKET)

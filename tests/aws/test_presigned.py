@@ -13,18 +13,15 @@ import pytest
 from chalicelib.aws.objects import Bucket
 from chalicelib.aws.wake import WakeQueues
 from tests.aws.conftest import BUCKET, forget_clients
-from tests.store.conftest import emulator  # noqa: F401 - a fixture
+from tests.emulation import set_keys
 
 MINUTE = timedelta(minutes=1)
 DATA = b"an archive"
 
 
 @pytest.fixture
-def live(emulator, monkeypatch):  # noqa: F811 - a fixture
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", emulator)
+def live(emulator, monkeypatch):
+    set_keys(monkeypatch, emulator.url)
     forget_clients()
     boto3.client("s3").create_bucket(Bucket=BUCKET)
     yield

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from chalicelib.store.tables import schema
 from infra.local.deploy import Emulator
+from tests.emulation import create_tables
 from tests.infra.operator import run
 
 DAY_S = 24 * 3600
@@ -18,9 +18,7 @@ DAY_S = 24 * 3600
 def stage(emulator: Emulator) -> str:
     """A stage with tables and nothing in them."""
     name = f"t{uuid4().hex[:8]}"
-    for described in schema(name):
-        table = {key: value for key, value in described.items() if key != "TimeToLiveAttribute"}
-        emulator.client("dynamodb").create_table(**table)
+    create_tables(name, emulator.client("dynamodb"))
     return name
 
 

@@ -46,7 +46,7 @@ def life() -> list[Record]:
     stream = Stream()
     row = stream.write(instances.create, make_instance(state=State.PENDING, fence=1), {}, DEADLINE)
     row = stream.step(row, Event.LAUNCHED, Reason.LAUNCHED, offer=make_offer(price=1))
-    row = stream.step(row, Event.ATTEMPT_FAILED, Reason.ATTEMPT_FAILED, offer=None)
+    row = stream.step(row, Event.ATTEMPT_FAILED, Reason.MACHINE_GONE, offer=None)
     row = stream.step(row, Event.LAUNCHED, Reason.LAUNCHED, offer=make_offer())
     row = stream.step(row, Event.READY, Reason.AGENT_READY)
     row = stream.write(instances.touch, row, now=later(minutes=1))
