@@ -155,6 +155,12 @@ class Plane:
         items = listed["machines"] if isinstance(listed, dict) else listed
         return [machine for machine in items if machine["phase"] != "gone"]
 
+    def made_for(self, instance_id: str) -> list[str]:
+        """The attempts that the provider ever made a machine for, ended ones too, whether or not it could say so."""
+        file = self.folder.machines / "machines.json"
+        known = json.loads(file.read_text()) if file.exists() else []
+        return [machine["name"] for machine in known if machine["name"].startswith(f"{instance_id}-")]
+
     def rehearse(self, *faults: dict[str, Any]) -> None:
         """Script what goes wrong at the provider."""
         self.cloud("PUT", "/rehearsal", list(faults))
