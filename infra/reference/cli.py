@@ -6,12 +6,11 @@ Not from argparse's formatted help: that differs between the versions of Python.
 from argparse import SUPPRESS, Action
 from importlib import import_module
 
+from infra.reference.markdown import code, sentence, table
+from infra.reference.markdown import page as whole
 from tidepool import help as cli_help
 from tidepool.command import Command, Parser, make_parser
 from tidepool.main import ALIASES, COMMANDS, GROUPS
-
-from infra.reference.markdown import code, sentence, table
-from infra.reference.markdown import page as whole
 
 EVERYWHERE = ("--help", "--project", "--json")
 """Options that every command has; the page names them once."""

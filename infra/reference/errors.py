@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from tidepool import help as cli_help
-
 from chalicelib.domain.errors import BackendError, TidepoolError
 from infra.reference.markdown import code, sentence, table
 from infra.reference.markdown import page as whole
+from tidepool import help as cli_help
 
 MEANING_OF_INTERNAL = "A defect. The log has it under the answer's `request_id`."
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidepool.client import Client
-from tidepool.command import Session
-from tidepool.main import main
 
 from tests.cli.builders import NOW, make_plan, make_pool
 from tests.cli.stub import TOKEN, Stub, serving
+from tidepool.client import Client
+from tidepool.command import Session
+from tidepool.main import main
 
 CLI = Path(__file__).resolve().parents[2] / "cli"
 

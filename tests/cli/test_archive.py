@@ -8,6 +8,7 @@ import socket
 import tarfile
 
 import pytest
+
 from tidepool import archive, archive_cache
 from tidepool.archive import TooLargeError, pack, survey
 from tidepool.errors import InputError

@@ -3,11 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import tidepool
-from tidepool.client import Client
 
+import tidepool
 from tests.cli.builders import make_instance, make_pool, make_run
 from tests.cli.stub import TOKEN, Problem, Stub
+from tidepool.client import Client
 
 
 def test_a_lost_answer_is_asked_for_again_under_the_same_key_and_happens_once(stub, client):

@@ -1,14 +1,14 @@
 """The client's shapes against the API's own: neither imports the other, so this is where they are held together."""
 
 import pytest
-from tidepool import errors, wire
-from tidepool.commands.pool_ps import FAILURES
-from tidepool.follow import EXIT_CODES
-from tidepool.rows import EXPECTED
 
 from chalicelib.api import answers, schemas
 from chalicelib.domain import errors as domain
 from tests.cli.builders import make_instance
+from tidepool import errors, wire
+from tidepool.commands.pool_ps import FAILURES
+from tidepool.follow import EXIT_CODES
+from tidepool.rows import EXPECTED
 
 SHAPES = [
     (wire.Me, answers.Me),

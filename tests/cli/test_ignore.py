@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from tidepool.ignore import is_ignored, rules, walk
 
 

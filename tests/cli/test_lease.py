@@ -3,8 +3,8 @@
 import time
 
 import pytest
-import tidepool
 
+import tidepool
 from tests.cli.stub import Problem
 
 

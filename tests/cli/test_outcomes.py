@@ -97,10 +97,9 @@ def test_every_command_has_help_and_json(cli):
 
 
 def test_the_exit_codes_are_documented_alike():
+    from tests.cli.conftest import CLI
     from tidepool import errors
     from tidepool.help import EXIT_CODES
-
-    from tests.cli.conftest import CLI
 
     told = {line.split()[0] for line in EXIT_CODES.splitlines() if line.startswith("  ")}
     readme = {

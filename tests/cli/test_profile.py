@@ -5,6 +5,7 @@ import os
 import stat
 
 import pytest
+
 from tidepool.errors import InputError
 from tidepool.profile import config_path, load, local_cloud, read_config, read_env_file, write_config
 

@@ -3,11 +3,11 @@
 import io
 
 import pytest
+
+from tests.cli.builders import NOW, make_instance, make_resources
 from tidepool import text
 from tidepool.output import Output
 from tidepool.rows import instance_row, status_text
-
-from tests.cli.builders import NOW, make_instance, make_resources
 
 
 @pytest.mark.parametrize(

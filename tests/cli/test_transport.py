@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tidepool.address import Url, proxy_for, quote
 from tidepool.errors import BadAnswerError, ConnectionLostError, InputError
 from tidepool.transport import Transport

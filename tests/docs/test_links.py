@@ -4,10 +4,10 @@ import re
 import shlex
 
 import pytest
-from tidepool.main import resolve
 
 from infra.reference.cli import parser_of
 from tests.docs.pages import ROOT, WRITTEN, anchors, commands, links, name_of
+from tidepool.main import resolve
 
 TYPED = [(page, line) for page in WRITTEN for line in commands(page)]
 

@@ -5,8 +5,6 @@ import re
 from importlib import import_module
 
 import pytest
-from tidepool.errors import from_problem
-from tidepool.main import COMMANDS
 
 import app as application
 from chalicelib.api import openapi
@@ -20,6 +18,8 @@ from infra.reference.cli import actions_of, anchor, parser_of
 from infra.reference.errors import tree
 from infra.resources import template
 from tests.docs.pages import ROOT
+from tidepool.errors import from_problem
+from tidepool.main import COMMANDS
 
 ANSWERED = [kind for kind in tree() if not issubclass(kind, BackendError)]
 """A provider's refusal is told by an attempt, not by an answer of the API."""
