@@ -86,15 +86,6 @@ class Bucket:
         with ThreadPoolExecutor(min(_PARALLEL, len(spans))) as pool:
             return b"".join(pool.map(self._part, spans))
 
-    def size(self, prefix: str, known: int = 0) -> int:
-        """How far the stream is stored without a gap, at least `known`."""
-        reached = known
-        for start, end in self._chunks(prefix, max(0, known - MAX_CHUNK)):
-            if start > reached:
-                break
-            reached = max(reached, end)
-        return reached
-
     @property
     def _s3(self) -> Any:
         return client("s3", _READ_S)

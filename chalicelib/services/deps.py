@@ -26,9 +26,6 @@ class Objects(Protocol):
     def read(self, prefix: str, after: int, limit: int) -> bytes:
         """Read up to `limit` bytes of the stream from `after`, as far as it is stored without a gap."""
 
-    def size(self, prefix: str, known: int = 0) -> int:
-        """How far the stream is stored without a gap, at least `known`."""
-
 
 class Wake(Protocol):
     """A channel that makes an agent sync at once. A lost wake only costs time: the agent syncs by itself too."""

@@ -63,16 +63,6 @@ def spec(instance_id: str) -> dict[str, Any] | None:
     return cast(dict[str, Any] | None, _body(instance_id, SPEC))
 
 
-def put_spec(instance_id: str, value: Mapping[str, Any]) -> None:
-    """Replace the specification."""
-    calls.put(JournalRow(instance_id, SPEC, body=dict(value)))
-
-
-def facts(instance_id: str) -> dict[str, Any] | None:
-    """Read what the agent last reported of its machine."""
-    return cast(dict[str, Any] | None, _body(instance_id, FACTS))
-
-
 def put_facts(instance_id: str, value: Mapping[str, Any]) -> None:
     """Replace the facts."""
     calls.put(JournalRow(instance_id, FACTS, body=dict(value)))
@@ -86,11 +76,6 @@ def callback(instance_id: str) -> str | None:
 def put_callback(instance_id: str, token: str) -> None:
     """Remember who waits. A newer wait replaces an older one, whose task timed out."""
     calls.put(JournalRow(instance_id, CALLBACK, body=token))
-
-
-def clear_callback(instance_id: str) -> None:
-    """Forget who waits. Repeating it is fine."""
-    calls.delete(JournalRow, instance_id, CALLBACK)
 
 
 def put_attempt(instance_id: str, attempt: Attempt) -> None:
@@ -150,15 +135,10 @@ def end_attempt(
 
 def attempts(instance_id: str) -> list[Attempt]:
     """Read the attempts of an instance, the first one first."""
-    return [_attempt(row) for row in _entries(instance_id, ATTEMPT)]
-
-
-def history(instance_id: str) -> list[Transition]:
-    """Read the steps of an instance as far as they are projected, the first one first.
-
-    The newest may lack for about a second; the row itself carries the last one.
-    """
-    return [_transition(row) for row in _entries(instance_id, HISTORY)]
+    found = calls.query_all(
+        JournalRow, instance_id, range_key_condition=JournalRow.entry.startswith(ATTEMPT), consistent_read=True
+    )
+    return [_attempt(JournalRow.from_raw_data(item)) for item in found]
 
 
 def history_row(instance_id: str, step: Transition) -> JournalRow:
@@ -202,13 +182,6 @@ def _attempt_entry(number: int) -> str:
 def _body(instance_id: str, entry: str) -> Any:
     item = calls.get(JournalRow, instance_id, entry, consistent=True)
     return None if item is None else JournalRow.from_raw_data(item).body
-
-
-def _entries(instance_id: str, prefix: str) -> list[JournalRow]:
-    found = calls.query_all(
-        JournalRow, instance_id, range_key_condition=JournalRow.entry.startswith(prefix), consistent_read=True
-    )
-    return [JournalRow.from_raw_data(item) for item in found]
 
 
 def _attempt(row: JournalRow) -> Attempt:

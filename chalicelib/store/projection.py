@@ -5,7 +5,6 @@ yet, and adds the difference that the write made to the counts; a record deliver
 records of different instances may come in any order. Records of one instance come in order (DynamoDB's promise).
 """
 
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +19,7 @@ from chalicelib.store import calls, journal, rows
 from chalicelib.store.calls import Image
 from chalicelib.store.columns import epoch
 from chalicelib.store.documents import offer_doc
-from chalicelib.store.models import InstanceRow, JournalRow, PoolRow
+from chalicelib.store.models import JournalRow, PoolRow
 
 UNSHAPED: Final = "none"
 """The shape under which instances without an offer are counted."""
@@ -64,17 +63,6 @@ def apply(old: Image | None, new: Image | None) -> None:
         _drop_empty(instance.project, instance.pool, before.shape)
     if instance.state is State.TERMINATED:
         journal.expire(instance.instance_id, instance.changed_at + rows.KEEP_ENDED)
-
-
-def recount(project: str, pool: str) -> dict[str, Count]:
-    """Count a pool's live rows, by shape: what the kept counts come to when every record is projected."""
-    total: Counter[str] = Counter()
-    available: Counter[str] = Counter()
-    for item in calls.query_all(InstanceRow, rows.part(project, pool), consistent_read=True):
-        count = _count(item)
-        total[count.shape] += count.total
-        available[count.shape] += count.available
-    return {shape: Count(shape, total[shape], available[shape]) for shape in sorted(total)}
 
 
 def _before(instance: Instance, old: Image | None) -> Count:

@@ -141,9 +141,6 @@ class Objects:
             position = len(stream)
         return stream[after : after + limit]
 
-    def size(self, prefix: str, known: int = 0) -> int:
-        return max(known, len(self.read(prefix, 0, 1 << 30)))
-
 
 class Wake:
     """Counts wake-ups."""

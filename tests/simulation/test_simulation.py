@@ -20,12 +20,12 @@ from chalicelib.domain.policies import POOL_ADD, RUN, parse
 from chalicelib.services import instances, leases, pools, reconcile, run_ends, runs
 from chalicelib.store import instances as instance_store
 from chalicelib.store import pools as pool_store
-from chalicelib.store import projection
 from chalicelib.store import runs as run_store
 from tests.builders import make_offer
 from tests.services.world import World
 from tests.simulation.chaos import Chaos
 from tests.simulation.streams import InstanceStream, TimerStream
+from tests.store.seeds import recount
 
 STEPS = int(os.environ.get("TIDEPOOL_SIMULATION_STEPS", "90"))
 SEEDS = int(os.environ.get("TIDEPOOL_SIMULATION_SEEDS", "8"))
@@ -214,7 +214,7 @@ class Schedule:
         assert [machine for machine in self.world.cloud.machines.values() if machine.phase is not Phase.GONE] == []
         everything, _ = run_store.page("main", 1000)
         assert [(run.name, run.state) for run in everything if run.state not in RUN_ENDS] == []
-        counted = {shape: (c.total, c.available) for shape, c in projection.recount("main", POOL).items()}
+        counted = recount("main", POOL)
         _, kept = pool_store.directory("main", POOL)
         kept_counts = {e.offer.shape: (e.total, e.available) for e in kept if (e.total, e.available) != (0, 0)}
         assert kept_counts == counted

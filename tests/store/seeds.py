@@ -3,7 +3,8 @@
 from chalicelib.domain.model import Instance, Offer
 from chalicelib.domain.timers import SHARDS, Timer, minute_of, partition
 from chalicelib.store import calls, instances, rows, timers
-from chalicelib.store.models import NameRow
+from chalicelib.store.models import InstanceRow, NameRow
+from chalicelib.store.projection import UNSHAPED
 from tests.builders import later, make_offer
 
 DEADLINE = later(minutes=10)
@@ -22,6 +23,16 @@ def claimables(offer: Offer | None = None) -> list[str]:
     """The ids in the index for the pool `main` and a shape (that of `make_offer()`)."""
     shape = (offer or make_offer()).shape
     return [candidate.instance_id for candidate in instances.claimable("acme", "main", shape, 100)]
+
+
+def recount(project: str, pool: str) -> dict[str, tuple[int, int]]:
+    """Total and available of each shape, counted from a pool's live rows."""
+    counted: dict[str, tuple[int, int]] = {}
+    for item in calls.query_all(InstanceRow, rows.part(project, pool), consistent_read=True):
+        shape = item["shape"]["S"] if "shape" in item else UNSHAPED
+        total, available = counted.get(shape, (0, 0))
+        counted[shape] = (total + 1, available + ("claim_shape" in item))
+    return counted
 
 
 def filed(moment) -> list[Timer]:

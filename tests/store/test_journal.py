@@ -17,7 +17,7 @@ STEP = Transition(NOW, 3, State.IDLE, State.BUSY, Reason.ACQUIRED, "user:test", 
 
 
 def test_everything_is_read_back_in_order():
-    journal.put_spec("i-1", {"cpus": 4})
+    calls.put(JournalRow("i-1", journal.SPEC, body={"cpus": 4}))
     journal.put_facts("i-1", {"os": "linux"})
     journal.put_callback("i-1", "token")
     journal.put_attempt("i-1", make_attempt(number=10, attempt_id="i-1-10"))
@@ -28,21 +28,13 @@ def test_everything_is_read_back_in_order():
     assert (everything.spec, everything.facts, everything.callback) == ({"cpus": 4}, {"os": "linux"}, "token")
     assert everything.attempts == journal.attempts("i-1")
     assert [attempt.number for attempt in everything.attempts] == [2, 10]
-    assert everything.history == journal.history("i-1")
     assert [step.fence for step in everything.history] == [3, 10]
     assert everything.history[0] == STEP
 
 
 def test_an_instance_without_entries_has_an_empty_journal():
     assert journal.everything("i-1") == journal.Journal()
-    assert (journal.spec("i-1"), journal.facts("i-1"), journal.callback("i-1")) == (None, None, None)
-
-
-def test_a_callback_is_forgotten_once_and_again():
-    journal.put_callback("i-1", "token")
-    for _ in range(2):
-        journal.clear_callback("i-1")
-    assert journal.callback("i-1") is None
+    assert (journal.spec("i-1"), journal.callback("i-1")) == (None, None)
 
 
 def test_an_attempt_is_written_once_although_its_answer_may_be_lost():
@@ -110,7 +102,7 @@ def test_an_attempt_that_was_never_written_does_not_end():
 
 
 def test_an_ended_instance_lets_go_of_its_entries_and_of_none_later():
-    journal.put_spec("i-1", {})
+    journal.put_facts("i-1", {})
     calls.put(journal.history_row("i-1", STEP))
     journal.expire("i-1", later(days=7))
     journal.expire("i-1", later(days=8))

@@ -10,7 +10,7 @@ from chalicelib.domain.model import Instance
 from chalicelib.store import calls, instances, journal, pools, projection, rows
 from chalicelib.store.models import InstanceRow, JournalRow
 from tests.builders import NOW, later, make_instance, make_lease, make_offer
-from tests.store.seeds import DEADLINE
+from tests.store.seeds import DEADLINE, recount
 
 pytestmark = pytest.mark.usefixtures("dynamodb")
 
@@ -67,8 +67,8 @@ def counts() -> tuple[int, int]:
 
 def recounted() -> tuple[int, int]:
     """The same, counted."""
-    by_shape = projection.recount("acme", "main").values()
-    return sum(each.total for each in by_shape), sum(each.available for each in by_shape)
+    by_shape = recount("acme", "main").values()
+    return sum(total for total, _ in by_shape), sum(available for _, available in by_shape)
 
 
 def test_the_kept_counts_follow_every_step_of_a_life():
@@ -83,7 +83,7 @@ def test_the_kept_counts_follow_every_step_of_a_life():
 def test_the_history_is_complete_and_in_order():
     for record in life():
         projection.apply(*record)
-    history = journal.history("i-1")
+    history = journal.everything("i-1").history
     assert [step.fence for step in history] == list(range(1, 10))
     assert [step.source for step in history] == [None, *(step.target for step in history[:-1])]
     assert history[-1].target is State.TERMINATED
@@ -103,7 +103,7 @@ def test_records_that_come_twice_change_nothing(seed):
             position = max(0, position - rng.randint(1, 5))
             continue
     assert counts() == recounted() == (0, 0)
-    assert len(journal.history("i-1")) == 9
+    assert len(journal.everything("i-1").history) == 9
 
 
 def test_shapes_that_no_instance_has_leave_the_directory():
@@ -166,15 +166,6 @@ def test_a_projection_that_died_after_its_transaction_finishes_when_it_is_repeat
     projection.apply(*records[-1])
     assert counts() == (0, 0)
     assert all("ttl" in item for item in calls.query_all(JournalRow, "i-1"))
-
-
-def test_a_recount_counts_by_shape():
-    for number, state in enumerate((State.IDLE, State.IDLE, State.BUSY, State.PENDING)):
-        row = make_instance(instance_id=f"i-{number}", name=f"n-{number}", state=state)
-        calls.put(rows.encode(row, wrote="create", write="w"))
-    counted = projection.recount("acme", "main")
-    assert counted[make_offer().shape] == projection.Count(make_offer().shape, 3, 2)
-    assert counted[projection.UNSHAPED] == projection.Count(projection.UNSHAPED, 1, 0)
 
 
 def _image(instance_id: str) -> calls.Image | None:

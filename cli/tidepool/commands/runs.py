@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_S = 0.2
 LAST_LOOK_S = 2.0
-SHOWN = 20
 
 
 class ListRuns(Command):
