@@ -7,21 +7,22 @@ between transactions are retried too (`connection.py`).
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.constants import BATCH_WRITE_ITEM, PUT_ITEM, UPDATE_ITEM
+from pynamodb.constants import BATCH_WRITE_ITEM, GET_ITEM, PUT_ITEM, QUERY, UPDATE_ITEM
 from pynamodb.exceptions import PynamoDBConnectionError, VerboseClientError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
 from chalicelib.domain.errors import BodyTooLargeError, ThrottledError, TidepoolError, UnavailableError
-from chalicelib.store import tables
+from chalicelib.store import expressions, tables
 from chalicelib.store.connection import CONFLICTS, RETRIES
+from chalicelib.store.expressions import Guard
 from chalicelib.store.models import InstanceRow
 
 Image = dict[str, dict[str, Any]]
@@ -51,15 +52,33 @@ def fresh_write() -> str:
 
 def get(model: type[Model], hash_key: str, range_key: str | None = None, *, consistent: bool) -> Image | None:
     """Read one item, or None."""
+    arguments = {
+        "TableName": model.Meta.table_name,
+        "Key": expressions.key(model, hash_key, range_key),
+        "ConsistentRead": consistent,
+    }
     with _outcomes():
-        answer = tables.connection(model).get_item(hash_key, range_key, consistent_read=consistent)
-    return cast(Image | None, answer.get("Item"))
+        return cast(Image | None, tables.connection(model).connection.dispatch(GET_ITEM, arguments).get("Item"))
 
 
 def query(model: type[Model], hash_key: str, **options: Any) -> dict[str, Any]:
     """Read one page: DynamoDB's answer as it is. `options` are those of `TableConnection.query`."""
     with _outcomes():
         return cast(dict[str, Any], tables.connection(model).query(hash_key, **options))
+
+
+def front(model: type[Model], index: str, hash_name: str, hash_key: str, limit: int) -> list[Image]:
+    """Read the first entries of one partition of an index."""
+    arguments = {
+        "TableName": model.Meta.table_name,
+        "IndexName": index,
+        "KeyConditionExpression": "#key = :key",
+        "ExpressionAttributeNames": {"#key": hash_name},
+        "ExpressionAttributeValues": {":key": {"S": hash_key}},
+        "Limit": limit,
+    }
+    with _outcomes():
+        return cast(list[Image], tables.connection(model).connection.dispatch(QUERY, arguments)["Items"])
 
 
 def query_all(model: type[Model], hash_key: str, **options: Any) -> Iterator[Image]:
@@ -106,6 +125,32 @@ def put(row: Model, condition: Condition | None = None) -> None:
     )
     with _outcomes():
         tables.connection(type(row)).connection.dispatch(PUT_ITEM, arguments)
+
+
+def write(model: type[Model], attributes: Mapping[str, Any]) -> None:
+    """Write one item from plain values, its key among them, whatever is there."""
+    arguments = {"TableName": model.Meta.table_name, "Item": expressions.item(model, attributes)}
+    with _outcomes():
+        tables.connection(model).connection.dispatch(PUT_ITEM, arguments)
+
+
+def change(
+    model: type[Model],
+    hash_key: str,
+    range_key: str | None,
+    attributes: Mapping[str, Any],
+    guard: Guard,
+    *,
+    count: str = "",
+) -> Image:
+    """Set attributes of one item (None removes), raise `count` by one, and return all of it as it is afterwards.
+
+    What `update` does, at a fraction of its processor time. Raises `ConditionFailedError` with what is there.
+    """
+    arguments = expressions.update(model, hash_key, range_key, attributes, guard, count=count)
+    arguments["ReturnValues"] = "ALL_NEW"
+    with _outcomes():
+        return cast(Image, tables.connection(model).connection.dispatch(UPDATE_ITEM, arguments)["Attributes"])
 
 
 def update(
@@ -184,6 +229,16 @@ class Transaction:
             return_values_on_condition_failure=_old(condition),
         )
         self.parts.append({"Update": arguments})
+
+    def change(
+        self, model: type[Model], hash_key: str, range_key: str | None, attributes: Mapping[str, Any], guard: Guard
+    ) -> None:
+        """Add a change of one item from plain values; those that are None are removed."""
+        self.parts.append({"Update": expressions.update(model, hash_key, range_key, attributes, guard)})
+
+    def drop(self, model: type[Model], hash_key: str, range_key: str | None, guard: Guard) -> None:
+        """Add a delete of an item that still is what was seen."""
+        self.parts.append({"Delete": expressions.guarded(model, hash_key, range_key, guard)})
 
     def delete(self, model: type[Model], hash_key: str, range_key: str | None, condition: Condition) -> None:
         """Add a delete."""

@@ -14,7 +14,7 @@ from pynamodb.constants import STRING
 
 def stamp(moment: datetime) -> str:
     """Write an aware moment as `2024-05-01T12:00:00.000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat("T", "milliseconds").removesuffix("+00:00") + "Z"
 
 
 def moment(text: str) -> datetime:

@@ -5,16 +5,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
-from operator import and_
-from typing import Any, cast
-
-from pynamodb.expressions.condition import Condition
+from typing import Any
 
 from chalicelib.domain.errors import LostRaceError
 from chalicelib.domain.model import Instance
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, rows, timers
+from chalicelib.store.expressions import Guard
 from chalicelib.store.models import InstanceRow
 
 
@@ -30,17 +27,16 @@ class Candidate:
     name: str
 
 
-def write(seen: Instance | Candidate, attributes: dict[str, Any], condition: Condition, *, wrote: str) -> Instance:
+def write(seen: Instance | Candidate, attributes: dict[str, Any], guard: Guard, *, wrote: str) -> Instance:
     """Change one live row and return it as stored; attributes that are None are removed. Raises `LostRaceError`.
 
-    A failed condition may be the repeat of a request that worked: then the row carries our own token.
+    A guard that does not hold may be the repeat of a request that worked: then the row carries our own token.
     """
     token = calls.fresh_write()
-    actions = rows.actions(attributes | {"wrote": wrote, "write": token})
-    if wrote == "flag":
-        actions.append(InstanceRow.flips.add(1))
+    part, attributes = rows.part(seen.project, seen.pool), attributes | {"wrote": wrote, "write": token}
+    count = "flips" if wrote == "flag" else ""
     try:
-        item = calls.update(InstanceRow, rows.part(seen.project, seen.pool), seen.instance_id, actions, condition)
+        item = calls.change(InstanceRow, part, seen.instance_id, attributes, guard, count=count)
     except calls.ConditionFailedError as error:
         if error.item is None or error.item["write"]["S"] != token:
             raise moved(seen) from error
@@ -58,22 +54,19 @@ def file_timer(new: Instance, *, now: datetime) -> None:
         timers.put(Timer(DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
 
 
-def same_fence(seen: Instance) -> Condition:
+def same_fence(seen: Instance) -> dict[str, Any]:
     """The row has the state and the fence that were seen."""
-    return cast(Condition, (InstanceRow.state == seen.state.value) & (InstanceRow.fence == seen.fence))
+    return {"state": seen.state.value, "fence": seen.fence}
 
 
-def same_flags(seen: Instance) -> Condition:
+def same_flags(seen: Instance) -> dict[str, Any]:
     """The row has the flags and the idle limit that were seen; they change without a new fence."""
     return same(seen, "unreachable", "cordoned", "idle_limit")
 
 
-def same(seen: Instance, *names: str) -> Condition:
+def same(seen: Instance, *names: str) -> dict[str, Any]:
     """The row has what was seen in the named fields."""
-    kept = rows.fields(seen, frozenset(names))
-    columns = InstanceRow.get_attributes()
-    same = [columns[name].does_not_exist() if value is None else columns[name] == value for name, value in kept.items()]
-    return reduce(and_, same)
+    return rows.fields(seen, frozenset(names))
 
 
 def moved(seen: Instance | Candidate) -> LostRaceError:

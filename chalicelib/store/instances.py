@@ -17,6 +17,7 @@ from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, cursors, guarded, requests, rows, timers
 from chalicelib.store.columns import epoch, moment, stamp
+from chalicelib.store.expressions import PRESENT
 from chalicelib.store.guarded import Candidate as Candidate  # noqa: PLC0414 - part of this module
 from chalicelib.store.models import InstanceRow, JournalRow, NameRow, PoolRow
 
@@ -136,12 +137,12 @@ def step(
     )
     guarded.file_timer(new, now=now)
     attributes = rows.fields(new, COMMON | changes.keys()) | rows.index_fields(new)
-    condition = guarded.same_fence(seen)
+    guard = guarded.same_fence(seen)
     if new.state is State.IDLE:
-        condition &= guarded.same_flags(seen)
+        guard |= guarded.same_flags(seen)
     if holding:
-        condition &= guarded.same(seen, holding)
-    return guarded.write(seen, attributes, condition, wrote="step")
+        guard |= guarded.same(seen, holding)
+    return guarded.write(seen, attributes, guard, wrote="step")
 
 
 def postpone(seen: Instance, *, deadline: datetime, now: datetime) -> Instance:
@@ -151,8 +152,8 @@ def postpone(seen: Instance, *, deadline: datetime, now: datetime) -> Instance:
     """
     new = replace(seen, deadline=deadline)
     guarded.file_timer(new, now=now)
-    condition = guarded.same_fence(seen) & guarded.same(seen, "deadline")
-    return guarded.write(seen, {"deadline": deadline}, condition, wrote="touch")
+    guard = guarded.same_fence(seen) | guarded.same(seen, "deadline")
+    return guarded.write(seen, {"deadline": deadline}, guard, wrote="touch")
 
 
 def claim(
@@ -177,8 +178,8 @@ def claim(
     attributes: dict[str, Any] = {"state": state.value, "fence": fence, "reason": reason.value, "actor": actor}
     attributes |= {"detail": None, "changed_at": now, "deadline": deadline, "claim_shape": None, "claim_order": None}
     attributes |= rows.lease_fields(lease)
-    condition = (InstanceRow.state == State.IDLE.value) & (InstanceRow.fence == candidate.fence)
-    return guarded.write(candidate, attributes, condition & InstanceRow.claim_shape.exists(), wrote="step")
+    guard = {"state": State.IDLE.value, "fence": candidate.fence, "claim_shape": PRESENT}
+    return guarded.write(candidate, attributes, guard, wrote="step")
 
 
 def touch(
@@ -244,17 +245,12 @@ def flag(
     if "deadline" in changes:
         guarded.file_timer(new, now=now)
     attributes = rows.fields(new, frozenset(changes)) | rows.index_fields(new) | {"flagged_by": actor}
-    return guarded.write(seen, attributes, guarded.same_fence(seen) & guarded.same_flags(seen), wrote="flag")
+    return guarded.write(seen, attributes, guarded.same_fence(seen) | guarded.same_flags(seen), wrote="flag")
 
 
 def claimable(project: str, pool: str, shape: str, limit: int) -> list[Candidate]:
     """Read up to `limit` instances of one shape that may be acquired, the longest idle first, from the index."""
-    answer = calls.query(
-        InstanceRow,
-        rows.claim_shape(project, pool, shape),
-        index_name=InstanceRow.claimable.Meta.index_name,
-        limit=limit,
-    )
+    index, place = InstanceRow.claimable.Meta.index_name, rows.claim_shape(project, pool, shape)
     return [
         Candidate(
             project=project,
@@ -264,7 +260,7 @@ def claimable(project: str, pool: str, shape: str, limit: int) -> list[Candidate
             seen_at=moment(item["seen_at"]["S"]) if "seen_at" in item else None,
             name=item["name"]["S"],
         )
-        for item in answer["Items"]
+        for item in calls.front(InstanceRow, index, "claim_shape", place, limit)
     ]
 
 
@@ -287,13 +283,12 @@ def bury(seen: Instance, *, now: datetime, reason: Reason, actor: str, detail: s
         lease=None,
     )
     row = rows.encode(new, wrote="step", write=calls.fresh_write())
-    own = NameRow.holder == new.instance_id
-    freed = [NameRow.ended.set(rows.ended_key(new)), NameRow.ttl.set(epoch(now + rows.KEEP_ENDED))]
+    freed = {"ended": rows.ended_key(new), "ttl": epoch(now + rows.KEEP_ENDED)}
     writes = calls.Transaction()
-    writes.delete(InstanceRow, rows.part(new.project, new.pool), new.instance_id, guarded.same_fence(seen))
+    writes.drop(InstanceRow, rows.part(new.project, new.pool), new.instance_id, guarded.same_fence(seen))
     writes.put(row)
     for name in (f"instance:{new.name}", f"id:{new.instance_id}"):
-        writes.update(NameRow, new.project, name, freed, own)
+        writes.change(NameRow, new.project, name, freed, {"holder": new.instance_id})
     try:
         writes.commit()
     except calls.ConditionFailedError as error:
@@ -331,11 +326,11 @@ def live(project: str, pool: str, limit: int, cursor: str | None = None) -> tupl
 
 
 def _note(seen: Instance, now: datetime, lease_expires: datetime | None, fence: int | None) -> Instance:
-    present = InstanceRow.instance_id.exists() & InstanceRow.unreachable.does_not_exist()
+    present = {"instance_id": PRESENT, "unreachable": None}
     held = seen.lease
     if held and lease_expires and held.fence == fence == seen.fence and lease_expires > held.expires_at:
         extended = {"seen_at": now, "lease_expires": lease_expires, "deadline": lease_expires}
-        return guarded.write(seen, extended, present & guarded.same_fence(seen), wrote="touch")
+        return guarded.write(seen, extended, present | guarded.same_fence(seen), wrote="touch")
     return guarded.write(seen, {"seen_at": now}, present, wrote="touch")
 
 

@@ -5,9 +5,7 @@ The list of active runs reads that index, so it costs what is active and nothing
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
-
-from pynamodb.expressions.condition import Condition
+from typing import Any, Final
 
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from chalicelib.domain.model import RUN_ENDS, Run, RunReason, RunState
@@ -16,6 +14,7 @@ from chalicelib.store import calls, cursors, requests, timers
 from chalicelib.store.calls import Image
 from chalicelib.store.columns import epoch
 from chalicelib.store.documents import job_doc, job_from
+from chalicelib.store.expressions import Guard
 from chalicelib.store.models import NameRow, RunRow
 
 KEEP: Final = timedelta(days=30)
@@ -125,14 +124,11 @@ def step(
     written |= {"write": token}
     if state in RUN_ENDS:
         written |= {"active_in": None, "ttl": epoch(now + KEEP)}
-    columns = RunRow.get_attributes()
-    actions = [
-        columns[name].remove() if value in (None, "") else columns[name].set(value) for name, value in written.items()
-    ]
+    attributes = {name: None if value == "" else value for name, value in written.items()}
     if state in RUN_ENDS:
-        return _end(seen, new, actions)
+        return _end(seen, new, attributes)
     try:
-        item = calls.update(RunRow, seen.project, seen.run_id, actions, _same(seen))
+        item = calls.change(RunRow, seen.project, seen.run_id, attributes, _same(seen))
     except calls.ConditionFailedError as error:
         if error.item is None or error.item["write"]["S"] != token:
             raise _moved(seen) from error
@@ -140,12 +136,12 @@ def step(
     return _decode(item)
 
 
-def _end(seen: Run, new: Run, actions: list[Any]) -> Run:
+def _end(seen: Run, new: Run, attributes: dict[str, Any]) -> Run:
     """The end of a run and of its hold on the name, all or nothing."""
-    freed = [NameRow.ended.set(new.run_id), NameRow.ttl.set(epoch(new.changed_at + KEEP))]
+    freed = {"ended": new.run_id, "ttl": epoch(new.changed_at + KEEP)}
     writes = calls.Transaction()
-    writes.update(RunRow, seen.project, seen.run_id, actions, _same(seen))
-    writes.update(NameRow, seen.project, f"run:{seen.name}", freed, NameRow.holder == seen.run_id)
+    writes.change(RunRow, seen.project, seen.run_id, attributes, _same(seen))
+    writes.change(NameRow, seen.project, f"run:{seen.name}", freed, {"holder": seen.run_id})
     try:
         writes.commit()
     except calls.ConditionFailedError as error:
@@ -160,8 +156,8 @@ def _file(run: Run, deadline: datetime | None, *, now: datetime) -> None:
         timers.put(Timer(TimerKind.PLACEMENT, target, run.fence, max(deadline, now)))
 
 
-def _same(seen: Run) -> Condition:
-    return cast(Condition, (RunRow.state == seen.state.value) & (RunRow.fence == seen.fence))
+def _same(seen: Run) -> Guard:
+    return {"state": seen.state.value, "fence": seen.fence}
 
 
 def _moved(seen: Run) -> LostRaceError:

@@ -16,7 +16,7 @@ WATERMARK: Final = ("watermark", "sweep")
 def put(timer: Timer) -> Timer:
     """File a timer and return it as filed: due on a whole second, rounded up. Filing it again is fine."""
     filed = replace(timer, due_at=whole_second(timer.due_at))
-    calls.put(TimerRow(filed.partition, filed.sort, ttl=epoch(filed.due_at)))
+    calls.write(TimerRow, {"due": filed.partition, "timer": filed.sort, "ttl": epoch(filed.due_at)})
     return filed
 
 
