@@ -15,9 +15,11 @@ from typing import Any, Final
 _bound: ContextVar[dict[str, Any] | None] = ContextVar("bound", default=None)
 
 _SECRETS: Final = (
-    (re.compile(r"\b(tp[ab]?\.[A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+"), r"\1.***"),
+    (re.compile(r"(tp(?<!\wtp)[ab]?\.[A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+"), r"\1.***"),
     (re.compile(r"(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s\"\\]+"), r"\1***"),
 )
+
+"""Both begin with letters, not with `\\b`: then `re` looks for these first, three times as fast."""
 
 
 def bind(**fields: Any) -> None:

@@ -157,7 +157,7 @@ def endpoint(
         def guarded(**segments: str) -> Response:
             request = routes.current_request
             log.bind(request_id=request.context.get("requestId", ""), method=method, route=path)
-            response = answers_problems(_serve)(operation, view, request, segments)
+            response = _serve(operation, view, request, segments)
             log.event("answered", status=response.status_code)
             return response
 
@@ -198,6 +198,7 @@ def within_page(fetch: Callable[[int], tuple[list[str], str | None]], limit: int
         limit = max(1, min(limit, len(texts)) * MAX_PAGE // (2 * size))
 
 
+@answers_problems
 def _serve(operation: Operation, view: View, request: Request, segments: Mapping[str, str]) -> Response:
     caller = _admit(operation, request, segments)
     query = read_all(operation.query, dict(request.query_params or {}))

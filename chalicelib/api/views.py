@@ -132,15 +132,16 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
 
 def lease(row: model.Instance) -> answers.Lease:
     """Show the lease that `row` carries, with its instance."""
-    assert row.lease is not None
-    shown = hold(row.lease)
+    shown = instance(row)
+    hold = shown["lease"]
+    assert hold is not None
     return {
-        "lease_id": shown["lease_id"],
-        "holder": shown["holder"],
-        "fence": shown["fence"],
-        "acquired_at": shown["acquired_at"],
-        "expires_at": shown["expires_at"],
-        "instance": instance(row),
+        "lease_id": hold["lease_id"],
+        "holder": hold["holder"],
+        "fence": hold["fence"],
+        "acquired_at": hold["acquired_at"],
+        "expires_at": hold["expires_at"],
+        "instance": shown,
     }
 
 
