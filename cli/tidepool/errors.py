@@ -132,18 +132,21 @@ BY_STATUS: dict[int, type[TidepoolError]] = {
     503: UnavailableError,
     504: UnavailableError,
 }
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""Without a `code` these are a gateway's own words, not the API's: the call may work later."""
 ENVELOPE = frozenset({"type", "code", "title", "status", "detail", "retryable"})
 
 
 def from_problem(status: int, problem: Mapping[str, Any]) -> TidepoolError:
     """Make the error that a problem document tells of. Bodies of gateways in between (`{"message": …}`) do too."""
     code = str(problem.get("code") or "")
-    made = BY_CODE.get(code) or BY_STATUS.get(status, TidepoolError)
+    passing = not code and status in PASSING
+    made = BY_CODE.get(code) or (UnavailableError if passing else BY_STATUS.get(status, TidepoolError))
     words = problem.get("detail") or problem.get("message") or problem.get("Message") or problem.get("title")
     return made(
         str(words or f"the API answered {status}"),
         code=code,
         status=status,
-        retryable=bool(problem.get("retryable", status in (429, 502, 503, 504))),
+        retryable=bool(problem.get("retryable", passing)),
         context={name: value for name, value in problem.items() if name not in ENVELOPE},
     )

@@ -25,7 +25,7 @@ def test_two_calls_have_two_keys(stub, client):
     assert len({one.headers["idempotency-key"] for one in stub.seen("POST", "/pools")}) == 2
 
 
-@pytest.mark.parametrize("fault", ["drop", "502", "503", "504", "429", "cut"])
+@pytest.mark.parametrize("fault", ["drop", "500", "502", "503", "504", "429", "cut"])
 def test_a_passing_failure_is_tried_again(stub, client, fault):
     stub.faults = [fault, fault]
     assert [pool["name"] for pool in client.pools.list()] == ["default-pool"]
