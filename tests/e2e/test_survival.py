@@ -91,7 +91,7 @@ def test_a_preempted_machine_ends_its_run_with_that_truth_and_leaves_nothing(pla
     plane.until(lambda: plane.tidepool("logs", name).out == "began\n")
     (machine,) = plane.machines()
     plane.cloud("POST", f"/machines/{machine['id']}/preempt", {"after_s": 0})
-    ended = plane.until(lambda: (seen := run(plane, name))["ended_at"] and seen)
+    ended = plane.until(lambda: (seen := run(plane, name))["ended_at"] and seen, seconds=90)
     assert (ended["state"], ended["reason"], ended["exit_code"]) == ("failed", "machine-lost", None)
     told = plane.tidepool("logs", "-f", name, code=None)
     assert (told.code != 0, told.out) == (True, "began\n")
