@@ -68,11 +68,6 @@ def instance(row: model.Instance) -> answers.Instance:
     return cast(answers.Instance, listing.view(row))
 
 
-def hold(lease: model.Lease) -> answers.Hold:
-    """Show the lease on an instance."""
-    return cast(answers.Hold, listing.lease_view(lease))
-
-
 def attempt(attempt: model.Attempt) -> answers.Attempt:
     """Show one try at launching."""
     return {

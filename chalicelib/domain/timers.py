@@ -13,8 +13,9 @@ from typing import Final
 
 from chalicelib.domain.lifecycle import State
 
-SHARDS: Final = 4
-"""Partitions of one due minute: 4 x 1,000 writes a second (the limit of one DynamoDB partition)."""
+SHARDS: Final = 8
+"""Partitions of one due minute: each takes 1,000 writes a second (DynamoDB's limit), and its timers fire beside those
+of the others. A sweep asks each of them, every minute. May grow while timers are filed, and must not shrink then."""
 
 OVERLAP: Final = timedelta(minutes=5)
 """How far behind its watermark a sweep looks again, for timers that a slow writer filed late."""
