@@ -7,9 +7,9 @@ from bench.processes import part
 from bench.records import Goal, Record, record
 from bench.session import Session
 
-VERBS: Final = ("acquire", "release", "remove", "expire", "list 10")
+VERBS: Final = ("acquire", "release", "remove", "remove by name", "expire", "list 10")
 FOR_USERS: Final = frozenset({"acquire", "release", "remove"})
-"""Those that goal 12 names; the others are listed beside them."""
+"""Those that goal 12 names, the removal as `pool rm` asks for it; the others are listed beside them."""
 
 ANCHORS: Final = {
     "acquire": "locks and parses every idle row (dstack 0.18.11)",

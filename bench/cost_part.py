@@ -6,6 +6,7 @@ The tables are those of the emulator at `AWS_ENDPOINT_URL`.
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import boto3
@@ -26,7 +27,7 @@ from tests.store.meter import metered
 
 ACTOR: Final = "user:bench"
 FREE: Final = 10
-"""Two acquires, a removal and an expiry need an instance each."""
+"""Two acquires, two removals and an expiry need an instance each."""
 
 
 class Bench:
@@ -80,11 +81,11 @@ def _verbs(bench: Bench, pool: str) -> dict[str, dict[str, float]]:
     lease = held[-1].lease.lease_id
     costs["release"] = bench.cost(lambda: leases.release(deps, project, lease, actor=ACTOR))
     members = (fleet.instance(number, now=deps.now(), pool=pool) for number in range(FREE))
-    victim, expired = [each for each in members if each.instance_id not in {row.instance_id for row in held}][:2]
-    bench.put("names", [fleet.name_item(victim)])
-    costs["remove"] = bench.cost(
-        lambda: instances.remove(deps, project, victim.name, pool=None, force=False, actor=ACTOR)
-    )
+    shown, named, expired = [each for each in members if each.instance_id not in {row.instance_id for row in held}][:3]
+    bench.put("names", [fleet.name_item(named)])
+    end = partial(instances.remove, deps, project, force=False, actor=ACTOR)
+    costs["remove"] = bench.cost(lambda: end(shown.instance_id, pool=pool))
+    costs["remove by name"] = bench.cost(lambda: end(named.name, pool=None))
     costs["expire"] = bench.cost(lambda: _expire(bench, pool, expired.instance_id))
     costs["list 10"] = bench.cost(lambda: listing.page(project, pool, limit=10, cursor=None))
     return costs

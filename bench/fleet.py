@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zlib import crc32
 
 from bench.stack import Stack
 from chalicelib.domain.lifecycle import State
@@ -29,7 +30,7 @@ def instance(number: int, *, now: datetime, pool: str, offer: Offer = OFFER, **r
     ordinary = {
         "project": PROJECT,
         "pool": pool,
-        "instance_id": f"i-{pool}-{number:012d}",
+        "instance_id": f"i-{crc32(pool.encode()) % 1_000_000:06d}{number:012d}",
         "name": f"{pool}-{number}",
         "fence": 1_234,
         "created_at": now,

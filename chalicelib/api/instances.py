@@ -16,7 +16,7 @@ from chalicelib.wiring import deps
 
 routes = Blueprint(__name__)
 
-IN_POOL = text("pool", "Refuse unless the instance is in this pool.")
+IN_POOL = text("pool", "Refuse unless the instance is in this pool. With an id it also saves looking it up.")
 ENDED_SINCE = whole(
     "ended_since_s",
     "After the live ones show those that ended in so many seconds.",

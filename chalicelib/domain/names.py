@@ -15,6 +15,8 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: its digits sort like their values, and none looks like another."""
 
+_ID: Final = re.compile(rf"[a-z]+-[{_DIGITS}]{{18}}")
+
 _ADJECTIVES: Final = (
     "amber", "brave", "breezy", "bright", "calm", "clear", "clever", "coral", "cosy", "crisp", "dapper", "deep",
     "eager", "early", "fair", "fleet", "fresh", "gentle", "glad", "golden", "grand", "hardy", "humble", "jolly",
@@ -52,6 +54,11 @@ def new_id(prefix: str, now: datetime, rng: Random) -> str:
     told apart by 40 random bits; a store still refuses to write over an id that exists.
     """
     return f"{prefix}-{_base32(int(now.timestamp() * 1000), 10)}{_base32(rng.getrandbits(40), 8)}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text looks like what `new_id` makes. A name may look so too."""
+    return _ID.fullmatch(text) is not None
 
 
 def pleasant_name(rng: Random) -> str:

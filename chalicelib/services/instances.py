@@ -141,7 +141,7 @@ def request(
 
 def remove(deps: Deps, project: str, name: str, *, pool: str | None, force: bool, actor: str) -> Instance:
     """Remove an instance by name or id. Raises `BusyError` for a busy one without force, `NotFoundError`."""
-    row = store.find(project, name)
+    row = store.find(project, name, pool or "")
     if pool and row.pool != pool:
         raise NotFoundError(f"instance {name!r} is not in pool {pool!r}")
     return teardown.remove(deps, row, force=force, reason=Reason.USER_REMOVED, actor=actor)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State, next_state
 from chalicelib.domain.model import Instance, Lease
+from chalicelib.domain.names import is_id, is_name
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, cursors, guarded, requests, rows, timers
 from chalicelib.store.columns import epoch, moment, stamp
@@ -77,12 +78,19 @@ def get(project: str, pool: str, instance_id: str, *, consistent: bool = True) -
     return rows.decode(item)
 
 
-def find(project: str, name_or_id: str) -> Instance:
+def find(project: str, name_or_id: str, pool: str = "") -> Instance:
     """Find an instance by name or id: the live one, else the newest that ended. Raises `NotFoundError`.
+
+    With a pool to look in, the id of a live instance there leads straight to its row, before any name that looks like
+    an id; everything else is looked up, and may be found in another pool.
 
     The row may move to the ended ones between the look at its name and the look at itself; then the name is asked
     again, which leads to its new place.
     """
+    if is_name(pool) and is_id(name_or_id):
+        live = calls.get(InstanceRow, rows.part(project, pool), name_or_id, consistent=True)
+        if live is not None:
+            return rows.decode(live)
     for name in (f"instance:{name_or_id}", f"id:{name_or_id}"):
         for _ in range(LOOKS):
             item = calls.get(NameRow, project, name, consistent=True)

@@ -73,6 +73,17 @@ def test_an_instance_of_another_pool_is_not_removed(api, ready):
     assert api("DELETE", f"/projects/acme/instances/{name}?pool=other").code == "not-found"
 
 
+def test_an_id_is_removed_from_the_pool_it_is_in_and_from_no_other(api, ready):
+    instance_id = ready()["instance_id"]
+    path = f"/projects/acme/instances/{instance_id}"
+    assert api("DELETE", f"{path}?pool=other").code == "not-found"
+    assert api("DELETE", f"{path}?pool=main").body["state"] == "terminating"
+    for _ in range(3):
+        api.world.run_workflows()
+        api.world.pass_time(10)
+    assert api("DELETE", f"{path}?pool=main").body["state"] == "terminated"
+
+
 def test_a_busy_instance_is_removed_only_by_force(api, ready):
     name = ready()["name"]
     api("POST", "/projects/acme/pools/main/leases", {"holder": "me"})

@@ -261,6 +261,20 @@ def test_removing_shows_asks_and_waits_until_it_is_gone(stub, cli):
     assert "Remove? [y/n]: " in ended.err
 
 
+def test_what_was_shown_is_removed_by_its_id_and_pool_once(stub, cli):
+    stub.instances = [make_instance()]
+    assert cli("pool", "rm", "--no-wait", "calm-heron-10", "i-calm-heron-10", stdin="y\n").code == 0
+    (asked,) = stub.seen("DELETE", "")
+    assert asked.path.endswith("/instances/i-calm-heron-10")
+    assert asked.query == {"pool": "default-pool"}
+
+
+def test_a_pool_that_is_named_is_asked_for_whatever_pool_was_shown(stub, cli):
+    stub.instances = [make_instance()]
+    cli("pool", "rm", "--no-wait", "--pool", "other", "calm-heron-10", stdin="y\n")
+    assert stub.seen("DELETE", "i-calm-heron-10")[0].query == {"pool": "other"}
+
+
 def test_remove_is_the_same_and_takes_several(stub, cli):
     stub.instances = [make_instance(), make_instance(name="b")]
     ended = cli("pool", "remove", "-y", "--no-wait", "--force", "--pool", "default-pool", "calm-heron-10", "b")

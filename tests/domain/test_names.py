@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.domain.names import is_name, new_id, pleasant_name, require_name
+from chalicelib.domain.names import is_id, is_name, new_id, pleasant_name, require_name
 from tests.builders import NOW
 
 
@@ -33,6 +33,14 @@ def test_an_id_is_its_prefix_ten_digits_of_time_and_eight_random_ones():
     prefix, _, digits = made.partition("-")
     assert (prefix, len(digits)) == ("run", 18)
     assert is_name(made)
+    assert is_id(made)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "box", "brave-otter-42", "i-1", "i-" + "0" * 17, "i-" + "0" * 19, "I-" + "0" * 18]
+)
+def test_other_texts_are_no_ids(text):
+    assert not is_id(text)
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12), st.randoms(use_true_random=False))

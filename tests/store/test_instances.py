@@ -380,6 +380,20 @@ def test_an_unknown_name_is_not_found():
         instances.find("acme", "nobody")
 
 
+def test_an_id_is_found_in_its_pool_before_a_name_that_looks_like_it():
+    first, second = (f"i-{number:018d}" for number in (1, 2))
+    instances.create(make_instance(state=State.PENDING, instance_id=first, name="a"), {}, DEADLINE)
+    instances.create(make_instance(state=State.PENDING, instance_id=second, name=first), {}, DEADLINE)
+    assert instances.find("acme", first, "main").instance_id == first
+    assert instances.find("acme", first).instance_id == second
+
+
+@pytest.mark.parametrize("pool", ["", "other", "main#ended", "x" * 4_000])
+def test_an_id_is_looked_up_when_it_is_not_in_the_pool_that_was_named(pool):
+    row = instances.create(make_instance(state=State.PENDING, instance_id=f"i-{1:018d}"), {}, DEADLINE)
+    assert instances.find("acme", row.instance_id, pool) == row
+
+
 def test_one_that_ends_while_it_is_looked_up_is_found_where_it_went(monkeypatch):
     """The look at the name, then the burial, then the look at the row."""
     going = seed(make_instance(state=State.TERMINATING))

@@ -151,6 +151,16 @@ def test_making_and_burying_an_instance_costs_what_it_is_known_to_cost(emulated,
     assert (burial.reads, burial.writes, burial.calls.total()) == (0, 8, 1)
 
 
+def test_a_look_at_an_id_in_its_pool_is_one_read_and_by_name_two(emulated, meter):
+    made = instances.create(make_instance(state=State.PENDING, instance_id=f"i-{1:018d}"), {}, DEADLINE)
+    with meter() as direct:
+        assert instances.find("acme", made.instance_id, "main") == made
+    assert (direct.reads, direct.calls.total()) == (1, 1)
+    with meter() as named:
+        assert instances.find("acme", made.name, "main") == made
+    assert (named.reads, named.calls.total()) == (2, 2)
+
+
 def _member(number: int, **rest: Any) -> Instance:
     ordinary = {"project": "acme", "pool": "main", "name": f"member-{number}", "changed_at": ago(minutes=1)}
     return full(number, **ordinary | rest)

@@ -34,14 +34,17 @@ class RemoveInstances(Command):
 
     def run(self, args: Namespace, session: Session) -> int:
         client = session.client
+        meant = [(name, args.pool) for name in args.names]
         if not args.yes:
-            found = [client.instances.get(name) for name in args.names]
+            found = [client.instances.get(name) for name in dict.fromkeys(args.names)]
             refuse_busy(found, force=args.force)
             now = session.now()
             rows = [instance_row(instance, now) for instance in found]
             session.out.table(INSTANCE_HEADER, rows, shrink=INSTANCE_STATUS, status=INSTANCE_STATUS)
             session.confirm("Remove?")
-        begun = [client.instances.remove(name, pool=args.pool, force=args.force) for name in dict.fromkeys(args.names)]
+            # What was shown is what goes, whoever has its name by now; and an id with its pool needs no look-up.
+            meant = [(instance["instance_id"], args.pool or instance["pool"]) for instance in found]
+        begun = [client.instances.remove(name, pool=pool, force=args.force) for name, pool in dict.fromkeys(meant)]
         ended = [wait_until_gone(session, instance) for instance in begun] if args.wait else begun
         if args.json:
             session.out.json(ended)
