@@ -70,7 +70,7 @@ INDEXES = {
 }
 
 Need = tuple[str, str]
-"""An action and what it is for: a table's logical id, `<table>/index/<index>`, a workflow; of other services nothing."""
+"""An action and what it is for: a table's logical id, `<table>/index/<index>`, a workflow; or nothing."""
 
 
 def needs(*handlers: str) -> set[Need]:

@@ -65,6 +65,13 @@ def test_a_function_may_do_what_its_code_can_come_to(function):
     assert needs(*HANDLERS[function]) - allowed == set()
 
 
+@pytest.mark.parametrize("function", HANDLERS)
+def test_a_function_may_do_nothing_else(function):
+    """But for the ordinary actions on items of its tables, every grant has a use."""
+    allowed = {grant for each in statements(function) if each["Sid"] != ROWS for grant in granted(each)}
+    assert allowed - needs(*HANDLERS[function]) == set()
+
+
 def test_the_clock_may_see_whether_a_requests_workflow_still_runs():
     """Without the right a request whose workflow is gone is driven by nobody."""
     assert ("states:DescribeExecution", "provision") in needs(*HANDLERS["on-timer"])
