@@ -121,7 +121,8 @@ class AttemptState(StrEnum):
 class Attempt:
     """One try at launching one offer. `attempt_id` is what the provider knows it by; `number` counts from 1.
 
-    `kind` is the error class of a refusal, `detail` the provider's words.
+    `kind` is the error class of a refusal, `detail` the provider's words. `ended_at` is when the attempt came to its
+    state: refused, unknown, or cleaned.
     """
 
     attempt_id: str
@@ -151,13 +152,14 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A named set of instances with policy defaults. `idle_limit` applies when a request names none."""
+    """A named set of instances. `deleting` closes it to new ones; `draining` gives leave to remove those it has."""
 
     project: str
     name: str
     created_at: datetime
     is_default: bool = False
     deleting: bool = False
+    draining: bool = False
     total: int = 0
     available: int = 0
 

@@ -12,7 +12,7 @@ from chalicelib.domain.expiry import Action, Limits, Verdict, instance_verdict, 
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Run, RunReason, RunState
 from chalicelib.domain.timers import Timer, TimerKind, due_partitions, start_of
-from chalicelib.services import leases, provisioning, run_ends, runs, teardown
+from chalicelib.services import leases, placement, provisioning, run_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -63,11 +63,10 @@ def fire(deps: Deps, timer: Timer) -> Verdict | None:
     """Act on one timer that came due. Twice, late or out of order is fine. Returns the verdict; None: no such row."""
     kind, project, *rest = timer.target.split("/")
     try:
-        if kind == "run":
-            return _fire_run(deps, timer, run_store.get(project, rest[0]))
-        return _fire_instance(deps, timer, instance_store.get(project, rest[0], rest[1]))
+        row = run_store.get(project, rest[0]) if kind == "run" else instance_store.get(project, rest[0], rest[1])
     except NotFoundError:
         return None
+    return _fire_run(deps, timer, row) if isinstance(row, Run) else _fire_instance(deps, timer, row)
 
 
 def _fire_instance(deps: Deps, timer: Timer, row: Instance) -> Verdict:
@@ -116,18 +115,17 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
 
 
 def _drive_provisioning(deps: Deps, row: Instance) -> None:
-    """Start the provision workflow again for a request past its deadline, and after a long while give it up.
+    """Start the provision workflow again for a request whose own is gone, and after a long while give it up.
 
-    A workflow that still runs is left to it: it may be waiting for the end of a machine that will not go.
+    A workflow that still runs is left to it: it waits for capacity, or for the end of a machine that will not go.
     """
-    if deps.executions.running(deps.settings.provision_arn, provisioning.workflow_name(row)):
-        return
-    log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
     if deps.now() > provisioning.given_up_at(row):
+        log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
         event, reason = Event.FAILED, Reason.PROVISIONING_DEADLINE
         teardown.begin(deps, row, event, reason=reason, actor="timer", detail="no machine within its time")
         return
-    provisioning.start(deps, row, suffix=f"-{int(deps.now().timestamp()) // 60}")
+    if provisioning.drive(deps, row):
+        log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
 
 
 def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
@@ -142,8 +140,8 @@ def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
             return verdict
         if verdict.action is Action.PLACE_ELSEWHERE:
             run = _take_back(deps, run)
-        runs.place(deps, run)
-    except (NoMatchError, NoOffersError, LostRaceError) as error:
+        placement.place(deps, run)
+    except (NoMatchError, NoOffersError, LostRaceError, NotFoundError) as error:
         log.event("not-placed", run=run.run_id, code=error.code, detail=error.detail)
     return verdict
 

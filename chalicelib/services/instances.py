@@ -109,7 +109,7 @@ def new_instance(
         actor=actor,
         created_at=now,
         changed_at=now,
-        deadline=provisioning.pending_deadline(policies, created_at=now, now=now),
+        deadline=now + provisioning.ROUND_LIMIT,
         idle_limit=None if policies.idle_limit == NEVER else policies.idle_limit,
         reserved_for=reserved_for,
     )

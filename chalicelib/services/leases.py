@@ -26,11 +26,8 @@ from chalicelib.services import run_ends, shapes, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 
-PAGE: Final = 16
-"""Candidates read at once: about 4 KB of index, one read unit's worth."""
-
-PAGES: Final = 4
-"""How often a page of one shape is read again when a crowd took all of the last one."""
+PAGES: Final = (16, 64, 256)
+"""Candidates of one shape read at once: about 4 KB of index, and more when all of those were silent or taken."""
 
 TRIES: Final = 5
 EXPLAINED: Final = 100
@@ -86,10 +83,15 @@ def get(deps: Deps, project: str, lease_id: str) -> Instance:
 
 
 def heartbeat(deps: Deps, project: str, lease_id: str, *, duration: timedelta | None = None) -> Instance:
-    """Extend a lease to `duration` from now. Raises `LeaseLostError` when it has ended."""
+    """Extend a lease to `duration` from now; it is never shortened.
+
+    Raises `LeaseLostError` when it has ended, `ConflictError` for the lease of a run, which lives by its agent.
+    """
     pool, instance_id, fence = parse(lease_id)
     expires = deps.now() + (check_duration(duration) or deps.settings.lease_for)
-    return store.extend(store.get(project, pool, instance_id), lease_expires=expires, fence=fence)
+    row = store.get(project, pool, instance_id)
+    _require_no_run(row, fence)
+    return store.extend(row, lease_expires=expires, fence=fence)
 
 
 def release(deps: Deps, project: str, lease_id: str, *, actor: str) -> Instance:
@@ -99,9 +101,13 @@ def release(deps: Deps, project: str, lease_id: str, *, actor: str) -> Instance:
     """
     pool, instance_id, fence = parse(lease_id)
     row = store.get(project, pool, instance_id)
-    if row.lease is not None and row.lease.fence == fence and row.lease.holder.startswith(run_ends.HOLDER):
-        raise ConflictError(f"lease {lease_id} belongs to {row.lease.holder}; stop the run instead")
+    _require_no_run(row, fence)
     return give_back(deps, row, fence, reason=Reason.RELEASED, actor=actor)
+
+
+def _require_no_run(row: Instance, fence: int) -> None:
+    if row.lease is not None and row.lease.fence == fence and row.lease.holder.startswith(run_ends.HOLDER):
+        raise ConflictError(f"lease {row.lease.lease_id} belongs to {row.lease.holder}; stop the run instead")
 
 
 def give_back(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: str, holding: str = "") -> Instance:
@@ -165,14 +171,14 @@ def _acquire_shape(
     deps: Deps, project: str, pool: str, shape: str, holder: str, duration: timedelta
 ) -> Instance | None:
     """Try the instances of one shape, longest idle first, from a random start so that a crowd spreads out."""
-    for _ in range(PAGES):
-        page = store.claimable(project, pool, shape, limit=PAGE)
+    for limit in PAGES:
+        page = store.claimable(project, pool, shape, limit=limit)
         fresh = [c for c in page if c.seen_at and deps.now() - c.seen_at < deps.settings.unreachable_after]
         for candidate in _spread(deps, fresh):
             taken = _claim(deps, candidate, holder, duration)
             if taken is not None:
                 return taken
-        if len(page) < PAGE:
+        if len(page) < limit:
             return None
     return None
 

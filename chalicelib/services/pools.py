@@ -72,22 +72,31 @@ def resolve(deps: Deps, project: str, name: str | None) -> Pool:
 def delete(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> bool:
     """Delete a pool. Returns whether it is gone already; with `force` a pool that has instances drains first.
 
-    The pool is closed to new instances before it is looked into, so that nothing can slip in between. A draining pool
-    is deleted by the teardown of its last instance, and `drain` is repeated by reconcile until then.
+    The pool is closed to new instances before it is looked into, so that nothing can slip in between. Only `force`
+    marks it as draining, and only what is so marked is ever drained: by this call, by the teardown of its last
+    instance, by reconcile. A crash after a mark without force leaves a closed pool, which reconcile opens again.
     Raises `PoolNotEmptyError` when there are live instances and no force.
     """
     get(deps, project, name)
-    store.begin_delete(project, name)
+    store.begin_delete(project, name, drain=force)
+    if force:
+        return drain(deps, project, name, actor=actor)
     live, _ = instance_store.live(project, name, limit=DRAIN_PAGE, cursor=None)
-    if live and not force:
+    if live:
         store.cancel_delete(project, name)
         names = [instance.name for instance in live]
         raise PoolNotEmptyError(f"pool {name!r} has live instances; force removes them", instances=names)
-    return drain(deps, project, name, actor=actor)
+    store.end_delete(project, name)
+    return True
 
 
 def drain(deps: Deps, project: str, name: str, *, actor: str) -> bool:
-    """Remove a page of the instances of a pool that is being deleted, and the pool itself once it is empty."""
+    """Remove a page of the instances of a pool that is draining, and the pool itself once it is empty.
+
+    Returns whether it is gone. A pool that is not draining, as of now, is left alone.
+    """
+    if not get(deps, project, name).draining:
+        return False
     live, _ = instance_store.live(project, name, limit=DRAIN_PAGE, cursor=None)
     for instance in live:
         if instance.state in REMOVABLE:
@@ -95,6 +104,11 @@ def drain(deps: Deps, project: str, name: str, *, actor: str) -> bool:
     if not live:
         store.end_delete(project, name)
     return not live
+
+
+def reopen(deps: Deps, project: str, name: str) -> None:
+    """Open a pool whose deletion was refused or died half way."""
+    store.cancel_delete(project, name)
 
 
 def require_open(pool: Pool) -> Pool:

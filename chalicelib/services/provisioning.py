@@ -5,17 +5,17 @@ called. So a worker may be killed between any two lines: the next call finds the
 id, and goes on from there. The workflow around it only waits and calls again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chalicelib import log
-from chalicelib.backends.base import LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Backend, LaunchSpec, Machine, Phase
 from chalicelib.domain import attempts as rules
-from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError, TidepoolError, UnknownOutcomeError
+from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError, UnknownOutcomeError
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance, Offer
-from chalicelib.domain.policies import Policies, from_doc
+from chalicelib.domain.policies import from_doc
 from chalicelib.domain.retry import backoff
 from chalicelib.services import bootstrap, offers, teardown
 from chalicelib.services.deps import Deps
@@ -24,10 +24,17 @@ from chalicelib.store import journal
 from chalicelib.store import pools as pool_store
 
 ROUND_LIMIT: Final = timedelta(minutes=30)
-"""How long one pass over the offers may take before the `provisioning` timer looks at it."""
+"""How often the `provisioning` timer looks whether a request without a machine still has a workflow."""
+
+HAND_OVER: Final = 50
+"""Passes after which a workflow hands over to a fresh one: an execution ends at 25,000 events (Step Functions' limit),
+and a pass over 25 sold-out offers takes 180."""
 
 DRIVEN_FOR: Final = timedelta(hours=2)
 """How long past its deadline a request is driven again before it is given up."""
+
+KEEP_WITHDRAWN: Final = timedelta(days=7)
+"""As long as the rest of an ended instance's journal."""
 
 DEADLINE_SLACK: Final = timedelta(minutes=2)
 """The workflow acts at the attempt's deadline; the timer is the net under it."""
@@ -46,33 +53,42 @@ class Step:
     since: str = ""
 
 
-def start(deps: Deps, instance: Instance, suffix: str = "") -> None:
-    """Start the provision workflow of a pending instance; under the same fence once only."""
+def start(deps: Deps, instance: Instance, *, round_: int = 0, since: datetime | None = None, suffix: str = "") -> None:
+    """Start the provision workflow of a request; under the same name once only. `since`: when its pass begins."""
     payload = {
         "project": instance.project,
         "pool": instance.pool,
         "instance_id": instance.instance_id,
-        "round": 0,
-        "since": instance.created_at.isoformat(),
+        "round": round_,
+        "since": (since or instance.created_at).isoformat(),
     }
-    name = workflow_name(instance) + suffix
+    name = f"up-{instance.instance_id}{suffix}"
+    journal.put_execution(instance.instance_id, name)
     deps.executions.start(deps.settings.provision_arn, name, payload)
 
 
-def workflow_name(instance: Instance) -> str:
-    """Name the workflow that was started with the request."""
-    return f"up-{instance.instance_id}"
+def drive(deps: Deps, row: Instance) -> bool:
+    """Start another workflow for a request whose own is gone; returns whether it was.
 
-
-def pending_deadline(policies: Policies, *, created_at: datetime, now: datetime) -> datetime:
-    """When a request that still has no machine is to be looked at by its timer: after its last chance to wait."""
-    retry_for = policies.retry.duration if policies.retry else timedelta()
-    return max(now, created_at + retry_for) + ROUND_LIMIT
+    A provider of workflows that cannot say whether one runs must not keep a request from being driven: two workflows
+    of one request do no harm.
+    """
+    name = journal.execution(row.instance_id)
+    try:
+        if name and deps.executions.running(deps.settings.provision_arn, name):
+            return False
+    except Exception as error:  # noqa: BLE001 - whatever it was, a request is not left alone for it
+        log.error("execution-unknown", error, instance=row.instance_id)
+    now = deps.now()
+    start(deps, row, since=now, suffix=f"-{int(now.timestamp())}")
+    return True
 
 
 def given_up_at(row: Instance) -> datetime:
     """Until when a request whose workflow is gone is driven on."""
-    return pending_deadline(_policies(row), created_at=row.created_at, now=row.changed_at) + DRIVEN_FOR
+    policies = from_doc((journal.spec(row.instance_id) or {})["policies"])
+    retry_for = policies.retry.duration if policies.retry else timedelta()
+    return max(row.changed_at, row.created_at + retry_for) + DRIVEN_FOR
 
 
 def advance(deps: Deps, project: str, pool: str, instance_id: str, *, round_: int, since: str) -> Step:
@@ -130,7 +146,7 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         reason = Reason.MACHINE_GONE if gone else Reason.PROVISIONING_DEADLINE
         detail = "the machine is gone" if gone else "the agent did not report in time"
         journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=reason.value, detail=detail)
-        deadline = pending_deadline(_policies(row), created_at=row.created_at, now=deps.now())
+        deadline = deps.now() + ROUND_LIMIT
         store.step(
             row,
             Event.ATTEMPT_FAILED,
@@ -142,10 +158,6 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         )
         log.event("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=reason.value)
     return _clean_up(deps, row, attempt, here)
-
-
-def _policies(row: Instance) -> Policies:
-    return from_doc((journal.spec(row.instance_id) or {})["policies"])
 
 
 def _is_gone(deps: Deps, attempt: Attempt) -> bool:
@@ -212,16 +224,19 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
     if rules.may_wait(policies, attempts, created_at=row.created_at, now=now):
         pause = backoff(here.round, base=timedelta(seconds=5), cap=timedelta(minutes=5), rng=deps.rng)
         log.event("waiting-for-capacity", instance=row.instance_id, round=here.round)
+        if (here.round + 1) % HAND_OVER == 0:
+            start(deps, row, round_=here.round + 1, since=now, suffix=f"-{int(now.timestamp())}")
+            return Step("end")
         return Step("wait", max(1, round(pause.total_seconds())), here.round + 1, now.isoformat())
     _fail(deps, row, rules.summary(attempts, market.filters))
     return Step("end")
 
 
 def _launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str, Any], here: Step) -> Step:
-    """Write the intent, then ask the provider, then write down what it said."""
-    now = deps.now()
+    """Write the intent, make sure that it still counts, then ask the provider and write down what it said."""
     backend = deps.backend(offer.backend)
     ready_within = min(deps.settings.ready_within, backend.capabilities.ready_within)
+    now = deps.now()
     attempt = Attempt(
         attempt_id=f"{row.instance_id}-{number}",
         number=number,
@@ -232,23 +247,49 @@ def _launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str
     )
     script = bootstrap.script(deps, row, attempt, spec["api_url"])
     pool_store.note_shape(row.project, row.pool, offer)
+    attempt = replace(attempt, started_at=deps.now())
     journal.put_attempt(row.instance_id, attempt)
     log.event("attempt", instance=row.instance_id, attempt=attempt.attempt_id, offer=offer.key)
+    if why := _withdrawn(deps, row, attempt):
+        journal.end_attempt(
+            row.instance_id, number, AttemptState.REFUSED, kind="transient", detail=why, ended_at=deps.now()
+        )
+        return Step("wait", 2, here.round, here.since)
     tags = {"tidepool-instance": row.instance_id, "tidepool-name": row.name, "tidepool-pool": row.pool}
-    launch = LaunchSpec(attempt.attempt_id, deps.settings.owner, offer, script, tags)
+    return _ask(
+        deps, backend, row, attempt, LaunchSpec(attempt.attempt_id, deps.settings.owner, offer, script, tags), here
+    )
+
+
+def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
+    """Say why an attempt that was just written must not be launched, or "".
+
+    A removal writes its state before its teardown reads the attempts, and the attempt is written before the state is
+    read here, so at least one of the two sees the other. And a look-up believes that nothing was made once the launch
+    must be over, so it must begin in time.
+    """
+    try:
+        current = store.get(row.project, row.pool, row.instance_id)
+    except NotFoundError:
+        journal.expire(row.instance_id, deps.now() + KEEP_WITHDRAWN)
+        return "the request was withdrawn"
+    if current.fence != row.fence:
+        return "the request moved on"
+    return "the store was too slow" if deps.now() - attempt.started_at > teardown.BEGINS_WITHIN else ""
+
+
+def _ask(deps: Deps, backend: Backend, row: Instance, attempt: Attempt, launch: LaunchSpec, here: Step) -> Step:
     try:
         machine = backend.launch(launch)
     except UnknownOutcomeError as error:
-        return _unknown(row, attempt, error.detail, here)
+        return _unknown(deps, row, attempt, error.detail, here)
     except BackendError as error:
         _refused(deps, row, attempt, error)
         log.event("attempt-refused", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
         return Step("wait", 2, here.round, here.since) if error.kind in rules.TRIES else here
-    except TidepoolError:
-        raise
     except Exception as error:  # noqa: BLE001 - a driver's fault may come after the machine was made
         log.error("driver-fault", attempt=attempt.attempt_id, error=repr(error))
-        return _unknown(row, attempt, f"the driver failed: {error!r}", here)
+        return _unknown(deps, row, attempt, f"the driver failed: {error!r}", here)
     return _made(deps, row, attempt, machine, here)
 
 
@@ -264,9 +305,11 @@ def _refused(deps: Deps, row: Instance, attempt: Attempt, error: BackendError) -
     )
 
 
-def _unknown(row: Instance, attempt: Attempt, detail: str, here: Step) -> Step:
+def _unknown(deps: Deps, row: Instance, attempt: Attempt, detail: str, here: Step) -> Step:
     """The call may have worked: the next step looks the attempt up before anything else is bought."""
-    journal.end_attempt(row.instance_id, attempt.number, AttemptState.UNKNOWN, kind="unknown", detail=detail)
+    journal.end_attempt(
+        row.instance_id, attempt.number, AttemptState.UNKNOWN, kind="unknown", detail=detail, ended_at=deps.now()
+    )
     log.error("attempt-unknown", attempt=attempt.attempt_id, detail=detail)
     return here
 

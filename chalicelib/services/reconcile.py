@@ -12,12 +12,12 @@ from typing import Final
 
 from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
-from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError, TidepoolError
+from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import AttemptState, Instance, Pool
 from chalicelib.domain.timers import Timer
-from chalicelib.services import pools, teardown
+from chalicelib.services import placement, pools, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, timers
@@ -47,13 +47,15 @@ def compare(deps: Deps) -> list[Report]:
 
     One backend, project or pool that fails stops no other.
     """
+    reports = [_report(deps, name) for name in deps.backend_names()]
     everywhere = pool_store.everywhere()
-    reports = [_report(deps, name, everywhere) for name in deps.backend_names()]
     for pool in everywhere:
         with _logged(pool=pool.name):
             _file_lost_timers(deps, pool)
-            if pool.deleting:
+            if pool.draining:
                 pools.drain(deps, pool.project, pool.name, actor="reconcile")
+            elif pool.deleting:
+                pools.reopen(deps, pool.project, pool.name)
     for project in sorted({pool.project for pool in everywhere}):
         with _logged(project=project):
             _file_lost_placements(deps, project)
@@ -64,38 +66,45 @@ def compare(deps: Deps) -> list[Report]:
 def _logged(**fields: str) -> Iterator[None]:
     try:
         yield
-    except TidepoolError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it was, the rest of the comparison goes on
         log.error("reconcile-failed", error, **fields)
 
 
-def _report(deps: Deps, name: str, everywhere: list[Pool]) -> Report:
+def _report(deps: Deps, name: str) -> Report:
     try:
-        return _compare(deps, deps.backend(name), everywhere)
-    except BackendError as error:
-        log.error("reconcile-failed", backend=name, kind=error.kind, detail=error.detail)
-        return Report(name, failed=error.detail)
+        return _compare(deps, deps.backend(name))
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
+        log.error("reconcile-failed", error, backend=name)
+        return Report(name, failed=str(error))
 
 
-def _compare(deps: Deps, backend: Backend, everywhere: list[Pool]) -> Report:
+def _compare(deps: Deps, backend: Backend) -> Report:
     machines = [machine for machine in backend.owned(deps.settings.owner) if machine.phase is not Phase.GONE]
-    orphans = tuple(machine.ref for machine in machines if _is_orphan(deps, machine))
+    rows = [row for pool in pool_store.everywhere() for row in _live(pool)]
+    live = {row.instance_id for row in rows}
+    orphans = tuple(machine.ref for machine in machines if _is_orphan(deps, machine, live))
     for ref in orphans:
         log.error("orphan", backend=backend.name, machine=ref)
         with _logged(backend=backend.name, machine=ref):
             backend.terminate(ref)
     known = {machine.ref for machine in machines}
-    rented = [row for pool in everywhere for row in _live(pool) if _is_rented(row, backend.name)]
-    gone = tuple(row.instance_id for row in rented if _is_gone(deps, backend, row, known))
+    gone = tuple(
+        row.instance_id for row in rows if _is_rented(row, backend.name) and _is_gone(deps, backend, row, known)
+    )
     return Report(backend.name, len(machines), orphans, gone)
 
 
-def _is_orphan(deps: Deps, machine: Machine) -> bool:
-    """A machine with our tag that no live row will ever use: its attempt is closed, or nobody ever intended it."""
+def _is_orphan(deps: Deps, machine: Machine, live: set[str]) -> bool:
+    """A machine with our tag that no live row will ever use.
+
+    Its attempt is closed; or its instance is in no live row, whatever the attempt says: the rows were read after the
+    cloud's list, and a row is there before its machine. A stranger's id gets the time that a launch may take.
+    """
     instance_id, _, number = machine.attempt_id.rpartition("-")
     attempt = next((a for a in journal.attempts(instance_id) if str(a.number) == number), None) if instance_id else None
     if attempt is None:
         return machine.launched_at is not None and deps.now() - machine.launched_at > deps.settings.ready_within
-    return attempt.state in CLOSED
+    return attempt.state in CLOSED or instance_id not in live
 
 
 def _live(pool: Pool) -> Iterator[Instance]:
@@ -141,6 +150,7 @@ def _file_lost_placements(deps: Deps, project: str) -> None:
         active, cursor = run_store.page(project, limit=PAGE, cursor=cursor, active=True)
         for run in active:
             _file(lost_run_timers(run, give_up_after=deps.settings.pickup_limit, now=deps.now()))
+            placement.end_if_its_instance_did(deps, run)
         if cursor is None:
             return
 

@@ -62,9 +62,14 @@ def finish(
     detail: str = "",
     exit_code: int | None = None,
 ) -> Run:
-    """Write the end of a run, once, and return it as it ended: whoever comes second leaves the first end as it is."""
+    """Write the end of a run, once, and return the run as it is then.
+
+    Whoever comes second leaves the first end as it is. And the decision stands on where the run was: one that has been
+    placed, or taken from its machine, since it was read is left alone too, so the answer may be a run that goes on.
+    """
+    placement = (run.instance_id, run.lease_id)
     for _ in range(ATTEMPTS):
-        if run.state in RUN_ENDS:
+        if run.state in RUN_ENDS or (run.instance_id, run.lease_id) != placement:
             return run
         now = deps.now()
         try:

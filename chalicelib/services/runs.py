@@ -4,19 +4,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError, NotFoundError
-from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.domain.model import RUN_ENDS, Attempt, Instance, JobSpec, Run, RunReason, RunState
+from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError
+from chalicelib.domain.model import RUN_ENDS, Attempt, JobSpec, Run, RunReason, RunState
 from chalicelib.domain.names import new_id, pleasant_name, require_name
-from chalicelib.domain.policies import Policies, from_doc, to_doc
-from chalicelib.services import instances, leases, offers, pools, run_ends, teardown
+from chalicelib.domain.policies import Policies, to_doc
+from chalicelib.services import instances, placement, pools, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
 from chalicelib.store import runs as store
-
-PLACEMENTS: Final = 3
-"""How many machines a run is given before it fails because none of their agents took the job."""
 
 LOG_PAGE: Final = 512 * 1024
 
@@ -45,12 +41,16 @@ class Logs:
 
 
 def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_url: str, request_id: str = "") -> Run:
-    """Store a run and place it. Raises `NoMatchError` (nothing free and no leave to provision) or `NoOffersError`.
+    """Store a run and place it.
 
+    Raises `NoMatchError` (nothing free and no leave to provision), `NoOffersError`, or `NotFoundError` for its pool or
+    the instance that it names.
     The run is stored first, with its deadline: a crash before the placement is repaired by the `placement` timer.
     The same `request_id` again (its process died before it answered) gets the run that was made then.
     """
     pool = pools.require_open(pools.resolve(deps, project, wanted.pool))
+    if wanted.instance:
+        instance_store.find(project, wanted.instance)
     now = deps.now()
     name = require_name(wanted.name, "name") if wanted.name else pleasant_name(deps.rng)
     run = Run(
@@ -72,7 +72,10 @@ def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_u
             "api_url": api_url,
         },
     )
-    return place(deps, _store(deps, run, named=bool(wanted.name), request_id=request_id))
+    stored = _store(deps, run, named=bool(wanted.name), request_id=request_id)
+    if stored.state is RunState.FAILED and stored.reason is RunReason.NO_IDLE_INSTANCE:
+        raise NoMatchError(f"{stored.detail} (run {stored.name!r}; a new request needs a new key)", reasons={})
+    return placement.place(deps, stored)
 
 
 def _store(deps: Deps, run: Run, *, named: bool, request_id: str) -> Run:
@@ -89,63 +92,6 @@ def _store(deps: Deps, run: Run, *, named: bool, request_id: str) -> Run:
     return run
 
 
-def place(deps: Deps, run: Run) -> Run:
-    """Give a submitted run an idle instance, or a new one of its own; any other is answered as it is.
-
-    Raises `NoMatchError` or `NoOffersError` after writing that end into the run.
-    """
-    if run.state is not RunState.SUBMITTED:
-        return run
-    policies = from_doc(run.request["policies"])
-    if run.placements >= PLACEMENTS:
-        detail = f"{PLACEMENTS} machines were given the job and none took it"
-        return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
-    try:
-        taken = leases.acquire(
-            deps,
-            run.project,
-            run.pool,
-            policies,
-            holder=run_ends.holder(run.run_id),
-            instance=run.request["instance"],
-            duration=deps.settings.lost_after,
-        )
-    except NoMatchError as error:
-        if run.request["reuse"] or run.request["instance"]:
-            run_ends.finish(
-                deps, run, RunState.FAILED, RunReason.NO_IDLE_INSTANCE, actor="placement", detail=error.detail
-            )
-            raise
-        return _provision(deps, run, policies)
-    return start_on(deps, run, taken, RunReason.REUSED)
-
-
-def start_on(deps: Deps, run: Run, taken: Instance, reason: RunReason) -> Run:
-    """Write down which instance holds the run and wake its agent. A run that moved on gives the instance back."""
-    assert taken.lease is not None
-    now = deps.now()
-    try:
-        placed = store.step(
-            run,
-            RunState.STARTING,
-            now=now,
-            reason=reason,
-            actor="placement",
-            deadline=now + deps.settings.pickup_within,
-            instance_id=taken.instance_id,
-            instance_name=taken.name,
-            lease_id=taken.lease.lease_id,
-            placements=run.placements + 1,
-        )
-    except LostRaceError:
-        found = store.get(run.project, run.run_id)
-        if found.lease_id != taken.lease.lease_id:  # else the agent synced in between and noted it first
-            leases.give_back(deps, taken, taken.lease.fence, reason=Reason.RELEASED, actor="placement")
-        return found
-    deps.wake.send(taken.instance_id)
-    return placed
-
-
 def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run:
     """Stop a run: its job gets SIGTERM, and SIGKILL after its grace; with `force` at once. Ended runs stay as they are.
 
@@ -157,8 +103,10 @@ def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run
             return run
         if run.state in (RunState.SUBMITTED, RunState.PROVISIONING):
             ended = run_ends.finish(deps, run, RunState.STOPPED, RunReason.USER_STOPPED, actor=actor)
+            if ended.state not in RUN_ENDS:
+                continue
             if run.instance_id:
-                _drop_reserved(deps, run, actor)
+                placement.drop_reserved(deps, run, actor)
             return ended
         grace = timedelta() if force else run.spec.kill_after
         if run.state is RunState.STOPPING and grace == run.spec.kill_after:
@@ -215,51 +163,3 @@ def log_prefix(run: Run) -> str:
 def code_key(project: str, sha256: str) -> str:
     """Where an archive is stored: under what it contains, so the same folder is uploaded once."""
     return f"code/{project}/{sha256}"
-
-
-def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
-    """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
-    market = offers.market(deps, policies)
-    if not market.offers and policies.retry is None:
-        error = NoOffersError("no idle instance and no offer fits", filters=market.filters)
-        run_ends.finish(deps, run, RunState.FAILED, RunReason.NO_CAPACITY, actor="placement", detail=error.detail)
-        raise error
-    number = run.placements + 1
-    instance_id = f"i-{run.run_id.removeprefix('run-')}-{number}"
-    row = instances.new_instance(
-        deps, run.project, run.pool, policies, instance_id, Reason.RUN, f"run:{run.name}", reserved_for=run.run_id
-    )
-    try:
-        row = instances.request(deps, row, policies, run.request["api_url"], named=False)
-    except AlreadyExistsError:
-        row = instance_store.find(run.project, instance_id)
-        if row.state in (State.TERMINATING, State.TERMINATED):
-            reason = RunReason.PROVISIONING_FAILED
-            return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=row.detail)
-    try:
-        return store.step(
-            run,
-            RunState.PROVISIONING,
-            now=deps.now(),
-            reason=RunReason.NO_IDLE_INSTANCE,
-            actor="placement",
-            deadline=None,
-            instance_id=row.instance_id,
-            instance_name=row.name,
-            placements=number,
-        )
-    except LostRaceError:
-        run = store.get(run.project, run.run_id)
-        if run.state in RUN_ENDS:
-            _drop_reserved(deps, replace(run, instance_id=row.instance_id), run.actor)
-        return run
-
-
-def _drop_reserved(deps: Deps, run: Run, actor: str) -> None:
-    """Remove the instance that was bought for a run which does not need it any more."""
-    try:
-        row = instance_store.find(run.project, run.instance_id)
-        if run_ends.run_of(row) == run.run_id:
-            teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
-    except (NotFoundError, LostRaceError):
-        return

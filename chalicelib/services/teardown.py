@@ -27,6 +27,9 @@ REDRIVE: Final = timedelta(minutes=10)
 SETTLE: Final = timedelta(seconds=5)
 """How long after a launch call must have ended the provider may still make a machine that a look-up misses."""
 
+BEGINS_WITHIN: Final = timedelta(seconds=10)
+"""How long after its attempt was written a launch may begin at the latest."""
+
 LAST_WAIT_S: Final = 60
 OPEN_ATTEMPTS: Final = frozenset({AttemptState.INTENT, AttemptState.UNKNOWN, AttemptState.LAUNCHED})
 
@@ -113,8 +116,10 @@ def settle(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
 
 
 def settled_at(backend: Backend, attempt: Attempt) -> datetime:
-    """From when on a look-up that finds nothing proves that an attempt made nothing."""
-    return attempt.started_at + backend.capabilities.call_timeout + SETTLE
+    """From when on a look-up that finds nothing proves that an attempt made nothing: its call is over by then."""
+    if attempt.state is AttemptState.UNKNOWN and attempt.ended_at is not None:
+        return attempt.ended_at + SETTLE
+    return attempt.started_at + BEGINS_WITHIN + backend.capabilities.call_timeout + SETTLE
 
 
 def locate(deps: Deps, backend: Backend, attempt: Attempt) -> Machine | None:
@@ -137,7 +142,8 @@ def cost(deps: Deps, attempts: list[Attempt]) -> int:
     total = 0.0
     for attempt in attempts:
         if attempt.machine_ref:
-            hours = ((attempt.ended_at or deps.now()) - attempt.started_at) / timedelta(hours=1)
+            gone_at = attempt.ended_at if attempt.state is AttemptState.CLEANED else None
+            hours = ((gone_at or deps.now()) - attempt.started_at) / timedelta(hours=1)
             total += hours * attempt.offer.price
     return round(total)
 
@@ -160,7 +166,7 @@ def _bury(deps: Deps, row: Instance) -> None:
         return
     log.event("instance-terminated", instance=row.instance_id, spent_micros=spent)
     pool = pool_store.get(row.project, row.pool)
-    if pool.deleting and not store.any_live(row.project, row.pool):
+    if pool.draining and not store.any_live(row.project, row.pool):
         pool_store.end_delete(row.project, row.pool)
 
 

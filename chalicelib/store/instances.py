@@ -215,15 +215,21 @@ def extend(seen: Instance, *, lease_expires: datetime, fence: int) -> Instance:
     Raises `LeaseLostError` when the instance does not have that fence any more.
     """
     lost = LeaseLostError(f"the lease on {seen.name!r} is over", instance=seen.name)
-    if seen.lease is None or not seen.lease.fence == fence == seen.fence:
-        raise lost
-    if lease_expires <= seen.lease.expires_at:
-        return seen
-    try:
-        attributes = {"lease_expires": lease_expires, "deadline": lease_expires}
-        return guarded.write(seen, attributes, guarded.same_fence(seen), wrote="touch")
-    except LostRaceError as error:
-        raise lost from error
+    for _ in range(TOUCH_TRIES):
+        if seen.lease is None or not seen.lease.fence == fence == seen.fence:
+            raise lost
+        if lease_expires <= seen.lease.expires_at:
+            return seen
+        try:
+            attributes = {"lease_expires": lease_expires, "deadline": lease_expires}
+            guard = guarded.same_fence(seen) | guarded.same(seen, "deadline")
+            return guarded.write(seen, attributes, guard, wrote="touch")
+        except LostRaceError:
+            try:
+                seen = get(seen.project, seen.pool, seen.instance_id)
+            except NotFoundError:
+                raise lost from None
+    raise LostRaceError(f"{seen.name!r} changes too fast", instance=seen.name)
 
 
 def flag(

@@ -20,6 +20,7 @@ from chalicelib.store.models import JournalRow
 SPEC: Final = "spec"
 FACTS: Final = "facts"
 CALLBACK: Final = "callback"
+EXECUTION: Final = "execution"
 ATTEMPT: Final = "attempt#"
 HISTORY: Final = "history#"
 KEEP_HISTORY: Final = timedelta(days=90)
@@ -76,6 +77,16 @@ def callback(instance_id: str) -> str | None:
 def put_callback(instance_id: str, token: str) -> None:
     """Remember who waits. A newer wait replaces an older one, whose task timed out."""
     calls.put(JournalRow(instance_id, CALLBACK, body=token))
+
+
+def execution(instance_id: str) -> str:
+    """Read the name of the provision workflow that was started last, or ""."""
+    return _body(instance_id, EXECUTION) or ""
+
+
+def put_execution(instance_id: str, name: str) -> None:
+    """Remember which provision workflow is started, before it is. The newest counts."""
+    calls.put(JournalRow(instance_id, EXECUTION, body=name))
 
 
 def put_attempt(instance_id: str, attempt: Attempt) -> None:
@@ -176,7 +187,7 @@ def expire(instance_id: str, at: datetime) -> None:
 
 
 def _attempt_entry(number: int) -> str:
-    return f"{ATTEMPT}{number:03d}"
+    return f"{ATTEMPT}{number:06d}"
 
 
 def _body(instance_id: str, entry: str) -> Any:

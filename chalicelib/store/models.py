@@ -21,6 +21,7 @@ class PoolRow(Model):
     created_at = MomentAttribute(null=True)
     default_pool = UnicodeAttribute(null=True)
     deleting = BooleanAttribute(null=True)
+    draining = BooleanAttribute(null=True)
     offer = DocumentAttribute(null=True)
     total = NumberAttribute(null=True)
     available = NumberAttribute(null=True)

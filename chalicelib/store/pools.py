@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from chalicelib.domain.errors import AlreadyExistsError, ConflictError, LostRaceError, NotFoundError
 from chalicelib.domain.model import Offer, Pool
+from chalicelib.domain.names import is_name
 from chalicelib.store import calls
 from chalicelib.store.calls import Image
 from chalicelib.store.documents import offer_doc, offer_from
@@ -63,7 +64,9 @@ def create(pool: Pool) -> Pool:
 
 
 def get(project: str, name: str) -> Pool:
-    """Read a pool without its counts. Raises `NotFoundError`."""
+    """Read a pool without its counts. Raises `NotFoundError`, also for what is no name: it may be another row's key."""
+    if not is_name(name):
+        raise _unknown(name)
     keys = [{"project": {"S": project}, "name": {"S": each}} for each in (PROJECT, name)]
     found = {item["name"]["S"]: item for item in calls.get_many(PoolRow, keys, consistent=True)}
     if name not in found:
@@ -101,6 +104,8 @@ def default(project: str) -> str | None:
 
 def set_default(project: str, name: str) -> Pool:
     """Make a pool the default. Raises `NotFoundError` when it does not exist or is being deleted."""
+    if not is_name(name):
+        raise _unknown(name)
     writes = calls.Transaction()
     writes.check(PoolRow, project, name, PoolRow.name.exists() & PoolRow.deleting.does_not_exist())
     writes.update(PoolRow, project, PROJECT, [PoolRow.default_pool.set(name)], PoolRow.name.exists())
@@ -111,21 +116,27 @@ def set_default(project: str, name: str) -> Pool:
     return get(project, name)
 
 
-def begin_delete(project: str, name: str) -> Pool:
-    """Mark a pool as being deleted: no instance can be created in it any more. Raises `NotFoundError`."""
+def begin_delete(project: str, name: str, *, drain: bool = False) -> Pool:
+    """Close a pool: no instance can be created in it any more. `drain` also gives leave to remove those it has.
+
+    Raises `NotFoundError`.
+    """
+    marks = [PoolRow.deleting.set(True), *([PoolRow.draining.set(True)] if drain else [])]
     try:
-        calls.update(PoolRow, project, name, [PoolRow.deleting.set(True)], PoolRow.name.exists())
+        calls.update(PoolRow, project, name, marks, PoolRow.name.exists())
     except calls.ConditionFailedError as error:
         raise _unknown(name) from error
     return get(project, name)
 
 
 def cancel_delete(project: str, name: str) -> Pool:
-    """Take the mark back. Raises `NotFoundError`."""
+    """Open a pool again, unless it is draining: that was somebody's decision. Raises `NotFoundError`."""
+    condition = PoolRow.name.exists() & PoolRow.draining.does_not_exist()
     try:
-        calls.update(PoolRow, project, name, [PoolRow.deleting.remove()], PoolRow.name.exists())
+        calls.update(PoolRow, project, name, [PoolRow.deleting.remove()], condition)
     except calls.ConditionFailedError as error:
-        raise _unknown(name) from error
+        if error.item is None:
+            raise _unknown(name) from error
     return get(project, name)
 
 
@@ -192,6 +203,7 @@ def _pool(item: Image, head: Image | None) -> Pool:
         created_at=row.created_at,
         is_default=head is not None and head.get("default_pool", {}).get("S") == row.name,
         deleting=bool(row.deleting),
+        draining=bool(row.draining),
     )
 
 

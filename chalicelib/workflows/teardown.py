@@ -8,8 +8,8 @@ from chalicelib.services import teardown as service
 from chalicelib.wiring import deps
 from chalicelib.workflows.task import task
 
-ROUNDS: Final = 30
-"""Looks before one execution ends; the `teardown` timer starts the next one."""
+ROUNDS: Final = 12
+"""Looks before one execution ends, after seven minutes; the `teardown` timer starts the next one at ten."""
 
 workers = Blueprint(__name__)
 

@@ -1,0 +1,168 @@
+"""Giving a run its machine: an idle one at once, else one that is bought for it and born held by it.
+
+Every verb here may be repeated, and stands on the run's own row: a run that was placed, taken back or ended meanwhile
+is left as it is.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from chalicelib.domain.errors import (
+    AlreadyExistsError,
+    LostRaceError,
+    NoMatchError,
+    NoOffersError,
+    NotFoundError,
+    TidepoolError,
+)
+from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
+from chalicelib.domain.policies import Policies, from_doc
+from chalicelib.services import instances, leases, offers, run_ends, teardown
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as instance_store
+from chalicelib.store import runs as store
+
+PLACEMENTS: Final = 3
+"""How many machines a run is given before it fails because none of their agents took the job."""
+
+LOOKED_THROUGH: Final = 100
+OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
+
+
+def place(deps: Deps, run: Run) -> Run:
+    """Give a submitted run an idle instance, or a new one of its own; any other is answered as it is.
+
+    Raises `NoMatchError`, `NoOffersError` or `NotFoundError` (its pool, or the instance that it names) after writing
+    that end into the run.
+    """
+    if run.state is not RunState.SUBMITTED:
+        return run
+    policies = from_doc(run.request["policies"])
+    if run.placements >= PLACEMENTS:
+        detail = f"{PLACEMENTS} machines were given the job and none took it"
+        return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
+    try:
+        taken = leases.acquire(
+            deps,
+            run.project,
+            run.pool,
+            policies,
+            holder=run_ends.holder(run.run_id),
+            instance=run.request["instance"],
+            duration=deps.settings.lost_after,
+        )
+    except NoMatchError as error:
+        held = _held(deps, run)
+        if held is not None:
+            return start_on(deps, run, held)
+        if run.request["reuse"] or run.request["instance"]:
+            return _refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
+        return _provision(deps, run, policies)
+    except NotFoundError as error:
+        return _refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
+    return start_on(deps, run, taken)
+
+
+def start_on(deps: Deps, run: Run, taken: Instance) -> Run:
+    """Write down which instance holds the run and wake its agent. A run that moved on gives the instance back."""
+    assert taken.lease is not None
+    now = deps.now()
+    try:
+        placed = store.step(
+            run,
+            RunState.STARTING,
+            now=now,
+            reason=RunReason.REUSED,
+            actor="placement",
+            deadline=now + deps.settings.pickup_within,
+            instance_id=taken.instance_id,
+            instance_name=taken.name,
+            lease_id=taken.lease.lease_id,
+            placements=run.placements + 1,
+        )
+    except LostRaceError:
+        found = store.get(run.project, run.run_id)
+        if found.lease_id != taken.lease.lease_id:  # else the agent synced in between and noted it first
+            leases.give_back(deps, taken, taken.lease.fence, reason=Reason.RELEASED, actor="placement")
+        return found
+    deps.wake.send(taken.instance_id)
+    return placed
+
+
+def drop_reserved(deps: Deps, run: Run, actor: str) -> None:
+    """Remove the instance that was bought for a run which does not need it any more."""
+    try:
+        row = instance_store.find(run.project, run.instance_id)
+        if run_ends.run_of(row) == run.run_id:
+            teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
+    except (NotFoundError, LostRaceError):
+        return
+
+
+def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
+    """End a run that waits for an instance which will not come any more: it may have failed before the run named it."""
+    if run.state is not RunState.PROVISIONING:
+        return run
+    try:
+        row = instance_store.find(run.project, run.instance_id)
+    except NotFoundError:
+        row = None
+    if row is not None and row.state not in OVER:
+        return run
+    detail = row.detail if row is not None else "its instance is gone"
+    reason = RunReason.PROVISIONING_FAILED
+    return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
+
+
+def _held(deps: Deps, run: Run) -> Instance | None:
+    """The instance that this very run took before its process died, if there is one."""
+    holder = run_ends.holder(run.run_id)
+    live, _ = instance_store.live(run.project, run.pool, limit=LOOKED_THROUGH, cursor=None)
+    held = (row for row in live if row.state is State.BUSY and row.lease is not None and row.lease.holder == holder)
+    return next(held, None)
+
+
+def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Run:
+    """End a run with an outcome and raise that, unless the run was placed meanwhile."""
+    ended = run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=error.detail)
+    if ended.state in RUN_ENDS and ended.reason is reason:
+        raise error
+    return ended
+
+
+def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
+    """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
+    market = offers.market(deps, policies)
+    if not market.offers and policies.retry is None:
+        error = NoOffersError("no idle instance and no offer fits", filters=market.filters)
+        return _refuse(deps, run, RunReason.NO_CAPACITY, error)
+    number = run.placements + 1
+    instance_id = f"i-{run.run_id.removeprefix('run-')}-{number}"
+    row = instances.new_instance(
+        deps, run.project, run.pool, policies, instance_id, Reason.RUN, f"run:{run.name}", reserved_for=run.run_id
+    )
+    try:
+        row = instances.request(deps, row, policies, run.request["api_url"], named=False)
+    except AlreadyExistsError:
+        row = instance_store.find(run.project, instance_id)
+    except NotFoundError as error:
+        return _refuse(deps, run, RunReason.PROVISIONING_FAILED, error)
+    try:
+        waiting = store.step(
+            run,
+            RunState.PROVISIONING,
+            now=deps.now(),
+            reason=RunReason.NO_IDLE_INSTANCE,
+            actor="placement",
+            deadline=None,
+            instance_id=row.instance_id,
+            instance_name=row.name,
+            placements=number,
+        )
+    except LostRaceError:
+        run = store.get(run.project, run.run_id)
+        if run.state in RUN_ENDS:
+            drop_reserved(deps, replace(run, instance_id=row.instance_id), run.actor)
+        return run
+    return end_if_its_instance_did(deps, waiting)
