@@ -12,6 +12,15 @@ from typing import Any, Final
 
 PERIOD_S: Final = 300
 
+LATE_MS: Final = 300_000
+"""How old a stream's record may be when its function gets it: what a row may be late before reconcile looks after it.
+
+One that fails is tried for about a minute. Source of metric and unit: AWS Lambda Developer Guide, `IteratorAge`.
+"""
+
+SILENT_AFTER_S: Final = {"Sweep": 300, "Reconcile": 900}
+"""Scheduled function -> how long it may not be invoked: five of its periods for the clock, three for the comparison."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -31,6 +40,8 @@ WATCHED: Final = {
     "TeardownOverdue": Watch("OnTimer", ("teardown-overdue",), count=1, period_s=900),
     "ProvisioningOverdue": Watch("OnTimer", ("provisioning-overdue",), count=1, period_s=900),
     "Orphan": Watch("Reconcile", ("orphan",), count=1, period_s=900),
+    # It comes with every second comparison for as long as rows are past their deadlines and nothing fires for them.
+    "TimerLost": Watch("Reconcile", ("timer-lost",), count=1, period_s=900),
     # Of 6 comparisons in the time, half: one that fails alone is a hiccup of the provider's.
     "ComparisonFailing": Watch("Reconcile", ("reconcile-failed",), count=3, period_s=1800),
     # An answer that is lost once in a while is looked up and needs nobody; a driver that fails writes both at each try.
@@ -41,10 +52,13 @@ WATCHED: Final = {
 """What the alarm, the filter and the metric are named after, without their suffix -> what they watch."""
 
 
-def alarms(prefix: str, *, workers: Iterable[str], workflows: Iterable[str]) -> dict[str, dict[str, Any]]:
+def alarms(
+    prefix: str, *, workers: Iterable[str], readers: Iterable[str], workflows: Iterable[str]
+) -> dict[str, dict[str, Any]]:
     """Return alarms and metric filters: what silently stops machines from being stopped, or makes too many.
 
-    `workers` and `workflows` are logical ids of functions that nobody waits for, and of state machines.
+    Logical ids: `workers` are functions that nobody waits for, `readers` those that read a stream, `workflows` state
+    machines.
     """
     found = {
         "FailureQueueAlarm": _alarm(
@@ -53,10 +67,16 @@ def alarms(prefix: str, *, workers: Iterable[str], workflows: Iterable[str]) -> 
             {"QueueName": {"Fn::GetAtt": ["FailureQueue", "QueueName"]}},
             statistic="Maximum",
         ),
-        # The sweep is the clock of everything: no invocation for 5 minutes is as bad as an error.
-        "SweepSilentAlarm": _alarm("AWS/Lambda", "Invocations", {"FunctionName": {"Ref": "Sweep"}}, silent=True),
         "ApiErrorsAlarm": _alarm("AWS/Lambda", "Errors", {"FunctionName": {"Ref": "APIHandler"}}),
     }
+    # The sweep is the clock of everything, the comparison the net under it: silence is as bad as an error.
+    for function, after_s in SILENT_AFTER_S.items():
+        named = {"FunctionName": {"Ref": function}}
+        found[f"{function}SilentAlarm"] = _alarm("AWS/Lambda", "Invocations", named, period_s=after_s, silent=True)
+    # A mapping that stands still fails nowhere: its records wait, and are lost after 24 hours.
+    for reader in readers:
+        named = {"FunctionName": {"Ref": reader}}
+        found[f"{reader}LateAlarm"] = _alarm("AWS/Lambda", "IteratorAge", named, statistic="Maximum", count=LATE_MS)
     for worker in workers:
         found[f"{worker}ErrorsAlarm"] = _alarm("AWS/Lambda", "Errors", {"FunctionName": {"Ref": worker}})
     for workflow in workflows:
@@ -91,7 +111,7 @@ def _alarm(
     period_s: int = PERIOD_S,
     silent: bool = False,
 ) -> dict[str, Any]:
-    """An alarm on `count` (or, when `silent`, on fewer) of `metric` within a period."""
+    """An alarm on `count` (or, when `silent`, on fewer) of `metric`, in its own unit, within a period."""
     return {
         "Type": "AWS::CloudWatch::Alarm",
         "Properties": {

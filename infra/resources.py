@@ -64,7 +64,12 @@ def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
         | {logical_id: {"Properties": {"FunctionName": f"{prefix}-{name}"}} for logical_id, name in FUNCTIONS.items()}
         | {f"{logical_id}Log": _log(prefix, name) for logical_id, name in FUNCTIONS.items()}
         | {"Bucket": _bucket(), "FailureQueue": _failure_queue(prefix), "AlarmTopic": {"Type": "AWS::SNS::Topic"}}
-        | alarms(prefix, workers=WORKERS, workflows=(f"{name.title()}Workflow" for name in WORKFLOWS))
+        | alarms(
+            prefix,
+            workers=WORKERS,
+            readers=CONSUMERS,
+            workflows=(f"{name.title()}Workflow" for name in WORKFLOWS),
+        )
     )
     for logical_id, (event, noun, patterns) in CONSUMERS.items():
         resources[logical_id]["Properties"]["Events"] = {event: {"Properties": _stream_event(noun, patterns)}}
