@@ -107,7 +107,7 @@ def make_lease(
 ) -> Lease:
     """A lease of two minutes that began now."""
     expires = expires_at or acquired_at + timedelta(minutes=2)
-    return Lease(f"{pool}.{instance_id}.{fence}", holder, fence, acquired_at, expires)
+    return Lease(f"{pool}.{instance_id}.{fence}", holder, fence, acquired_at, expires, expires - acquired_at)
 
 
 def make_instance(

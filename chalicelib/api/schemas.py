@@ -159,7 +159,7 @@ class LeaseRequest(PolicyFields):
 
 
 class HeartbeatRequest(Body):
-    """How long the lease is to live from now on."""
+    """How long the lease is to live from now on; by default for as long as it was taken."""
 
     duration_s: Seconds | None = None
 

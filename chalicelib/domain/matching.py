@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from chalicelib.domain import gpus
+from chalicelib.domain import requirements as needs
 from chalicelib.domain.gpu_requirements import GpuRequirement
 from chalicelib.domain.gpu_requirements import describe as describe_gpu
 from chalicelib.domain.lifecycle import State
@@ -39,12 +40,12 @@ def verdict(policies: Policies, offer: Offer) -> str | None:
 def reuse_passes(policies: Policies) -> list[Policies]:
     """What a request accepts of the idle instances, in order.
 
-    One that names no resources at all takes whatever is idle, machines with GPUs last: they are there and bill. One
-    that names resources without a GPU leaves them alone. Offers are never widened like this.
+    One that names no resources at all takes whatever is idle, machines that are small or have GPUs last: they are
+    there and bill. One that names resources without a GPU leaves those alone. Offers are never widened like this.
     """
     if policies.allow_gpu or policies.names_resources:
         return [policies]
-    return [policies, replace(policies, allow_gpu=True)]
+    return [policies, replace(policies, requirements=needs.ANYTHING, allow_gpu=True)]
 
 
 def instance_verdict(policies: Policies, instance: Instance, *, now: datetime, fresh_for: timedelta) -> str | None:

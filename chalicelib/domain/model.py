@@ -64,13 +64,17 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A holder's exclusive hold. It is void as soon as the instance's fence is not `fence` any more."""
+    """A holder's exclusive hold. It is void as soon as the instance's fence is not `fence` any more.
+
+    `duration` is what a heartbeat that names none prolongs it by.
+    """
 
     lease_id: str
     holder: str
     fence: int
     acquired_at: datetime
     expires_at: datetime
+    duration: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ class Requirements:
 DEFAULT: Final = Requirements()
 """What a request without requirements asks for."""
 
+ANYTHING: Final = Requirements(cpus=Span(1), memory_mib=Span(0))
+"""What any machine meets."""
+
 
 def parse(mapping: Mapping[str, Any], field: str = "requirements") -> tuple[Requirements, list[str]]:
     """Read `{"cpu", "memory", "gpu", "disk", "shared_memory"}`, each optional, and say what looks like a slip.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from chalicelib import log
 from chalicelib.domain import matching
-from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoOffersError, NotFoundError
+from chalicelib.domain.errors import AlreadyExistsError, ConflictError, InvalidInputError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_name
@@ -55,7 +55,9 @@ def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_
             if len(idle) >= max_offers:
                 break
     market = offers.market(deps, policies)
-    return Plan(where.name, policies, idle, market.offers[:max_offers], len(market.offers), market.filters)
+    return Plan(
+        where.name, policies, idle, market.offers[:max_offers], len(market.offers), [*market.failed, *market.filters]
+    )
 
 
 def add(
@@ -75,10 +77,13 @@ def add(
 
     Raises `NoOffersError` when nothing is offered now and no retry policy lets it wait.
     """
+    if policies.idle_limit == timedelta():
+        raise InvalidInputError("idle_duration", "0s", "more than 0: nothing would ever run on the instance")
     pools.require_open(pools.get(deps, project, pool))
     market = offers.market(deps, policies)
-    if not market.offers and policies.retry is None:
-        raise NoOffersError("no configured backend offers anything that fits", filters=market.filters)
+    refusal = market.refusal("no configured backend offers anything that fits")
+    if refusal is not None and policies.retry is None:
+        raise refusal
     instance_id = new_id("i", deps.now(), deps.rng)
     row = new_instance(deps, project, pool, policies, instance_id, Reason.POOL_ADD, actor, name=name)
     return request(deps, row, policies, api_url, named=bool(name), request_id=request_id)
@@ -171,6 +176,8 @@ def change(
         row = store.find(project, name)
         if row.state is State.TERMINATED:
             raise NotFoundError(f"instance {name!r} has ended")
+        if row.state is State.TERMINATING:
+            raise ConflictError(f"instance {name!r} is being terminated")
         changes: dict[str, Any] = {} if cordoned is None else {"cordoned": cordoned}
         if idle_limit is not None:
             changes["idle_limit"] = None if idle_limit == NEVER else idle_limit

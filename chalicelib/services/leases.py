@@ -83,15 +83,16 @@ def get(deps: Deps, project: str, lease_id: str) -> Instance:
 
 
 def heartbeat(deps: Deps, project: str, lease_id: str, *, duration: timedelta | None = None) -> Instance:
-    """Extend a lease to `duration` from now; it is never shortened.
+    """Extend a lease to `duration` from now, by default the one it was taken for; it is never shortened.
 
     Raises `LeaseLostError` when it has ended, `ConflictError` for the lease of a run, which lives by its agent.
     """
     pool, instance_id, fence = parse(lease_id)
-    expires = deps.now() + (check_duration(duration) or deps.settings.lease_for)
+    duration = check_duration(duration)
     row = store.get(project, pool, instance_id)
     _require_no_run(row, fence)
-    return store.extend(row, lease_expires=expires, fence=fence)
+    own = row.lease.duration if row.lease is not None else deps.settings.lease_for
+    return store.extend(row, lease_expires=deps.now() + (duration or own), fence=fence)
 
 
 def release(deps: Deps, project: str, lease_id: str, *, actor: str) -> Instance:
@@ -149,7 +150,7 @@ def _end_hold(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: s
 
 def new_lease(pool: str, instance_id: str, fence: int, holder: str, now: datetime, expires: datetime) -> Lease:
     """Describe the hold that begins with `fence`."""
-    return Lease(f"{pool}.{instance_id}.{fence}", holder, fence, now, expires)
+    return Lease(f"{pool}.{instance_id}.{fence}", holder, fence, now, expires, expires - now)
 
 
 def parse(lease_id: str) -> tuple[str, str, int]:

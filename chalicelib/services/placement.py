@@ -5,13 +5,13 @@ is left as it is.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from chalicelib.domain.errors import (
     AlreadyExistsError,
     LostRaceError,
     NoMatchError,
-    NoOffersError,
     NotFoundError,
     TidepoolError,
 )
@@ -25,6 +25,9 @@ from chalicelib.store import runs as store
 
 PLACEMENTS: Final = 3
 """How many machines a run is given before it fails because none of their agents took the job."""
+
+PASSING: Final = timedelta(minutes=10)
+"""How long a run waits for a backend that does not answer; its `placement` timer asks again."""
 
 LOOKED_THROUGH: Final = 100
 OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
@@ -134,9 +137,11 @@ def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Ru
 def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
     """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
     market = offers.market(deps, policies)
-    if not market.offers and policies.retry is None:
-        error = NoOffersError("no idle instance and no offer fits", filters=market.filters)
-        return _refuse(deps, run, RunReason.NO_CAPACITY, error)
+    refusal = market.refusal("no idle instance and no offer fits")
+    if refusal is not None and policies.retry is None:
+        if market.passing and deps.now() - run.created_at < PASSING:
+            return run
+        return _refuse(deps, run, RunReason.NO_CAPACITY, refusal)
     number = run.placements + 1
     instance_id = f"i-{run.run_id.removeprefix('run-')}-{number}"
     row = instances.new_instance(

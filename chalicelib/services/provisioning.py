@@ -33,6 +33,9 @@ and a pass over 25 sold-out offers takes 180."""
 DRIVEN_FOR: Final = timedelta(hours=2)
 """How long past its deadline a request is driven again before it is given up."""
 
+PASSING: Final = timedelta(minutes=10)
+"""How long a request without a retry policy waits for a backend that does not answer."""
+
 KEEP_WITHDRAWN: Final = timedelta(days=7)
 """As long as the rest of an ended instance's journal."""
 
@@ -221,6 +224,8 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
     if offer is not None:
         return _launch(deps, row, offer, len(attempts) + 1, spec, here)
     now = deps.now()
+    if market.passing and now - row.created_at < PASSING:
+        return Step("wait", 5, here.round, here.since)
     if rules.may_wait(policies, attempts, created_at=row.created_at, now=now):
         pause = backoff(here.round, base=timedelta(seconds=5), cap=timedelta(minutes=5), rng=deps.rng)
         log.event("waiting-for-capacity", instance=row.instance_id, round=here.round)
@@ -228,7 +233,7 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
             start(deps, row, round_=here.round + 1, since=now, suffix=f"-{int(now.timestamp())}")
             return Step("end")
         return Step("wait", max(1, round(pause.total_seconds())), here.round + 1, now.isoformat())
-    _fail(deps, row, rules.summary(attempts, market.filters))
+    _fail(deps, row, rules.summary(attempts, [*market.failed, *market.filters]))
     return Step("end")
 
 

@@ -85,6 +85,7 @@ class InstanceRow(Model):
     lease_fence = NumberAttribute(null=True)
     acquired_at = MomentAttribute(null=True)
     lease_expires = MomentAttribute(null=True)
+    lease_s = NumberAttribute(null=True)
     machine_ref = UnicodeAttribute(null=True)
     attempt = NumberAttribute(null=True)
     billed_from = MomentAttribute(null=True)

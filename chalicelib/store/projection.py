@@ -2,14 +2,15 @@
 
 One transaction a record. It puts an entry that is named after the very write, on the condition that it is not there
 yet, and adds the difference that the write made to the counts; a record delivered twice therefore changes nothing, and
-records of different instances may come in any order. Records of one instance come in order (DynamoDB's promise).
+records of different instances may come in any order. Records of one row come in order (DynamoDB's promise); that of
+an ended row may overtake those of the live one. Records that come after their pool was deleted are history alone.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from chalicelib.domain.errors import ThrottledError
@@ -31,6 +32,10 @@ PROJECTED: Final = frozenset({"create", "step", "flag"})
 """What a write must be to be projected. The stream's filter may leave out the rest (`touch`)."""
 
 
+Change = tuple[str, int, int]
+"""A shape, and what is added to its total and available."""
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """What one instance adds to its pool's counts, and under which shape."""
@@ -49,20 +54,56 @@ def apply(old: Image | None, new: Image | None) -> None:
         return
     instance = rows.decode(new)
     before, after = _before(instance, old), _count(new)
-    writes = calls.Transaction()
-    writes.put(_mark(instance, old, new), JournalRow.entry.does_not_exist())
-    for shape, total, available in _differences(before, after):
-        actions: list[Action] = [PoolRow.total.add(total), PoolRow.available.add(available)]
-        if instance.offer and instance.offer.shape == shape:
-            actions.append(PoolRow.offer.set(PoolRow.offer | offer_doc(instance.offer)))
-        writes.update(PoolRow, instance.project, f"{instance.pool}#{shape}", actions)
-    with suppress(calls.ConditionFailedError):  # the mark is there: the record was counted before
-        writes.commit()
+    _write(instance, _mark(instance, old, new), _differences(before, after))
     # What follows is done for a repeated record too: the first run may have died here.
     if before.total and (before.shape, 1) != (after.shape, after.total):
         _drop_empty(instance.project, instance.pool, before.shape)
     if instance.state is State.TERMINATED:
         journal.expire(instance.instance_id, instance.changed_at + rows.KEEP_ENDED)
+
+
+def _write(instance: Instance, mark: JournalRow, changes: list[Change]) -> None:
+    """Put the mark, once, and add the changes to the counts of the pool that the instance was made in.
+
+    A row of counts is made only while that pool is there: after its deletion the counts went with it, and what is then
+    taken from nothing, or added, would stay for the next pool of the name. The pool is asked only where a row has to
+    be made: whoever makes an instance asks for it too, and transactions over one row make each other fail.
+    """
+    for counted in (_existing, _new, _uncounted):
+        writes = calls.Transaction()
+        writes.put(mark, JournalRow.entry.does_not_exist())
+        counted(writes, instance, changes)
+        try:
+            writes.commit()
+        except calls.ConditionFailedError as error:
+            if 0 not in error.failed:
+                continue
+        return  # done now, or before: the mark was there
+
+
+def _existing(writes: calls.Transaction, instance: Instance, changes: list[Change]) -> None:
+    """Add to rows that count already."""
+    for change in changes:
+        _add(writes, instance, change, PoolRow.total.exists())
+
+
+def _new(writes: calls.Transaction, instance: Instance, changes: list[Change]) -> None:
+    """Add to rows that may be missing, in a pool that is not younger than its instance."""
+    writes.check(PoolRow, instance.project, instance.pool, PoolRow.created_at <= instance.created_at)
+    for change in changes:
+        _add(writes, instance, change)
+
+
+def _uncounted(writes: calls.Transaction, instance: Instance, changes: list[Change]) -> None:
+    """Add nothing: the pool is gone."""
+
+
+def _add(writes: calls.Transaction, instance: Instance, change: Change, condition: Condition | None = None) -> None:
+    shape, total, available = change
+    actions: list[Action] = [PoolRow.total.add(total), PoolRow.available.add(available)]
+    if instance.offer and instance.offer.shape == shape:
+        actions.append(PoolRow.offer.set(PoolRow.offer | offer_doc(instance.offer)))
+    writes.update(PoolRow, instance.project, f"{instance.pool}#{shape}", actions, condition)
 
 
 def _before(instance: Instance, old: Image | None) -> Count:
@@ -78,8 +119,8 @@ def _count(item: Image) -> Count:
     return Count(shape, int(item["state"]["S"] != State.TERMINATED), int("claim_shape" in item))
 
 
-def _differences(before: Count, after: Count) -> list[tuple[str, int, int]]:
-    """Return shape, change of total, change of available for each shape that changes."""
+def _differences(before: Count, after: Count) -> list[Change]:
+    """Return the change for each shape that changes."""
     changes: dict[str, tuple[int, int]] = {}
     for count, sign in ((before, -1), (after, 1)):
         total, available = changes.get(count.shape, (0, 0))
@@ -106,8 +147,8 @@ def _mark(instance: Instance, old: Image | None, new: Image) -> JournalRow:
             source=source,
             target=instance.state,
             reason=Reason.CONFIRMED_GONE if instance.state is State.TERMINATED else instance.reason,
-            actor=instance.actor,
-            detail=instance.detail,
+            actor="provider" if instance.state is State.TERMINATED else instance.actor,
+            detail="" if instance.state is State.TERMINATED else instance.detail,
         ),
     )
 

@@ -78,12 +78,13 @@ def lease_id(pool: str, instance_id: str, fence: int | str) -> str:
 def lease_fields(lease: Lease | None) -> dict[str, Any]:
     """Return the attributes that hold a lease. Its id is not among them: `lease_id` makes it from the rest."""
     if lease is None:
-        return dict.fromkeys(("holder", "lease_fence", "acquired_at", "lease_expires"))
+        return dict.fromkeys(("holder", "lease_fence", "acquired_at", "lease_expires", "lease_s"))
     return {
         "holder": lease.holder,
         "lease_fence": lease.fence,
         "acquired_at": lease.acquired_at,
         "lease_expires": lease.expires_at,
+        "lease_s": seconds(lease.duration),
     }
 
 
@@ -196,4 +197,5 @@ def _lease(item: Image) -> Lease | None:
     fence = int(item["lease_fence"]["N"])
     name = lease_id(item["part"]["S"].partition("/")[2], item["instance_id"]["S"], fence)
     acquired_at, expires_at = moment(item["acquired_at"]["S"]), moment(item["lease_expires"]["S"])
-    return Lease(name, item["holder"]["S"], fence, acquired_at, expires_at)
+    duration = timedelta(seconds=float(item["lease_s"]["N"]))
+    return Lease(name, item["holder"]["S"], fence, acquired_at, expires_at, duration)

@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     start = commands.add_parser("up", help="start it in the background, or say that it runs")
-    start.add_argument("--port", type=int, default=control.PORT, help=f"of the API ({control.PORT}); 0: any free one")
+    start.add_argument("--port", type=int, help=f"of the API (the last one, else {control.PORT}); 0: any free one")
     start.add_argument("--cloud-port", type=int, help="of the local cloud (the API's plus one)")
     start.add_argument("--set", type=_setting, action="append", default=[], metavar="TIDEPOOL_X=V", help="a setting")
     start.add_argument("--no-schedules", action="store_true", help="neither sweep nor reconcile by the clock")

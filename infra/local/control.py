@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,9 +53,9 @@ class LocalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `up` may be told. A port 0 is any free one; `cloud_port` None is the one after `port`."""
+    """What `up` may be told. A port 0 is any free one, None the one of the last time; `cloud_port` None follows it."""
 
-    port: int = PORT
+    port: int | None = None
     cloud_port: int | None = None
     settings: dict[str, str] = field(default_factory=dict)
     schedules: bool = True
@@ -97,8 +98,11 @@ def down(folder: Folder, say: Say, *, leave_machines: bool = False, erase: bool 
 
 
 def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
-    port = _port(options.port)
-    cloud_port = _port(port + 1 if options.cloud_port is None and options.port else options.cloud_port or 0)
+    last = _last_port(folder)
+    port = _port(last or PORT if options.port is None else options.port)
+    if last and port != last and any(path.is_dir() for path in folder.machines.iterdir()):
+        say(f"machines of the last time look for port {last} and will not find this control plane")
+    cloud_port = _cloud_port(port, options.cloud_port)
     cloud = {"TIDEPOOL_LOCAL_CLOUD_URL": f"http://127.0.0.1:{cloud_port}"}
     cloud["TIDEPOOL_LOCAL_CLOUD_KEY"] = folder.secret("cloud-key")
     emulator = Emulator(port, root_key(folder.state))
@@ -126,6 +130,22 @@ def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
     return client | cloud
 
 
+def _last_port(folder: Folder) -> int:
+    """The port that machines and clients of this folder know, or 0."""
+    address = folder.client().get("TIDEPOOL_URL", "")
+    return urllib.parse.urlsplit(address).port or 0
+
+
+def _cloud_port(port: int, wanted: int | None) -> int:
+    """The port that was asked for, else the one after the control plane's, else any free one: no machine knows it."""
+    if wanted is not None:
+        return _port(wanted)
+    try:
+        return _port(port + 1)
+    except LocalError:
+        return _port(0)
+
+
 def _port(wanted: int) -> int:
     """Return a port that is free now. Raises `LocalError` when the one wanted is not."""
     with socket.socket() as probe:
@@ -133,7 +153,7 @@ def _port(wanted: int) -> int:
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError as error:
-            raise LocalError(f"port {wanted} is in use: choose another with --port") from error
+            raise LocalError(f"port {wanted} is in use: choose another, make up ARGS='--port N'") from error
         return int(probe.getsockname()[1])
 
 
