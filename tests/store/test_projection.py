@@ -9,7 +9,7 @@ from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.store import calls, instances, journal, pools, projection, rows
 from chalicelib.store.models import InstanceRow, JournalRow
-from tests.builders import NOW, later, make_instance, make_lease, make_offer
+from tests.builders import NOW, later, make_instance, make_lease, make_offer, make_pool
 from tests.store.seeds import DEADLINE, recount
 
 pytestmark = pytest.mark.usefixtures("dynamodb")
@@ -134,6 +134,53 @@ def test_an_instance_without_offer_counts_for_its_pool_but_is_no_shape():
     projection.apply(*life()[0])
     assert counts() == (1, 0)
     assert pools.directory("acme", "main")[1] == []
+
+
+@pytest.mark.parametrize("counted", [0, 5, 11])
+def test_records_that_come_after_their_pool_was_deleted_are_history_and_no_counts(counted):
+    """Whatever was counted before went with the pool, so nothing may be taken from it later."""
+    records = life()
+    for record in records[:counted]:
+        projection.apply(*record)
+    delete_pool()
+    for record in records[counted:]:
+        projection.apply(*record)
+    assert len(journal.everything("i-1").history) == 9
+    assert shapes() == []
+    pools.create(make_pool(created_at=later(minutes=3)))
+    assert counts() == (0, 0)
+
+
+def test_a_new_pool_does_not_count_what_was_in_the_old_one_of_its_name():
+    records = life()
+    for record in records[:5]:
+        projection.apply(*record)
+    delete_pool()
+    pools.create(make_pool(created_at=later(minutes=3)))
+    for record in records[5:]:
+        projection.apply(*record)
+    assert len(journal.everything("i-1").history) == 9
+    assert counts() == (0, 0)
+    assert shapes() == []
+
+
+def test_an_end_that_overtakes_its_life_is_counted_right_in_the_end():
+    """The ended row lies in another partition, so its record may come from a shard that is ahead."""
+    records = life()
+    for record in [records[-1], *records[:-1]]:
+        projection.apply(*record)
+    assert counts() == (0, 0)
+
+
+def delete_pool() -> None:
+    """Delete the pool, as soon as its last live instance has gone."""
+    pools.begin_delete("acme", "main")
+    pools.end_delete("acme", "main")
+
+
+def shapes() -> list[str]:
+    """The rows of counts that there are."""
+    return [item["name"]["S"] for item in calls.query_all(projection.PoolRow, "acme") if "main#" in item["name"]["S"]]
 
 
 def test_a_touch_is_not_projected():
