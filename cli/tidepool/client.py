@@ -69,9 +69,9 @@ class Client:
     @classmethod
     def from_environment(cls, project: str = "") -> Self:
         """Use the command line's settings: the environment, the user's configuration, `.tidepool/local.env`."""
-        from tidepool.profile import load
+        from tidepool.profile import current_folder, load
 
-        profile = load(os.environ, os.getcwd())
+        profile = load(os.environ, current_folder())
         return cls(profile.url, profile.token, project or profile.project)
 
     def __enter__(self) -> Self:

@@ -53,10 +53,13 @@ GROUPS = {
 }
 ALIASES = {"pool": "pool list", "pool remove": "pool rm", "offers": "offer", "--version": "version", "-V": "version"}
 INTERRUPTED = 130
+UNWRITTEN = 2
+"""The result could not be written: what `local-io` ends with."""
 
 
 def main(argv: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run one command line and answer its exit code. Never lets an exception out (but with TIDEPOOL_DEBUG)."""
+    _open_closed_streams()
     try:
         code = _outcome(list(sys.argv[1:] if argv is None else argv), session)
     except KeyboardInterrupt:
@@ -67,6 +70,9 @@ def main(argv: Sequence[str] | None = None, session: Session | None = None) -> i
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
+    except OSError:  # a full disk: told when it was written, unless it is only noticed now
+        _forget_stdout()
+        code = code or UNWRITTEN
     return code
 
 
@@ -75,6 +81,7 @@ def _outcome(words: list[str], session: Session | None) -> int:
     _forgive_encoding(sys.stderr)
     as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
     try:
+        _refuse_undecodable(words)
         return dispatch(words, session)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
@@ -161,15 +168,39 @@ def _session() -> Session:
     import time
 
     from tidepool.command import Session
+    from tidepool.profile import current_folder
 
     return Session(
         stdin=sys.stdin,
         environ=os.environ,
-        folder=os.getcwd(),
+        folder=current_folder(),
         now=time.time,
         monotonic=time.monotonic,
         sleep=time.sleep,
     )
+
+
+def _open_closed_streams() -> None:
+    """Put the null device in the place of a standard stream that was closed: Python has None there."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for good
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for good
+
+
+def _refuse_undecodable(words: list[str]) -> None:
+    """Refuse bytes that are no text: no name, value or command line could carry them over JSON."""
+    before = ""
+    for word in words:
+        if not word.isascii() and any("\ud800" <= char <= "\udfff" for char in word):
+            from tidepool.command import UsageError
+            from tidepool.text import quoted
+
+            option = next((one.partition("=")[0] for one in (word, before) if one.startswith("-")), "")
+            raise UsageError(f"argument {option + ': ' if option else ''}{quoted(word)} is not UTF-8")
+        before = word
 
 
 def _forgive_encoding(stream: TextIO) -> None:

@@ -35,7 +35,7 @@ class Profile:
 
 def load(environ: Mapping[str, str], folder: str) -> Profile:
     """Find the settings. Raises `InputError` when nothing names a control plane."""
-    found: dict[str, str] = {name: environ.get(f"TIDEPOOL_{name.upper()}", "") for name in ("url", "token", "project")}
+    found: dict[str, str] = {name: _variable(environ, name) for name in ("url", "token", "project")}
     sources = {name: f"TIDEPOOL_{name.upper()}" for name, value in found.items() if value}
     stored = read_config(environ)
     if stored and found["url"] in ("", stored.get("url", "")):
@@ -55,6 +55,21 @@ def load(environ: Mapping[str, str], folder: str) -> Profile:
         found["project"] = DEFAULT_PROJECT
         sources["project"] = "default"
     return Profile(found["url"].rstrip("/"), found["token"], found["project"], sources)
+
+
+def current_folder() -> str:
+    """The folder one stands in; empty when it was removed meanwhile, which only shipping it has to mind."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(f"TIDEPOOL_{name.upper()}", "")
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise InputError(f"the environment's TIDEPOOL_{name.upper()} is not UTF-8")
+    return value
 
 
 def _fill(found: dict[str, str], sources: dict[str, str], more: Mapping[str, str], source: str) -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 NOTHING = "-"
+LONGEST_ECHO = 100
+"""Characters of a given value that a message repeats; whoever typed it knows the rest."""
 
 
 def size_text(mib: float) -> str:
@@ -86,3 +88,13 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def quoted(text: str) -> str:
+    """A given value as a message repeats it: in quotes, nothing that steers a terminal, and never at length."""
+    return repr(clipped(text, LONGEST_ECHO))
+
+
+def clipped(text: str, most: int) -> str:
+    """At most that many characters of a text, and a sign that there were more."""
+    return text if len(text) <= most else text[:most] + "…"

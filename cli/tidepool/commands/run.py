@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command, UsageError
+from tidepool.errors import InputError
 from tidepool.follow import Follower, attend
 from tidepool.options import (
     add_filters,
@@ -123,6 +124,8 @@ def ship(session: Session) -> str:
     from tidepool.archive import pack, survey
     from tidepool.archive_cache import fingerprint, look_up, remember
 
+    if not session.folder:
+        raise InputError("the current folder was removed; --no-code runs without it")
     entries, left_out = survey(session.folder)
     for line in left_out:
         session.out.note(f"not shipped: {clean(line)}")
