@@ -24,11 +24,15 @@ def deps() -> Deps:
     tables.configure(settings.stage)
     return Deps(
         settings=settings,
-        now=lambda: datetime.now(UTC),
+        now=_now,
         rng=SystemRandom(),
-        objects=Bucket(settings.bucket),
+        objects=Bucket(settings.bucket, _now),
         wake=WakeQueues(settings.stage),
         executions=StepFunctions(),
         backend=cache(partial(registry.backend, settings)),
         backend_names=partial(registry.configured, settings),
     )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -47,6 +47,14 @@ RETRIES: Final = 10
 """Then a record is given to the failure queue. With bisection a record alone fails 10 times within about a minute."""
 
 LOGS_KEPT_DAYS: Final = 30
+ARCHIVES_KEPT_DAYS: Final = 31
+"""Counted from the upload. One of more than 7 days is uploaded again for a new run (`chalicelib.aws.objects.FRESH`), so
+that it is there for at least 24 days more, until the run's machine has fetched it."""
+
+OUTPUT_KEPT_DAYS: Final = 90
+"""Counted for each chunk from when it was written: a run of up to 60 days keeps its whole output until its row goes, 30
+days after its end. Of a longer one the beginning is gone, and with it the place to read from."""
+
 FAILURES_KEPT_S: Final = 14 * 24 * 3600
 """The longest that SQS keeps a message."""
 
@@ -182,9 +190,12 @@ def _failure_queue(prefix: str) -> dict[str, Any]:
 
 
 def _bucket() -> dict[str, Any]:
-    """Archives and logs. They outlive the 30 days that a run is kept by a day, so that no run points at nothing."""
-    rule: dict[str, Any] = {"Id": "expire", "Status": "Enabled", "ExpirationInDays": 31}
-    leftovers: dict[str, Any] = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    """Archives and the output of runs, which nothing else removes, and what is left of uploads that were cut off."""
+    rules: list[dict[str, Any]] = [
+        {"Id": noun, "Status": "Enabled", "Prefix": f"{noun}/", "ExpirationInDays": days}
+        for noun, days in {"code": ARCHIVES_KEPT_DAYS, "logs": OUTPUT_KEPT_DAYS}.items()
+    ]
+    leftovers = {"Id": "leftovers", "Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
     encryption = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     blocked = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     return {
@@ -195,6 +206,6 @@ def _bucket() -> dict[str, Any]:
             "BucketEncryption": {"ServerSideEncryptionConfiguration": [encryption]},
             "PublicAccessBlockConfiguration": dict.fromkeys(blocked, True),
             "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
-            "LifecycleConfiguration": {"Rules": [rule | leftovers]},
+            "LifecycleConfiguration": {"Rules": [*rules, leftovers]},
         },
     }

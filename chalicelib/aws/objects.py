@@ -5,10 +5,10 @@ that listing a log's prefix gives its chunks in order.
 """
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 
 from botocore.exceptions import ClientError
 
@@ -20,6 +20,10 @@ MAX_CHUNK: Final = 1024 * 1024
 READ_CHUNKS: Final = 128
 """How many chunks one `read` fetches at most; it then answers less than was asked for."""
 
+FRESH: Final = timedelta(days=7)
+"""How old an archive may be for a new run to rely on it: the bucket removes it 31 days after its upload, and the run's
+machine fetches it when it has one."""
+
 _PARALLEL: Final = 8
 _READ_S: Final = 10
 
@@ -27,12 +31,14 @@ _READ_S: Final = 10
 class Bucket:
     """`services.deps.Objects` over one S3 bucket."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, now: Callable[[], datetime]) -> None:
         self._name = name
+        self._now = now
 
     def present(self, key: str) -> bool:
-        """Tell whether an object is there. Needs `s3:ListBucket`, without which S3 answers 403 for an absent one."""
-        return self._stored_size(key) is not None
+        """Tell whether an object is there and was uploaded within `FRESH`; an older one is to be uploaded again."""
+        head = self._head(key)
+        return head is not None and self._now() - head["LastModified"] < FRESH
 
     def put_url(self, key: str, *, sha256: str, size: int, expires: timedelta) -> tuple[str, dict[str, str]]:
         """Return a presigned PUT and the headers that must go with it.
@@ -67,7 +73,8 @@ class Bucket:
         except ClientError as error:
             if _code(error) not in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
                 raise
-            if (self._stored_size(key) or 0) < len(data):
+            head = self._head(key)
+            if head is None or head["ContentLength"] < len(data):
                 self._s3.put_object(Bucket=self._name, Key=key, Body=data)
 
     def read(self, prefix: str, after: int, limit: int) -> bytes:
@@ -109,9 +116,10 @@ class Bucket:
         answer = self._s3.get_object(Bucket=self._name, Key=key, Range=f"bytes={start}-{stop - 1}")
         return bytes(answer["Body"].read())
 
-    def _stored_size(self, key: str) -> int | None:
+    def _head(self, key: str) -> dict[str, Any] | None:
+        """S3's description of an object. Needs `s3:ListBucket`, without which S3 answers 403 for an absent one."""
         try:
-            return int(self._s3.head_object(Bucket=self._name, Key=key)["ContentLength"])
+            return cast(dict[str, Any], self._s3.head_object(Bucket=self._name, Key=key))
         except ClientError as error:
             if _code(error) not in {"404", "NoSuchKey", "NotFound"}:
                 raise

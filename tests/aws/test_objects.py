@@ -1,7 +1,7 @@
 """Archives and logs in S3."""
 
 from base64 import b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,13 +17,32 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def bucket(aws):
-    return Bucket(BUCKET)
+    return bucket_at(datetime.now(UTC))
+
+
+def bucket_at(moment):
+    """The bucket as it is used at another time; the emulation stamps objects with the true one."""
+    return Bucket(BUCKET, lambda: moment)
 
 
 def test_an_absent_object_is_absent_and_a_stored_one_present(bucket):
     assert bucket.present("code/acme/x") is False
     bucket.append("code/acme", 0, b"x")
     assert bucket.present("code/acme/0000000000000000") is True
+
+
+@pytest.mark.parametrize(("days", "is_present"), [(6.9, True), (7.1, False)])
+def test_an_old_archive_counts_as_absent_so_that_it_is_uploaded_again_before_it_expires(bucket, days, is_present):
+    bucket.append("code/acme", 0, b"x")
+    then = bucket_at(datetime.now(UTC) + timedelta(days=days))
+    assert then.present("code/acme/0000000000000000") is is_present
+
+
+def test_an_old_chunk_is_still_known_to_be_there(bucket):
+    bucket.append(LOG, 0, b"abcdef")
+    then = bucket_at(datetime.now(UTC) + timedelta(days=30))
+    then.append(LOG, 0, b"abc")
+    assert then.read(LOG, 0, 100) == b"abcdef"
 
 
 def test_a_stream_is_read_from_any_byte_across_chunks(bucket):

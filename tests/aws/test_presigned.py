@@ -2,7 +2,7 @@
 
 import urllib.error
 import urllib.request
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from threading import Timer
 from time import monotonic
@@ -38,7 +38,7 @@ def send(url, data=None, headers=None):
 
 
 def test_an_upload_takes_the_announced_bytes_and_no_others(live):
-    bucket = Bucket(BUCKET)
+    bucket = Bucket(BUCKET, lambda: datetime.now(UTC))
     url, headers = bucket.put_url("code/a/x", sha256=sha256(DATA).hexdigest(), size=len(DATA), expires=MINUTE)
     status, words = send(url, DATA[::-1], headers)
     assert (status, b"BadDigest" in words) == (400, True)
@@ -61,7 +61,7 @@ def test_a_listener_hears_a_wake_at_once(live):
 
 
 def test_a_log_survives_chunks_that_come_late_on_the_emulator_too(live):
-    bucket = Bucket(BUCKET)
+    bucket = Bucket(BUCKET, lambda: datetime.now(UTC))
     bucket.append("logs/a/r", 0, b"abcdef")
     bucket.append("logs/a/r", 0, b"abc")
     bucket.append("logs/a/r", 6, b"g")

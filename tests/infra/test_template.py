@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.aws.objects import FRESH
+from chalicelib.store.runs import KEEP
 from infra import build
 from infra.local.localise import localise, of_type
 from infra.resources import CONSUMERS, FUNCTIONS, WORKFLOWS
@@ -141,6 +143,15 @@ def test_tables_expire_stream_recover_and_outlive_the_stack(template):
         assert each["BillingMode"] == "PAY_PER_REQUEST"
         assert each["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
         assert template["Resources"][name]["DeletionPolicy"] == "Retain"
+
+
+def test_what_a_run_needs_and_leaves_behind_outlasts_it(template):
+    """Nothing else removes an archive or the output of a run, and a run may last for weeks."""
+    (bucket,) = of_type(template, "AWS::S3::Bucket").values()
+    kept = {each["Prefix"]: each["ExpirationInDays"] for each in bucket["LifecycleConfiguration"]["Rules"][:2]}
+    assert kept == {"code/": 31, "logs/": 90}
+    assert kept["code/"] - FRESH.days >= 14  # for a run that waits for its machine
+    assert kept["logs/"] - KEEP.days >= 60  # the longest run whose output is whole until the run goes
 
 
 def test_the_sweep_runs_each_minute_and_one_at_a_time(template):
