@@ -4,53 +4,12 @@ import pytest
 
 from chalicelib.domain.errors import NoMatchError, NoOffersError
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.domain.model import JobSpec, RunReason, RunState
-from chalicelib.domain.policies import POOL_ADD, RUN, parse
-from chalicelib.domain.timers import due_partitions
-from chalicelib.services import expiry, instances, pools, runs
-from chalicelib.store import timers
+from chalicelib.domain.model import RunReason, RunState
+from chalicelib.domain.policies import POOL_ADD, parse
+from chalicelib.services import instances, pools, runs
 from tests.builders import make_gpu, make_offer
+from tests.services.steps import add, fire_due, ready, state_of, submit
 from tests.services.world import World
-
-
-@pytest.fixture
-def world(dynamodb):
-    world = World()
-    pools.create_project(world.deps, "main")
-    return world
-
-
-def add(world, **body):
-    policies, _ = parse(body, defaults=POOL_ADD)
-    pool = pools.resolve(world.deps, "main", None)
-    return instances.add(world.deps, "main", pool.name, policies, name="", actor="user:me", api_url="")
-
-
-def submit(world, *, reuse=False, instance="", **body):
-    policies, _ = parse(body, defaults=RUN)
-    wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies, reuse, instance)
-    return runs.submit(world.deps, "main", wanted, actor="user:me", api_url="")
-
-
-def state_of(world, row):
-    return instances.show(world.deps, "main", row.instance_id).instance
-
-
-def fire_due(world):
-    """What the sweep and the stream do together."""
-    fired = []
-    for partition in due_partitions(watermark=world.clock, now=world.clock):
-        due = timers.due(partition, now=world.clock, limit=100)
-        timers.delete(due)
-        fired += [expiry.fire(world.deps, timer) for timer in due]
-    return fired
-
-
-def ready(world):
-    world.run_workflows()
-    world.boot()
-    world.sync_all()
-    world.run_workflows()
 
 
 def test_an_added_instance_becomes_idle_and_expires_after_its_idle_time(world):
@@ -131,9 +90,9 @@ def test_provisioning_never_buys_a_gpu_for_a_request_without_one(dynamodb):
 
 
 def test_a_request_that_is_repeated_after_a_crash_makes_nothing_twice(world, monkeypatch):
-    first = submit_keyed(world, "key-1")
+    first = submit(world, key="key-1")
     monkeypatch.setattr(world.workflows, "start", lambda *_: pytest.fail("a second workflow"))
-    again = submit_keyed(world, "key-1")
+    again = submit(world, key="key-1")
     assert (again.run_id, again.instance_id) == (first.run_id, first.instance_id)
 
 
@@ -148,9 +107,3 @@ def test_an_add_that_died_before_its_workflow_is_finished_by_its_repeat(world, m
     row = instances.add(world.deps, "main", "default-pool", policies, **ask)
     ready(world)
     assert (state_of(world, row).state, world.cloud.launches) == (State.IDLE, 1)
-
-
-def submit_keyed(world, key):
-    policies, _ = parse({}, defaults=RUN)
-    wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies)
-    return runs.submit(world.deps, "main", wanted, actor="user:me", api_url="", request_id=key)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 
 import pytest
 
@@ -304,6 +305,49 @@ def test_a_holder_extends_its_lease_without_speaking_for_the_agent():
     longer = instances.extend(busy, lease_expires=later(hours=1), fence=4)
     assert (longer.lease.expires_at, longer.seen_at) == (later(hours=1), busy.seen_at)
     assert instances.extend(longer, lease_expires=later(minutes=1), fence=4) == longer
+
+
+def test_of_two_heartbeats_at_once_the_longer_one_counts():
+    """A and B read the lease; B extends it by five hours; A, which asked for two minutes, must not shorten that."""
+    busy = seed(make_instance(state=State.BUSY))
+    longer = instances.extend(busy, lease_expires=later(hours=5), fence=4)
+    assert instances.extend(busy, lease_expires=later(hours=2), fence=4) == longer
+    assert instances.get("acme", "main", "i-1") == longer
+    longest = instances.extend(busy, lease_expires=later(hours=6), fence=4)
+    assert (longest.lease.expires_at, longest.deadline) == (later(hours=6), later(hours=6))
+
+
+def test_a_heartbeat_that_meets_the_agents_touch_extends_what_that_left():
+    busy = seed(make_instance(state=State.BUSY))
+    instances.touch(busy, now=later(minutes=1), lease_expires=later(minutes=30), fence=4)
+    longer = instances.extend(busy, lease_expires=later(hours=1), fence=4)
+    assert (longer.lease.expires_at, longer.seen_at) == (later(hours=1), later(minutes=1))
+
+
+def test_a_heartbeat_that_read_the_row_before_it_ended_has_lost_its_lease():
+    busy = seed(make_instance(state=State.BUSY))
+    going = instances.step(
+        busy, Event.REMOVED, now=NOW, reason=Reason.USER_REMOVED, actor="user:test", deadline=DEADLINE
+    )
+    instances.bury(going, now=NOW, reason=Reason.CONFIRMED_GONE, actor="teardown")
+    with pytest.raises(LeaseLostError):
+        instances.extend(busy, lease_expires=later(hours=1), fence=4)
+
+
+def test_a_heartbeat_on_a_row_that_never_rests_gives_up(monkeypatch):
+    """Every time that it reads, somebody else extends the lease by a little before it writes."""
+    seen = seed(make_instance(state=State.BUSY))
+    get, minutes = instances.get, count(20)
+
+    def stale_get(*key):
+        row = get(*key)
+        instances.touch(row, now=NOW, lease_expires=later(minutes=next(minutes)), fence=4)
+        return row
+
+    instances.touch(seen, now=NOW, lease_expires=later(minutes=19), fence=4)
+    monkeypatch.setattr(instances, "get", stale_get)
+    with pytest.raises(LostRaceError):
+        instances.extend(seen, lease_expires=later(hours=1), fence=4)
 
 
 def test_a_lease_that_is_over_cannot_be_extended():

@@ -37,6 +37,22 @@ def test_an_instance_without_entries_has_an_empty_journal():
     assert (journal.spec("i-1"), journal.callback("i-1")) == (None, None)
 
 
+def test_the_last_attempt_is_the_last_one_whatever_the_length_of_its_number():
+    for number in (1000, 9, 999, 10_000, 100):
+        journal.put_attempt("i-1", make_attempt(number=number, state=AttemptState.INTENT))
+    ended = journal.end_attempt("i-1", 1000, AttemptState.REFUSED)
+    assert [attempt.number for attempt in journal.attempts("i-1")] == [9, 100, 999, 1000, 10_000]
+    assert journal.everything("i-1").attempts[3] == ended
+
+
+def test_the_workflow_that_was_started_last_is_the_one_that_is_remembered():
+    assert journal.execution("i-1") == ""
+    journal.put_execution("i-1", "up-i-1")
+    journal.put_execution("i-1", "up-i-1-60")
+    assert (journal.execution("i-1"), journal.execution("i-2")) == ("up-i-1-60", "")
+    assert journal.everything("i-1") == journal.Journal()
+
+
 def test_an_attempt_is_written_once_although_its_answer_may_be_lost():
     for _ in range(2):
         journal.put_attempt("i-1", INTENT)

@@ -50,6 +50,39 @@ def test_a_pool_is_removed_in_two_steps_and_can_be_kept_between_them():
         pools.end_delete("acme", "main")
 
 
+def test_a_pool_that_is_closed_is_not_drained_for_that():
+    closed = pools.begin_delete("acme", "main")
+    assert (closed.deleting, closed.draining) == (True, False)
+
+
+def test_a_pool_that_is_draining_stays_so_for_whoever_closes_or_opens_it():
+    """One deletion is forced; another, without force, finds instances and takes its own mark back."""
+    draining = pools.begin_delete("acme", "main", drain=True)
+    assert (draining.deleting, draining.draining) == (True, True)
+    assert pools.begin_delete("acme", "main") == draining
+    assert pools.cancel_delete("acme", "main") == draining
+    assert [(pool.deleting, pool.draining) for pool in pools.everywhere()] == [(True, True)]
+    pools.end_delete("acme", "main")
+    assert pools.list_pools("acme") == []
+
+
+def test_a_pool_that_is_opened_again_can_be_drained_later():
+    pools.begin_delete("acme", "main")
+    opened = pools.cancel_delete("acme", "main")
+    assert (opened.deleting, opened.draining) == (False, False)
+    assert pools.cancel_delete("acme", "main") == opened
+    assert pools.begin_delete("acme", "main", drain=True).draining
+
+
+@pytest.mark.parametrize("key", ["#project", f"main#{make_offer().shape}", "main#", ""])
+@pytest.mark.parametrize("verb", [pools.get, pools.set_default])
+def test_the_key_of_another_row_is_no_pool(verb, key):
+    pools.note_shape("acme", "main", make_offer())
+    with pytest.raises(NotFoundError):
+        verb("acme", key)
+    assert pools.default("acme") == "main"
+
+
 def test_a_removed_pool_takes_its_shapes_and_the_default_with_it():
     pools.create(make_pool(name="main-2"))
     pools.note_shape("acme", "main-2", make_offer())
