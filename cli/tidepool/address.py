@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidepool.errors import InputError
+from tidepool.text import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Url:
     def __init__(self, text: str) -> None:
         scheme, mark, rest = text.partition("://")
         if not mark or scheme.lower() not in ("http", "https") or any(c <= " " or c == "\x7f" for c in text):
-            raise InputError(f"not an http(s) URL: {text!r}")
+            raise InputError(f"not an http(s) URL: {quoted(text)}")
         self.tls = scheme.lower() == "https"
         ends = [at for at in (rest.find("/"), rest.find("?"), rest.find("#")) if at >= 0]
         end = min(ends, default=len(rest))
@@ -29,7 +30,7 @@ class Url:
         if not colon or port.endswith("]"):
             host, port = self.authority, ""
         if not host or (port and not port.isascii()) or (port and not port.isdigit()):
-            raise InputError(f"not an http(s) URL: {text!r}")
+            raise InputError(f"not an http(s) URL: {quoted(text)}")
         self.host = host.strip("[]")
         self.port = int(port) if port else (443 if self.tls else 80)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from tidepool.errors import InputError
+from tidepool.errors import AuthError, InputError
+from tidepool.text import clipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tidepool.output import Output
 
 HELP_WIDTH = 100
+LONGEST_MESSAGE = 220
+"""Characters of a message of `argparse`, which repeats the value it refuses; the message proper takes 20 or more."""
 YES, NO = frozenset({"y", "yes"}), frozenset({"n", "no"})
 
 
@@ -71,6 +74,8 @@ class Session:
             from tidepool.profile import load
 
             profile = load(self.environ, self.folder)
+            if not profile.token:
+                raise AuthError("no token: set TIDEPOOL_TOKEN or run tidepool login")
             self._client = Client(
                 profile.url, profile.token, self.project or profile.project, sleep=self.sleep, environ=self.environ
             )
@@ -87,7 +92,11 @@ class Session:
             self.out.stdout.flush()
             self.out.stderr.write(f"{question} [y/n]: ")
             self.out.stderr.flush()
-            answer = self.stdin.readline()
+            try:
+                answer = self.stdin.readline()
+            except KeyboardInterrupt:
+                self.out.stderr.write("\n")
+                raise
             if not answer:
                 self.out.stderr.write("\n")
                 raise UsageError("nobody is there to confirm; say -y/--yes")
@@ -128,7 +137,11 @@ class Parser(argparse.ArgumentParser):
         self.color = False
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().strip()}\nSee `{self.prog} --help`.")
+        if message.endswith("expected one argument"):
+            message += " (one that begins with - is written --option=VALUE)"
+        raise UsageError(
+            f"{clipped(message, LONGEST_MESSAGE)}\n{self.format_usage().strip()}\nSee `{self.prog} --help`."
+        )
 
 
 def help_width() -> int:
@@ -141,8 +154,10 @@ def help_width() -> int:
 
 def make_parser(prog: str, command: Command) -> Parser:
     """Build the parser of one command, with the options that all have."""
+    from tidepool.options import name
+
     parser = Parser(prog, " ".join((type(command).__doc__ or "").split()))
     command.arguments(parser)
-    parser.add_argument("--project", default="", metavar="NAME", help="another project than the configured one")
+    parser.add_argument("--project", type=name, metavar="NAME", help="another project than the configured one")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else there")
     return parser

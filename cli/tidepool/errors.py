@@ -134,7 +134,7 @@ BY_STATUS: dict[int, type[TidepoolError]] = {
 }
 PASSING = frozenset({429, 500, 502, 503, 504})
 """Without a `code` these are a gateway's own words, not the API's: the call may work later."""
-ENVELOPE = frozenset({"type", "code", "title", "status", "detail", "retryable"})
+ENVELOPE = frozenset({"type", "code", "title", "status", "detail", "message", "retryable"})
 
 
 def from_problem(status: int, problem: Mapping[str, Any]) -> TidepoolError:

@@ -12,7 +12,7 @@ from tidepool.errors import (
     ProvisioningFailedError,
     TidepoolError,
 )
-from tidepool.text import clean
+from tidepool.text import clean, clipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     from tidepool.wire import Attempt
 
 
+LONGEST_GIVEN = 200
+REQUIRED = "Field required"
+"""What the API expects of a field that is missing, in the words of its validation."""
+
+
 def report(error: Exception, stderr: TextIO, *, as_json: bool) -> int:
     """Write the failure to stderr, as JSON when the command speaks JSON; answer the exit code."""
     known = error if isinstance(error, TidepoolError) else from_exception(error)
+    context = known.context
+    if isinstance(context.get("given"), str):
+        context["given"] = clipped(context["given"], LONGEST_GIVEN)
     if as_json:
-        facts = {"code": known.code, "status": known.status or None, "detail": known.detail, **known.context}
+        facts = {"code": known.code, "status": known.status or None, "detail": known.detail, **context}
         lines = [json.dumps({"error": facts}, default=str)]
     else:
         lines = list(sentences(known))
@@ -41,7 +49,7 @@ def report(error: Exception, stderr: TextIO, *, as_json: bool) -> int:
 def from_exception(error: Exception) -> TidepoolError:
     """Name a failure that nobody foresaw, or one of this computer."""
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{clipped(str(error.filename), LONGEST_GIVEN)}: " if error.filename else ""
         return InputError(f"{where}{error.strerror or error}", code="local-io")
     if isinstance(error, RecursionError | MemoryError):
         return TidepoolError(f"out of memory ({type(error).__name__})")
@@ -50,15 +58,12 @@ def from_exception(error: Exception) -> TidepoolError:
 
 def sentences(error: TidepoolError) -> Iterator[str]:
     """The lines for a person."""
-    first, *more = error.detail.split("\n")
+    first, *more = error.detail.replace(f"expected {REQUIRED}", "is required").split("\n")
     yield f"error: {clean(first)}"
     yield from (clean(line) for line in more)
     context = error.context
-    if isinstance(error, InputError) and "field" in context and str(context["field"]) not in error.detail:
-        yield f"  field: {clean(str(context['field']))}"
-    if isinstance(error, InputError) and "expected" in context and str(context["expected"]) not in error.detail:
-        yield f"  given: {clean(str(context.get('given')))}"
-        yield f"  expected: {clean(str(context['expected']))}"
+    if isinstance(error, InputError):
+        yield from _input_lines(error)
     if isinstance(error, NoMatchError):
         yield from (f"  {line}" for line in reason_lines(context.get("reasons")))
     if isinstance(error, ProvisioningFailedError):
@@ -68,6 +73,21 @@ def sentences(error: TidepoolError) -> Iterator[str]:
         yield "  `tidepool config` shows which token is used; `tidepool login` stores another one"
     if isinstance(error, ConnectionLostError):
         yield "  `tidepool config` shows which control plane is meant"
+
+
+def _input_lines(error: InputError) -> Iterator[str]:
+    """Which field is wrong, what it was, and what it should be, as far as the sentence has not said so."""
+    field, expected = clean(str(error.context.get("field", ""))), clean(str(error.context.get("expected", "")))
+    if expected and expected not in error.detail:
+        if expected == REQUIRED:
+            yield f"  {field}: is required"
+            return
+        if field and field not in error.detail:
+            yield f"  field: {field}"
+        yield f"  given: {clean(str(error.context.get('given')))}"
+        yield f"  expected: {expected}"
+    elif field and field not in error.detail:
+        yield f"  field: {field}"
 
 
 def reason_lines(reasons: Any) -> list[str]:

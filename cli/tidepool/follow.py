@@ -20,6 +20,8 @@ LAST_WORDS_S = 30.0
 """How long to wait for the rest of an ended run's log, and for the end of a run that was told to stop."""
 SLOWEST_GRACE_S = 3600.0
 INTERRUPTED = 130
+NOT_STARTED = 125
+"""The machine could not start the job, of which there is no exit code then; containers' tools end so, too."""
 EXIT_CODES = {
     "no-capacity": 7,
     "provisioning-failed": 7,
@@ -27,6 +29,7 @@ EXIT_CODES = {
     "machine-lost": 8,
     "machine-removed": 8,
     "not-picked-up": 8,
+    "start-failed": NOT_STARTED,
     "user-stopped": INTERRUPTED,
 }
 

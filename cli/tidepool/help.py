@@ -22,6 +22,7 @@ Exit codes
   6    no idle instance matches, and nothing may be bought
   7    no offers, or provisioning failed with every one of them
   8    unavailable: the control plane did not answer, or the machine was lost
+  125  the run could not be started on its machine, for a reason such as its image
   130  interrupted by Ctrl-C, or the run was stopped
 
 `tidepool run` and `tidepool logs -f` end with the job's own exit code; 128+n when signal n ended it.

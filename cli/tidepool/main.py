@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "rehearse list": ("rehearse", "ListFaults", "list the local cloud's scripted faults"),
     "rehearse set": ("rehearse", "SetFault", "script a fault of the local cloud"),
     "rehearse reset": ("rehearse", "ResetFaults", "end all scripted faults"),
+    "rehearse preempt": ("rehearse", "Preempt", "have the local cloud take a machine back"),
     "version": ("version", "ShowVersion", "show the version"),
 }
 GROUPS = {
@@ -135,14 +136,16 @@ def resolve(words: list[str]) -> tuple[str, list[str]]:
 
 def _unknown(name: str) -> Exception:
     from tidepool.command import UsageError
+    from tidepool.text import LONGEST_ECHO, clipped
 
+    shown = clipped(name, LONGEST_ECHO)
     if name.startswith("-"):
-        return UsageError(f"{name} comes after the command: tidepool COMMAND [options]\nSee `tidepool --help`.")
+        return UsageError(f"{shown} comes after the command: tidepool COMMAND [options]\nSee `tidepool --help`.")
     from tidepool.help import nearest
 
     close = nearest(name, [*COMMANDS, *GROUPS, "help"])
     hint = f"; did you mean `tidepool {close}`?" if close else ""
-    return UsageError(f"there is no command `tidepool {name}`{hint}\nSee `tidepool --help`.")
+    return UsageError(f"there is no command `tidepool {shown}`{hint}\nSee `tidepool --help`.")
 
 
 def _split(rest: list[str], command: Command) -> tuple[list[str], list[str]]:
@@ -157,7 +160,7 @@ def _run(command: Command, parser: Parser, own: list[str], job: list[str], sessi
     args.job = job
     from tidepool.output import Output
 
-    session.attach(Output(sys.stdout, sys.stderr, session.environ, as_json=args.json), args.project)
+    session.attach(Output(sys.stdout, sys.stderr, session.environ, as_json=args.json), args.project or "")
     try:
         return command.run(args, session)
     finally:

@@ -7,6 +7,7 @@ refused here, before anything is asked.
 from __future__ import annotations
 
 from tidepool.command import UsageError
+from tidepool.text import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tidepool.wire import PlanRequest, Policies, Requirements, RunRequest
 
 NAME_LENGTH = 63
+REFERENCE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
+REFERENCE_LENGTH = 200
 RESOURCES = ("cpu", "memory", "gpu", "disk", "shared_memory")
 
 
@@ -29,14 +32,14 @@ def add_resources(parser: ArgumentParser) -> None:
     group.add_argument("--allow-gpu", action="store_true", help="without --gpu: a GPU machine will do too")
 
 
-def add_filters(parser: ArgumentParser) -> None:
-    """Which offers and instances may be taken."""
+def add_filters(parser: ArgumentParser, *, spot_default: str = "") -> None:
+    """Which offers and instances may be taken. `spot_default` is told where the reader cannot guess it."""
+    default = f" (default {spot_default})" if spot_default else ""
     group = parser.add_argument_group("choice")
     group.add_argument("--max-price", type=_price, metavar="USD", help="most to pay an hour")
     group.add_argument("-b", "--backend", action="append", metavar="NAME", help="only this backend; repeatable")
     group.add_argument("-r", "--region", action="append", metavar="NAME", help="only this region; repeatable")
     group.add_argument("--instance-type", action="append", metavar="NAME", help="only this type; repeatable")
-    group.add_argument("--max-offers", type=_count, metavar="N", help="show at most N offers")
     spot = group.add_mutually_exclusive_group()
     spot.add_argument("--spot", dest="spot_policy", action="store_const", const="spot", help="spot machines only")
     spot.add_argument(
@@ -44,28 +47,31 @@ def add_filters(parser: ArgumentParser) -> None:
     )
     spot.add_argument("--spot-auto", dest="spot_policy", action="store_const", const="auto", help="either")
     spot.add_argument(
-        "--spot-policy", dest="spot_policy", choices=("spot", "on-demand", "auto"), help="the same by name"
+        "--spot-policy", dest="spot_policy", choices=("spot", "on-demand", "auto"), help=f"the same by name{default}"
     )
+
+
+def add_max_offers(parser: ArgumentParser) -> None:
+    """How much of a plan to show."""
+    parser.add_argument("--max-offers", type=_count, metavar="N", help="show at most N offers")
 
 
 def add_lifetime(parser: ArgumentParser, idle: str) -> None:
     """How long an instance stays, and how long to try for one."""
     group = parser.add_argument_group("lifetime")
-    group.add_argument("--idle-duration", type=_duration, metavar="DURATION",
+    group.add_argument("--idle-duration", type=duration, metavar="DURATION",
                        help=f"remove it when idle that long: 5m, 72h, 0s, off (default {idle})")  # fmt: skip
     retry = group.add_mutually_exclusive_group()
     retry.add_argument("--retry", action="store_const", const=True, default=None, help="keep trying without capacity")
     retry.add_argument(
         "--no-retry", dest="retry", action="store_const", const=False, help="give up when all offers fail"
     )
-    retry.add_argument("--retry-duration", type=_duration, metavar="DURATION", help="keep trying that long")
+    retry.add_argument("--retry-duration", type=duration, metavar="DURATION", help="keep trying that long")
 
 
 def add_pool(parser: ArgumentParser) -> None:
     """Which pool is meant."""
-    parser.add_argument(
-        "--pool", default="", type=maybe_name, metavar="NAME", help="the pool (default: the project's default)"
-    )
+    parser.add_argument("--pool", type=name, metavar="NAME", help="the pool (default: the project's default)")
 
 
 def add_yes(parser: ArgumentParser) -> None:
@@ -127,20 +133,40 @@ def job_part(args: Namespace) -> RunRequest:
 
 
 def name(text: str) -> str:
-    """A name of ours: lower-case letters, digits and inner hyphens."""
+    """A name of ours: lower-case letters, digits and inner hyphens. An empty one is none, and no default either."""
     inner = text.isascii() and text == text.lower() and text.replace("-", "").isalnum()
     if not inner or text[0] == "-" or text[-1] == "-" or len(text) > NAME_LENGTH:
-        raise _bad(f"{text!r} is no name: lower-case letters, digits and inner hyphens, at most {NAME_LENGTH}")
+        raise _bad(f"{quoted(text)} is no name: lower-case letters, digits and inner hyphens, at most {NAME_LENGTH}")
     return text
 
 
-def maybe_name(text: str) -> str:
-    """A name, or nothing: defaults come through here too."""
-    return name(text) if text else text
+def reference(text: str) -> str:
+    """A name or an id, as they stand in paths: what has other characters can be neither."""
+    if not text or len(text) > REFERENCE_LENGTH or not REFERENCE.issuperset(text):
+        raise _bad(f"{quoted(text)} is neither a name nor an id: lower-case letters, digits, '-' and '.'")
+    return text
+
+
+def label(text: str) -> str:
+    """Free text that says something."""
+    if not text.strip():
+        raise _bad(f"{quoted(text)} is no name: it says nothing")
+    return text
+
+
+def duration(text: str) -> str:
+    """A duration for the server to read. Raises for what cannot be one in any grammar."""
+    if text.lstrip().startswith("-"):
+        raise _bad(f"{quoted(text)} is negative; a duration is 45s, 5m, 2h, 3d, or off")
+    if not text.strip():
+        raise _bad(f"{quoted(text)} is no duration: 45s, 5m, 2h, 3d, off")
+    return text
 
 
 def seconds(text: str) -> float:
     """A duration in seconds, for the fields that are sent as numbers: `10`, `1.5`, `30s`, `5m`, `2h`."""
+    if text.lstrip().startswith("-"):
+        raise _bad(f"{quoted(text)} is negative; a duration is 45s, 5m, 2h, or seconds")
     unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}.get(text[-1:], 0)
     number = text[:-1] if unit else text
     try:
@@ -148,14 +174,14 @@ def seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e9:
-        raise _bad(f"{text!r} is no duration: 45s, 5m, 2h, or seconds")
+        raise _bad(f"{quoted(text)} is no duration: 45s, 5m, 2h, or seconds")
     return value
 
 
 def _setting(text: str) -> tuple[str, str]:
     key, mark, value = text.partition("=")
     if not key or not mark:
-        raise UsageError(f"argument -e/--env: {text!r} is not NAME=VALUE")
+        raise UsageError(f"argument -e/--env: {quoted(text)} is not NAME=VALUE")
     return key, value
 
 
@@ -173,20 +199,14 @@ def _price(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e6:
-        raise _bad(f"{text!r} is no price: dollars an hour, above 0")
+        raise _bad(f"{quoted(text)} is no price: dollars an hour, above 0")
     return value
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 100):
-        raise _bad(f"{text!r} is no count from 1 to 100")
+        raise _bad(f"{quoted(text)} is no count from 1 to 100")
     return int(text)
-
-
-def _duration(text: str) -> str:
-    if not text or text.lstrip().startswith("-"):
-        raise _bad(f"{text!r} is no duration: 45s, 5m, 2h, 3d, off")
-    return text
 
 
 def _bad(message: str) -> Exception:

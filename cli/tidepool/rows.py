@@ -47,7 +47,8 @@ def status_text(instance: Instance) -> str:
     if lease:
         notes.append(lease["holder"])
     if instance["reason"] not in EXPECTED and instance["state"] not in ("idle", "busy"):
-        notes.append(instance["reason"])
+        ending = instance["state"] == "terminating" and instance["detail"]
+        notes.append(f"{instance['reason']}: {instance['detail']}" if ending else instance["reason"])
     if instance["unreachable"]:
         notes.append("unreachable")
     if instance["cordoned"]:
@@ -94,6 +95,12 @@ def run_status(run: Run) -> str:
     code = run["exit_code"]
     why = f"exit code {code}" if code is not None else run["reason"]
     return clean(f"{run['state']} ({why})")
+
+
+def end_text(run: Run) -> str:
+    """A sentence about how a run ended, in the words of whoever ended it."""
+    detail = f": {run['detail']}" if run["detail"] else ""
+    return clean(f"run {run['name']} {run_status(run)}{detail}")
 
 
 def attempt_row(attempt: Attempt) -> tuple[str, ...]:

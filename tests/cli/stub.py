@@ -54,6 +54,7 @@ class Stub:
     requests: list[Request] = field(default_factory=list)
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     rehearsal: list[dict[str, Any]] = field(default_factory=list)
+    machines: list[dict[str, Any]] = field(default_factory=list)
     on_request: Callable[[Request], None] | None = None
     page: int = 1000
     url: str = ""
@@ -77,8 +78,8 @@ class Stub:
         return answer
 
     def _route(self, request: Request, path: str) -> tuple[int, Any]:
-        if request.path == "/rehearsal":
-            return self._rehearse(request)
+        if request.path in ("/rehearsal", "/machines") or request.path.endswith("/preempt"):
+            return self._local_cloud(request)
         if request.path.startswith("/bucket/"):
             self.stored[request.path.removeprefix("/bucket/")] = request.raw
             return 200, None
@@ -95,7 +96,11 @@ class Stub:
         answer: tuple[int, Any] = serve(request, path.split("/")[1:])
         return answer
 
-    def _rehearse(self, request: Request) -> tuple[int, Any]:
+    def _local_cloud(self, request: Request) -> tuple[int, Any]:
+        if request.path == "/machines":
+            return 200, {"machines": self.machines}
+        if request.path.endswith("/preempt"):
+            return 202, {"id": request.path.split("/")[2]}
         if request.method == "PUT":
             self.rehearsal = request.body
         if request.method == "DELETE":

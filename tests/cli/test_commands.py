@@ -4,6 +4,8 @@ import json
 import os
 import stat
 
+import pytest
+
 from tests.cli.builders import make_attempt, make_instance, make_plan, make_run
 from tests.cli.stub import Problem
 
@@ -118,8 +120,12 @@ def test_a_wrong_token_is_not_stored(stub, cli, tmp_path):
     assert cli("login", stub.url, stdin="\n", environ=environ).code == 2
 
 
+def local_cloud(stub, home):
+    return {"TIDEPOOL_LOCAL_CLOUD_URL": stub.url, "TIDEPOOL_LOCAL_CLOUD_KEY": "k", "HOME": str(home)}
+
+
 def test_faults_of_the_local_cloud_are_scripted(stub, cli, tmp_path):
-    environ = {"TIDEPOOL_LOCAL_CLOUD_URL": stub.url, "TIDEPOOL_LOCAL_CLOUD_KEY": "k", "HOME": str(tmp_path)}
+    environ = local_cloud(stub, tmp_path)
     assert cli("rehearse", "list", environ=environ).out == "no faults\n"
     cli("rehearse", "set", "no-capacity", "--region", "shore-1", "--count", "2", environ=environ)
     assert cli("rehearse", "set", "boot-delay", "--value", "3", environ=environ).out == (
@@ -135,6 +141,42 @@ def test_faults_of_the_local_cloud_are_scripted(stub, cli, tmp_path):
     cli("rehearse", "set", "silent", "--only", environ=environ)
     assert stub.rehearsal == [{"fault": "silent"}]
     assert cli("rehearse", "reset", "--json", environ=environ).out == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal", "code", "told"),
+    [
+        (
+            422,
+            {"code": "invalid-request", "message": "fault: expected one of quota, silent", "field": "[0].fault"},
+            2,
+            "error: fault: expected one of quota, silent\n  field: [0].fault\n",
+        ),
+        (403, {"code": "bad-key", "message": "the key is missing or wrong"}, 3, "error: the key is missing or wrong\n"),
+    ],
+)
+def test_the_local_cloud_s_own_words_are_shown(stub, cli, tmp_path, status, refusal, code, told):
+    problem = Problem(status, "")
+    problem.body = {"error": refusal}
+    stub.refusals[("PUT", "/rehearsal")] = problem
+    ended = cli("rehearse", "set", "nope", environ=local_cloud(stub, tmp_path))
+    assert (ended.code, ended.err) == (code, told)
+
+
+@pytest.mark.parametrize("name", ["m-2", "calm-heron-10", "i-0abc"])
+def test_the_machine_of_an_instance_is_preempted(stub, cli, tmp_path, name):
+    stub.machines = [
+        {"id": "m-1", "tags": {}},
+        {"id": "m-2", "tags": {"tidepool-name": "calm-heron-10", "tidepool-instance": "i-0abc"}},
+    ]
+    ended = cli("rehearse", "preempt", name, "--after", "30s", environ=local_cloud(stub, tmp_path))
+    assert (ended.code, ended.out) == (0, f"machine m-2 of {name} ends in 30s\n")
+    assert stub.seen("POST", "/machines/m-2/preempt")[0].body == {"after_s": 30.0}
+
+
+def test_preempting_what_the_local_cloud_does_not_have_is_not_found(stub, cli, tmp_path):
+    ended = cli("rehearse", "preempt", "nope", environ=local_cloud(stub, tmp_path))
+    assert (ended.code, ended.err) == (4, "error: the local cloud has no machine of nope\n")
 
 
 def test_runs_are_listed(stub, cli):

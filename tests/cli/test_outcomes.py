@@ -24,7 +24,13 @@ def body(stub, method, ending):
         ("pool add --max-price 0", "'0' is no price"),
         ("pool add --max-price nan", "'nan' is no price"),
         ("pool add --spot --on-demand", "not allowed with argument"),
-        ("pool add --idle-duration=-5m", "'-5m' is no duration"),
+        ("pool add --idle-duration=-5m", "argument --idle-duration: '-5m' is negative; a duration is 45s, 5m"),
+        ("pool add --idle-duration -5m", "expected one argument (one that begins with - is written --option=VALUE)"),
+        ("instance set a --idle-duration=-5m", "'-5m' is negative"),
+        ("run --kill-after=-5s -- true", "'-5s' is negative"),
+        ("token create \u2003", "argument NAME: '\\u2003' is no name"),
+        ("run -y -- true", "unrecognized arguments: -y"),
+        ("lease acquire --max-offers 3", "unrecognized arguments: --max-offers"),
         ("pool add --max-offers 0", "'0' is no count"),
         ("pool ps --interval 0", "--interval"),
         ("run", "Put it after `--`"),
@@ -35,10 +41,75 @@ def body(stub, method, ending):
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_says_why(stub, cli, words, told):
-    ended = cli(*words.split())
+    ended = cli(*words.split(" "))
     assert (ended.code, ended.out, stub.requests) == (2, "", [])
     assert told in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("instance show {}", "NAME"),
+        ("instance set {} --cordon", "NAME"),
+        ("pool rm -y {}", "NAME"),
+        ("pool rm -y good {}", "NAME"),
+        ("pool create {}", "NAME"),
+        ("logs {}", "RUN"),
+        ("stop {}", "RUN"),
+        ("lease show {}", "LEASE"),
+        ("lease heartbeat {}", "LEASE"),
+        ("lease release {}", "LEASE"),
+        ("token revoke {}", "ID"),
+        ("rehearse preempt {}", "NAME"),
+        ("pool ps --pool {}", "--pool"),
+        ("pool list --project {}", "--project"),
+        ("run --name {} -- true", "-n/--name"),
+    ],
+)
+@pytest.mark.parametrize("value", ["", " ", "../pools", "a b", "caf\u00e9", "A"])
+def test_what_can_be_no_name_is_refused_before_anything_is_asked(stub, cli, command, argument, value):
+    ended = cli(*(value if word == "{}" else word for word in command.split()))
+    assert (ended.code, ended.out, stub.requests) == (2, "", [])
+    assert f"argument {argument}: {value!r} is" in ended.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{}",
+        "pool ps {}",
+        "pool ps --pool {}",
+        "token create a --role {}",
+        "pool add --max-price {}",
+        "instance show {}",
+    ],
+)
+def test_a_long_value_is_not_repeated_at_length(stub, cli, words):
+    ended = cli(*words.format("x" * 5000).split())
+    assert (ended.code, stub.requests) == (2, [])
+    assert 0 < ended.err.count("x") <= 210
+
+
+def test_a_long_value_that_the_api_refuses_is_not_repeated_at_length(stub, cli):
+    stub.refusals[("POST", "plan")] = Problem(422, "invalid-input", "no", field="gpu", given="x" * 5000, expected="y")
+    for more in ((), ("--json",)):
+        ended = cli("pool", "add", "-y", *more)
+        assert (ended.code, 0 < ended.err.count("x") <= 202) == (2, True)
+
+
+def test_a_field_that_is_missing_is_said_to_be_required(stub, cli):
+    problem = {"field": "name", "given": None, "expected": "Field required"}
+    stub.refusals[("POST", "plan")] = Problem(422, "invalid-input", "name: expected Field required", **problem)
+    assert cli("pool", "add", "-y").err == "error: name: is required\n"
+    stub.refusals[("POST", "plan")] = Problem(422, "invalid-input", "that is not valid", **problem)
+    assert cli("pool", "add", "-y").err == "error: that is not valid\n  name: is required\n"
+
+
+def test_a_url_without_a_token_says_where_one_comes_from(stub, cli, tmp_path):
+    ended = cli("pool", "list", environ={"TIDEPOOL_URL": stub.url, "HOME": str(tmp_path)})
+    assert (ended.code, ended.err) == (3, "error: no token: set TIDEPOOL_TOKEN or run tidepool login\n")
+    assert stub.requests == []
 
 
 def test_the_api_s_view_of_a_bad_value_names_field_given_and_expected(stub, cli):
@@ -110,7 +181,7 @@ def test_the_exit_codes_are_documented_alike():
         for error in vars(errors).values()
         if isinstance(error, type) and issubclass(error, errors.TidepoolError)
     }
-    assert told == {"0", "1", "2", "3", "4", "5", "6", "7", "8", "130"}
+    assert told == {"0", "1", "2", "3", "4", "5", "6", "7", "8", "125", "130"}
     assert told <= readme
     assert used <= told
 

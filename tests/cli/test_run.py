@@ -89,7 +89,7 @@ def test_storage_that_refuses_is_a_clear_failure(stub, start, folder):
         ({"state": "failed", "reason": "exited-non-zero", "exit_code": -9}, 137),
         ({"state": "failed", "reason": "provisioning-failed"}, 7),
         ({"state": "failed", "reason": "machine-lost", "started_at": "2026-01-01T00:00:00Z"}, 8),
-        ({"state": "failed", "reason": "start-failed"}, 1),
+        ({"state": "failed", "reason": "start-failed"}, 125),
         ({"state": "stopped", "reason": "user-stopped"}, 130),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_detached_run_prints_its_name_and_nothing_else(stub, start):
 
 def test_run_options_combine(stub, start):
     words = (
-        "run -y -d --no-code --pool default-pool --instance calm-heron-10 --reuse --idle-duration 10s --image ubuntu "
+        "run -d --no-code --pool default-pool --instance calm-heron-10 --reuse --idle-duration 10s --image ubuntu "
         "--kill-after 1m --retry --spot --max-price 3 -- true"
     )
     assert finish(start(*words.split())).code == 0
@@ -283,6 +283,17 @@ def test_an_interrupt_of_logs_leaves_the_run_alone(stub, start):
     process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert (ended.code, stub.seen("POST", "/stop")) == (130, [])
+
+
+def test_an_interrupt_at_a_question_ends_its_line(stub, start):
+    process, end = at_a_terminal(start, "pool", "add")
+    try:
+        read_until(end, b"Continue?")
+        process.send_signal(signal.SIGINT)
+        assert read_until(end, b"\n") == b"\r\n"
+        assert process.wait(timeout=20) == 130
+    finally:
+        os.close(end)
 
 
 def test_an_interrupt_anywhere_else_ends_with_130_and_no_traceback(stub, start):

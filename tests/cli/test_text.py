@@ -79,6 +79,10 @@ def test_text_from_elsewhere_cannot_steer_the_terminal():
         ({"state": "provisioning", "reason": "launched"}, "provisioning"),
         ({"state": "terminating", "reason": "idle-timeout"}, "terminating (idle-timeout)"),
         (
+            {"state": "terminating", "reason": "user-removed", "detail": "the provider still has it"},
+            "terminating (user-removed: the provider still has it)",
+        ),
+        (
             {"state": "terminated", "reason": "provisioning-failed", "detail": "no\ncapacity"},
             "terminated (provisioning-failed)",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command, UsageError
+from tidepool.options import duration, reference
 from tidepool.output import cell
 from tidepool.rows import (
     ATTEMPT_HEADER,
@@ -27,7 +28,7 @@ class ShowInstance(Command):
     """Show one instance: what it is, its cost so far, every attempt to get it, its history with actor and reason."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", metavar="NAME", help="a name or an id")
+        parser.add_argument("name", type=reference, metavar="NAME", help="a name or an id")
 
     def run(self, args: Namespace, session: Session) -> int:
         instance = session.client.instances.get(args.name)
@@ -42,8 +43,8 @@ class ChangeInstance(Command):
     """Change how long an instance may idle, or keep new work away from it (cordon)."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", metavar="NAME", help="a name or an id")
-        parser.add_argument("--idle-duration", default="", metavar="DURATION", help="5m, 72h, 0s, off")
+        parser.add_argument("name", type=reference, metavar="NAME", help="a name or an id")
+        parser.add_argument("--idle-duration", type=duration, metavar="DURATION", help="5m, 72h, 0s, off")
         cordon = parser.add_mutually_exclusive_group()
         cordon.add_argument(
             "--cordon", dest="cordoned", action="store_true", default=None, help="no new work; what runs goes on"
@@ -53,7 +54,9 @@ class ChangeInstance(Command):
     def run(self, args: Namespace, session: Session) -> int:
         if not args.idle_duration and args.cordoned is None:
             raise UsageError("nothing to change: say --idle-duration, --cordon or --uncordon")
-        instance = session.client.instances.update(args.name, idle_duration=args.idle_duration, cordoned=args.cordoned)
+        instance = session.client.instances.update(
+            args.name, idle_duration=args.idle_duration or "", cordoned=args.cordoned
+        )
         if args.json:
             session.out.json(instance)
             return 0

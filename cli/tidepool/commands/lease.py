@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command
-from tidepool.options import add_filters, add_pool, add_resources, maybe_name, policies, seconds
+from tidepool.options import add_filters, add_pool, add_resources, name, policies, reference, seconds
 from tidepool.text import NOTHING, until_text
 
 TYPE_CHECKING = False
@@ -22,13 +22,13 @@ class AcquireLease(Command):
         add_pool(parser)
         parser.add_argument("--holder", default="", help="who holds it (default: user@host)")
         parser.add_argument("--duration", type=seconds, metavar="DURATION", help="until it ends without heartbeat")
-        parser.add_argument("--instance", default="", type=maybe_name, metavar="NAME", help="only this instance")
+        parser.add_argument("--instance", type=name, metavar="NAME", help="only this instance")
         add_resources(parser)
         add_filters(parser)
 
     def run(self, args: Namespace, session: Session) -> int:
         wanted = {**policies(args), **({"instance": args.instance} if args.instance else {})}
-        lease = session.client.leases.acquire(args.pool, holder=args.holder, duration_s=args.duration, **wanted)
+        lease = session.client.leases.acquire(args.pool or "", holder=args.holder, duration_s=args.duration, **wanted)
         return show(args, session, lease)
 
 
@@ -36,7 +36,7 @@ class BeatLease(Command):
     """Prolong a lease by its duration, from now. Exit code 5 when it is lost: stop using the machine."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("lease_id", metavar="LEASE")
+        parser.add_argument("lease_id", type=reference, metavar="LEASE")
         parser.add_argument("--duration", type=seconds, metavar="DURATION", help="another duration from now on")
 
     def run(self, args: Namespace, session: Session) -> int:
@@ -47,7 +47,7 @@ class ReleaseLease(Command):
     """Give a held instance back. Doing it twice is fine."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("lease_id", metavar="LEASE")
+        parser.add_argument("lease_id", type=reference, metavar="LEASE")
 
     def run(self, args: Namespace, session: Session) -> int:
         lease = session.client.leases.release(args.lease_id)
@@ -62,7 +62,7 @@ class ShowLease(Command):
     """Show a lease that holds."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("lease_id", metavar="LEASE")
+        parser.add_argument("lease_id", type=reference, metavar="LEASE")
 
     def run(self, args: Namespace, session: Session) -> int:
         return show(args, session, session.client.leases.get(args.lease_id))

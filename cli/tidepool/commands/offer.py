@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.commands.plans import no_offers, show_plan
-from tidepool.options import add_filters, add_lifetime, add_pool, add_resources, plan_request
+from tidepool.options import add_filters, add_lifetime, add_max_offers, add_pool, add_resources, plan_request
 from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ class ShowOffers(Command):
         )
         add_resources(parser)
         add_filters(parser)
+        add_max_offers(parser)
         add_lifetime(parser, "72h, for a run 5m")
 
     def run(self, args: Namespace, session: Session) -> int:

@@ -8,10 +8,11 @@ from tidepool.errors import ConflictError, ProvisioningFailedError
 from tidepool.options import (
     add_filters,
     add_lifetime,
+    add_max_offers,
     add_pool,
     add_resources,
     add_yes,
-    maybe_name,
+    name,
     plan_request,
     policies,
 )
@@ -39,12 +40,13 @@ class AddInstance(Command):
     def arguments(self, parser: ArgumentParser) -> None:
         add_yes(parser)
         add_pool(parser)
-        parser.add_argument("--name", default="", type=maybe_name, help="its name (default: one is made up)")
+        parser.add_argument("--name", type=name, help="its name (default: one is made up)")
         wait = parser.add_mutually_exclusive_group()
         wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is ready (default)")
         wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as it is ordered")
         add_resources(parser)
         add_filters(parser)
+        add_max_offers(parser)
         add_lifetime(parser, "72h")
 
     def run(self, args: Namespace, session: Session) -> int:
@@ -56,7 +58,7 @@ class AddInstance(Command):
             session.out.note("no offer fits now; it will be tried again until one does")
         if not args.yes:
             session.confirm("Continue?")
-        made = session.client.instances.add(plan["pool"], policies(args), name=args.name)
+        made = session.client.instances.add(plan["pool"], policies(args), name=args.name or "")
         if not args.json:
             show_row(session, made)
         if args.wait:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.errors import BusyError, NotFoundError
-from tidepool.options import add_pool, add_yes
+from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
 from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
 
@@ -24,7 +24,7 @@ class RemoveInstances(Command):
     """Remove instances. A busy one is refused without --force. Waits until the provider confirms that it is gone."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("names", nargs="+", metavar="NAME", help="names or ids")
+        parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
         add_pool(parser)
         parser.add_argument("--force", action="store_true", help="busy ones too; what runs there ends")
         add_yes(parser)
@@ -34,7 +34,7 @@ class RemoveInstances(Command):
 
     def run(self, args: Namespace, session: Session) -> int:
         client = session.client
-        meant = [(name, args.pool) for name in args.names]
+        meant = [(name, args.pool or "") for name in args.names]
         if not args.yes:
             found = [client.instances.get(name) for name in dict.fromkeys(args.names)]
             refuse_busy(found, force=args.force)

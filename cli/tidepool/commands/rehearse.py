@@ -1,13 +1,15 @@
-"""`tidepool rehearse list|set|reset`: failures of the local cloud, on purpose."""
+"""`tidepool rehearse list|set|reset|preempt`: failures of the local cloud, on purpose."""
 
 from __future__ import annotations
 
 import json
 
 from tidepool.command import Command
-from tidepool.errors import BadAnswerError, from_problem
+from tidepool.errors import BadAnswerError, NotFoundError, from_problem
+from tidepool.options import reference, seconds
 from tidepool.output import cell
 from tidepool.profile import local_cloud
+from tidepool.text import duration_text
 from tidepool.transport import Transport
 
 TYPE_CHECKING = False
@@ -58,25 +60,65 @@ class ResetFaults(Command):
         return show(args, session, ask(session, "DELETE"))
 
 
+class Preempt(Command):
+    """Have the local cloud take a machine back, as providers do with spot machines: it is told, and ended some time
+    later. Shows what becomes of the run on it."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", type=reference, metavar="NAME", help="an instance's name or id, or a machine's id")
+        parser.add_argument(
+            "--after", type=seconds, default=120.0, metavar="DURATION", help="from the notice to the end (default 2m)"
+        )
+
+    def run(self, args: Namespace, session: Session) -> int:
+        machine = machine_of(session, args.name)
+        told = call(session, "POST", f"/machines/{machine['id']}/preempt", {"after_s": args.after})
+        if args.json:
+            session.out.json(told)
+        else:
+            session.out.line(f"machine {cell(machine['id'])} of {args.name} ends in {duration_text(args.after)}")
+        return 0
+
+
+def machine_of(session: Session, name: str) -> dict[str, Any]:
+    """Find a live machine by its id, or by the tags with which the control plane launched it."""
+    answer = call(session, "GET", "/machines")
+    if not isinstance(answer, dict):
+        raise BadAnswerError("the answer is not a list of machines; is the URL that of the local cloud?")
+    for machine in answer["machines"]:
+        tags = machine["tags"]
+        if name in (machine["id"], tags.get("tidepool-name"), tags.get("tidepool-instance")):
+            found: dict[str, Any] = machine
+            return found
+    raise NotFoundError(f"the local cloud has no machine of {name}")
+
+
 def ask(session: Session, method: str, body: Any = None) -> list[dict[str, Any]]:
     """Call the local cloud's `/rehearsal`, which answers the faults in force."""
+    answer = call(session, method, "/rehearsal", body)
+    if not isinstance(answer, list):
+        raise BadAnswerError("the answer is not a list of faults; is the URL that of the local cloud?")
+    return answer
+
+
+def call(session: Session, method: str, path: str, body: Any = None) -> Any:
+    """Call the local cloud, whose refusals are `{"error": {"code", "message", …}}`."""
     url, key = local_cloud(session.environ, session.folder)
     transport = Transport(url)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     content = b"" if body is None else json.dumps(body).encode()
-    target = transport.url.target.rstrip("/") + "/rehearsal"
     try:
+        target = transport.url.target.rstrip("/") + path
         response = transport.exchange(method, target, headers, content, within_s=WITHIN_S)
     finally:
         transport.close()
     try:
-        answer = json.loads(response.body or b"[]")
+        answer = json.loads(response.body or b"null")
     except ValueError:
         answer = None
     if response.status >= 400:
-        raise from_problem(response.status, answer if isinstance(answer, dict) else {})
-    if not isinstance(answer, list):
-        raise BadAnswerError("the answer is not a list of faults; is the URL that of the local cloud?")
+        refusal = answer.get("error") if isinstance(answer, dict) else None
+        raise from_problem(response.status, refusal if isinstance(refusal, dict) else {})
     return answer
 
 

@@ -10,13 +10,12 @@ from tidepool.options import (
     add_lifetime,
     add_pool,
     add_resources,
-    add_yes,
     job_part,
-    maybe_name,
+    name,
     policies,
     seconds,
 )
-from tidepool.rows import run_status
+from tidepool.rows import end_text
 from tidepool.text import clean, size_text
 
 TYPE_CHECKING = False
@@ -40,16 +39,13 @@ class Run(Command):
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.usage = f"{parser.prog} [options] -- COMMAND [ARG …]"
-        add_yes(parser)
         add_pool(parser)
-        parser.add_argument(
-            "-n", "--name", default="", type=maybe_name, help="the run's name (default: one is made up)"
-        )
+        parser.add_argument("-n", "--name", type=name, help="the run's name (default: one is made up)")
         parser.add_argument("-d", "--detach", action="store_true", help="print the run's name and return")
         parser.add_argument(
             "--reuse", action="store_true", help="never provision: an idle instance or none (exit code 6)"
         )
-        parser.add_argument("--instance", default="", type=maybe_name, metavar="NAME", help="only this instance")
+        parser.add_argument("--instance", type=name, metavar="NAME", help="only this instance")
         parser.add_argument("-e", "--env", action="append", metavar="K=V", help="set a variable; repeatable")
         parser.add_argument("--image", default="", help="run inside this container image")
         parser.add_argument("--no-code", action="store_true", help="do not ship the current folder")
@@ -60,7 +56,7 @@ class Run(Command):
         wait.add_argument("--wait", dest="detach", action="store_false", help="follow it to its end (default)")
         wait.add_argument("--no-wait", dest="detach", action="store_true", help="the same as --detach")
         add_resources(parser)
-        add_filters(parser)
+        add_filters(parser, spot_default="auto")
         add_lifetime(parser, "5m for an instance that the run makes")
 
     def run(self, args: Namespace, session: Session) -> int:
@@ -108,8 +104,7 @@ def report_end(session: Session, run: RunDoc) -> None:
     from tidepool.errors import TidepoolError
     from tidepool.failure import attempt_line
 
-    detail = f": {clean(run['detail'])}" if run["detail"] else ""
-    session.out.note(f"run {run['name']} {run_status(run)}{detail}")
+    session.out.note(end_text(run))
     if run["exit_code"] is None and not run["started_at"]:
         try:
             attempts = session.client.runs.get(run["run_id"]).get("attempts") or []

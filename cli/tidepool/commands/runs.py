@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tidepool.api.runs import ENDS
 from tidepool.command import Command
-from tidepool.rows import RUN_HEADER, RUN_STATUS, run_row, run_status
+from tidepool.options import reference
+from tidepool.rows import RUN_HEADER, RUN_STATUS, end_text, run_row, run_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Logs(Command):
     ends the watching. With --json: a line for each piece, its bytes in base64."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", metavar="RUN", help="a run's name or id")
+        parser.add_argument("name", type=reference, metavar="RUN", help="a run's name or id")
         parser.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
 
     def run(self, args: Namespace, session: Session) -> int:
@@ -58,7 +59,7 @@ class Logs(Command):
             session.out.note(f"run {args.name} goes on")
             return INTERRUPTED
         if run["state"] != "done":
-            session.out.note(f"run {run['name']} {run_status(run)}")
+            session.out.note(end_text(run))
         return exit_code(run)
 
 
@@ -87,7 +88,7 @@ class Stop(Command):
     """Stop a run: its job gets SIGTERM, and SIGKILL after its grace. Waits until it is over."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", metavar="RUN", help="a run's name or id")
+        parser.add_argument("name", type=reference, metavar="RUN", help="a run's name or id")
         parser.add_argument("--force", action="store_true", help="SIGKILL at once")
         wait = parser.add_mutually_exclusive_group()
         wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is over (default)")

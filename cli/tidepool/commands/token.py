@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.errors import TidepoolError
+from tidepool.options import duration, label, reference
 from tidepool.output import cell
 from tidepool.text import since_text, until_text
 
@@ -18,14 +19,16 @@ class CreateToken(Command):
     """Create a token of the project. It is shown this once, alone on stdout."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", metavar="NAME", help="what or whom it is for")
+        parser.add_argument("name", type=label, metavar="NAME", help="what or whom it is for")
         parser.add_argument(
             "--role", choices=("viewer", "user", "manager", "admin"), default="user", help="default: user"
         )
-        parser.add_argument("--expires-in", default="", metavar="DURATION", help="how long it lives: 30d (default 90d)")
+        parser.add_argument(
+            "--expires-in", type=duration, metavar="DURATION", help="how long it lives: 30d (default 90d)"
+        )
 
     def run(self, args: Namespace, session: Session) -> int:
-        made = session.client.tokens.create(args.name, args.role, expires_in=args.expires_in)
+        made = session.client.tokens.create(args.name, args.role, expires_in=args.expires_in or "")
         if args.json:
             session.out.json(made)
             return 0
@@ -64,7 +67,7 @@ class RevokeToken(Command):
     """Revoke a token."""
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("token_id", metavar="ID")
+        parser.add_argument("token_id", type=reference, metavar="ID")
 
     def run(self, args: Namespace, session: Session) -> int:
         session.client.tokens.revoke(args.token_id)
