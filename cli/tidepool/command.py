@@ -86,8 +86,14 @@ class Session:
         if self._client is not None:
             self._client.close()
 
+    def require_answer(self, *, yes: bool) -> None:
+        """Raise `UsageError` when there will be a question, which a program that reads JSON does not answer."""
+        if self.out.as_json and not yes:
+            raise UsageError("--json asks nothing; say -y/--yes")
+
     def confirm(self, question: str) -> None:
         """Ask for a yes. Raises `Declined` on a no, `UsageError` when there is nobody to ask."""
+        self.require_answer(yes=False)
         while True:
             self.out.stdout.flush()
             self.out.stderr.write(f"{question} [y/n]: ")

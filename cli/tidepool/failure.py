@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TextIO
 
-    from tidepool.wire import Attempt
+    from tidepool.wire import Attempt, Offer
 
 
 LONGEST_GIVEN = 200
@@ -109,12 +109,15 @@ def _joined(value: Any) -> str:
 
 def attempt_line(attempt: Attempt) -> str:
     """One attempt on one line: which offer, how it went, in whose words."""
-    from tidepool.text import price_text
-
-    offer = attempt["offer"]
-    what = " ".join(str(offer[name]) for name in ("backend", "region", "instance_type"))
-    price = price_text(offer.get("price_micros"), offer.get("price_source"), offer.get("backend"))
     how = attempt["kind"] or attempt["state"]
     words = f" - {attempt['detail']}" if attempt.get("detail") else ""
-    spot = ", spot" if offer.get("spot") else ""
-    return clean(f"attempt {attempt['number']}: {what} at {price}/h{spot}: {how}{words}")
+    return clean(f"attempt {attempt['number']}: {offer_text(attempt['offer'])}: {how}{words}")
+
+
+def offer_text(offer: Offer) -> str:
+    """What is bought, where, and for how much: `aws eu-west-1 p4d at $3.67/h, spot`."""
+    from tidepool.text import price_text
+
+    what = " ".join(str(offer[name]) for name in ("backend", "region", "instance_type"))
+    price = price_text(offer.get("price_micros"), offer.get("price_source"), offer.get("backend"))
+    return f"{what} at {price}/h{', spot' if offer.get('spot') else ''}"

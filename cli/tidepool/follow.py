@@ -9,13 +9,15 @@ from tidepool.text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import BinaryIO
 
     from tidepool.command import Session
-    from tidepool.wire import Run
+    from tidepool.wire import Attempt, Run
 
 WAITING = frozenset({"submitted", "provisioning"})
 ATTEMPTS_EVERY_S = 1.0
+FIRST_ATTEMPT_EVERY_S = 0.25
 LAST_WORDS_S = 30.0
 """How long to wait for the rest of an ended run's log, and for the end of a run that was told to stop."""
 SLOWEST_GRACE_S = 3600.0
@@ -52,6 +54,8 @@ class Follower:
         self._after = 0
         self._wait_s = QUICKEST_POLL_S
         self._attempts_at = 0.0
+        self._provisions = False
+        self._knows_purchase = False
         self._progress = Progress(session)
         self._patience = Patience(session, self._progress)
 
@@ -63,6 +67,7 @@ class Follower:
             while True:
                 data, chunk = self._patience.call(self._session.client.runs.log_chunk, self._run, self._after)
                 run = chunk["run"]
+                self._look_back(run)
                 self._write(data, chunk["next"])
                 now = self._session.monotonic()
                 if chunk["complete"]:
@@ -91,12 +96,35 @@ class Follower:
             self._progress.clear()
             return
         place = f" on {run['instance']['name']}" if run["instance"] else ""
-        if run["state"] in WAITING and now - self._attempts_at > ATTEMPTS_EVERY_S:
+        every_s = ATTEMPTS_EVERY_S if self._knows_purchase else FIRST_ATTEMPT_EVERY_S
+        if run["state"] in WAITING and now - self._attempts_at > every_s:
             self._attempts_at = now
             attempts = self._patience.call(self._session.client.runs.get, self._run).get("attempts") or []
-            self._progress.attempts(attempts, f"run {run['name']}: no idle instance matches, provisioning one")
+            under_way = self._progress.purchases(attempts)
+            self._knows_purchase = self._knows_purchase or under_way is not None
+            what = f"{under_way['state']}, waiting for its agent" if under_way else "looking for an instance"
+            self._progress.status(f"run {run['name']}: {what}")
         elif run["state"] == "starting" and self._wait_s > 4 * QUICKEST_POLL_S:
             self._progress.status(f"run {run['name']}: starting{place}")
+
+    def _look_back(self, run: Run) -> None:
+        """Say what was bought when that went too quickly to be seen."""
+        self._provisions = self._provisions or run["state"] == "provisioning"
+        if run["state"] in WAITING or self._knows_purchase or not self._provisions:
+            return
+        self._knows_purchase = True
+        client = self._session.client
+        try:
+            attempts = client.runs.get(self._run).get("attempts")
+            if not attempts and run["instance"]:
+                attempts = client.instances.get(run["instance"]["instance_id"])["attempts"]
+        except TidepoolError:
+            return  # the run itself goes on, and is what is followed here
+        self._progress.purchases(attempts or ())
+
+    def untold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """The attempts whose failure was not shown while following."""
+        return self._progress.untold(attempts)
 
     def _pause(self, run: Run, *, quiet: bool) -> None:
         if not quiet:
@@ -132,7 +160,7 @@ def attend(session: Session, run: Run, follower: Follower, *, grace_s: float) ->
 def ask_what_now(session: Session, name: str) -> str:
     """Ask what an interrupt was meant to do: `stop`, `detach` or `continue`. A second interrupt means stop."""
     out = session.out
-    if not (session.stdin.isatty() and out.stderr.isatty()):
+    if out.as_json or not (session.stdin.isatty() and out.stderr.isatty()):
         return "stop"
     choices = {"s": "stop", "stop": "stop", "d": "detach", "detach": "detach", "c": "continue", "continue": "continue"}
     try:

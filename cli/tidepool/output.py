@@ -39,7 +39,7 @@ COLOURS = {
 
 
 class Output:
-    """The two streams of a command. `as_json`: stdout holds JSON and nothing else."""
+    """The two streams of a command. `as_json`: stdout holds JSON and nothing else, stderr at most one error."""
 
     def __init__(self, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str], *, as_json: bool = False) -> None:
         self.stdout = stdout
@@ -48,7 +48,7 @@ class Output:
         self.is_terminal = stdout.isatty()
         dull = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
         self.has_colour = self.is_terminal and not dull
-        self.watches = stderr.isatty() and environ.get("TERM") != "dumb"
+        self.watches = not as_json and stderr.isatty() and environ.get("TERM") != "dumb"
         """Whether somebody looks at stderr, so that a line may be rewritten."""
 
     def width(self) -> int:
@@ -61,13 +61,15 @@ class Output:
             return 80
 
     def line(self, text: str = "") -> None:
-        """A line of the result; beside the JSON when that is what stdout is for."""
-        stream = self.stderr if self.as_json else self.stdout
-        stream.write(text + "\n")
-        stream.flush()
+        """A line of the result for a person; a program gets its JSON, and nothing beside it."""
+        if not self.as_json:
+            self.stdout.write(text + "\n")
+            self.stdout.flush()
 
     def note(self, text: str) -> None:
-        """A line about what is going on. That nobody reads stdout any more is no reason not to say it."""
+        """A line for a person about what is going on. That nobody reads stdout any more is no reason not to say it."""
+        if self.as_json:
+            return
         try:  # noqa: SIM105 - contextlib would cost every command half a millisecond
             self.stdout.flush()
         except BrokenPipeError:
@@ -96,23 +98,25 @@ class Output:
         self.stdout.flush()
 
     def table(
-        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: int = -1, status: int = -1
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), status: int = -1
     ) -> None:
-        """Rows under a header. On a terminal, column `shrink` gives way and column `status` is coloured."""
+        """Rows under a header. On a terminal, the columns `shrink` give way in turn and column `status` is coloured."""
         self.line("\n".join(self.table_lines(header, rows, shrink=shrink, status=status)))
 
     def table_lines(
-        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: int = -1, status: int = -1
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), status: int = -1
     ) -> list[str]:
-        """The lines of a table, without trailing spaces."""
+        """The lines of a table, without trailing spaces, none wider than the terminal."""
         cells = [tuple(header), *rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        over = sum(widths) + len(GAP) * (len(widths) - 1) - self.width()
-        if over > 0 and shrink >= 0:
-            widths[shrink] = max(widths[shrink] - over, NARROWEST)
-            cells = [(*row[:shrink], _shortened(row[shrink], widths[shrink]), *row[shrink + 1 :]) for row in cells]
-        pattern = GAP.join(f"{{:<{width}}}" for width in widths)
-        lines = [pattern.format(*row).rstrip() for row in cells]
+        width = self.width()
+        for column in shrink:
+            over = sum(widths) + len(GAP) * (len(widths) - 1) - width
+            if over > 0:
+                widths[column] = min(max(widths[column] - over, NARROWEST), widths[column])
+                cells = [(*row[:column], _shortened(row[column], widths[column]), *row[column + 1 :]) for row in cells]
+        pattern = GAP.join(f"{{:<{each}}}" for each in widths)
+        lines = [_shortened(pattern.format(*row).rstrip(), width) for row in cells]
         if self.has_colour:
             lines = [f"\x1b[1m{lines[0]}\x1b[0m", *lines[1:]]
             if status >= 0:
@@ -142,5 +146,5 @@ def _coloured(line: str, start: int, text: str) -> str:
     code = COLOURS.get(text.partition(" ")[0])
     if not code:
         return line
-    end = start + len(text)
+    end = min(start + len(text), len(line))
     return f"{line[:start]}\x1b[{code}m{line[start:end]}\x1b[0m{line[end:]}"

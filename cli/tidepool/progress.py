@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidepool.errors import UnavailableError
-from tidepool.failure import attempt_line
+from tidepool.failure import attempt_line, offer_text
 from tidepool.text import clean, duration_text
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 300.0
 """How long a lost API is waited for while something is followed."""
 CLEAR_LINE = "\r\x1b[K"
-FAILED = frozenset({"refused", "unknown", "cleaned"})
+FAILED = frozenset({"refused", "cleaned"})
 
 
 class Progress:
@@ -32,7 +32,8 @@ class Progress:
         self._since = session.monotonic()
         self._shown = ""
         self._dirty = False
-        self._told: set[tuple[int, str]] = set()
+        self._told: set[int] = set()
+        self._bought: set[int] = set()
 
     def status(self, text: str) -> None:
         """Say what is going on now."""
@@ -67,12 +68,24 @@ class Progress:
         """Keep a line for each attempt that failed and was not told yet; answer the one under way, if any."""
         under_way = None
         for attempt in attempts:
-            mark = (attempt["number"], attempt["kind"])
             if not attempt["kind"] and attempt["state"] not in FAILED:
                 under_way = attempt
-            elif mark not in self._told:
-                self._told.add(mark)
+            elif self.untold([attempt]):
                 self.note(attempt_line(attempt))
+        return under_way
+
+    def untold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """The attempts whose failure was not told yet; they count as told from now on."""
+        fresh = [attempt for attempt in attempts if attempt["number"] not in self._told]
+        self._told.update(attempt["number"] for attempt in fresh)
+        return fresh
+
+    def purchases(self, attempts: Iterable[Attempt]) -> Attempt | None:
+        """Keep a line for each attempt that failed and for the one under way, which is answered."""
+        under_way = self.failures(attempts)
+        if under_way and under_way["number"] not in self._bought:
+            self._bought.add(under_way["number"])
+            self.note(f"provisioning one: {offer_text(under_way['offer'])}")
         return under_way
 
 

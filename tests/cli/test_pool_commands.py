@@ -84,8 +84,8 @@ def test_pool_ps_follows_the_pages(stub, cli):
 def test_a_project_without_pools_has_no_instances_and_no_failure(stub, cli):
     stub.pools = []
     ended = cli("pool", "ps", "--json")
-    assert (ended.code, ended.out) == (0, "[]\n")
-    assert "no pool yet" in ended.err
+    assert (ended.code, ended.out, ended.err) == (0, "[]\n", "")
+    assert "no pool yet" in cli("pool", "ps").err
 
 
 def test_pool_ps_of_an_unknown_pool_is_not_found(stub, cli):
@@ -248,9 +248,43 @@ def test_waiting_ends_when_the_api_stays_away(stub, cli):
 
 def test_json_of_adding_is_the_instance_and_nothing_else(stub, cli):
     stub.scripts["new-one"] = [{"state": "idle"}]
-    ended = cli("pool", "add", "--json", stdin="y\n")
+    ended = cli("pool", "add", "--json", "-y")
     assert json.loads(ended.out)["state"] == "idle"
-    assert "BACKEND" in ended.err
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize("words", ["pool add", "pool rm calm-heron-10", "pool delete default-pool --force"])
+def test_json_asks_nothing(stub, cli, words):
+    stub.instances = [make_instance()]
+    ended = cli(*words.split(), "--json", stdin="y\n")
+    assert (ended.code, ended.out, stub.requests) == (2, "", [])
+    assert json.loads(ended.err)["error"]["detail"] == "--json asks nothing; say -y/--yes"
+
+
+def test_a_failure_under_json_is_one_line_of_json_with_every_attempt(stub, cli):
+    refused = make_attempt(state="refused", kind="quota", detail="limit 0")
+    stub.scripts["new-one"] = [
+        {"state": "provisioning", "attempts": [refused, make_attempt(number=2)]},
+        {"state": "terminating", "reason": "provisioning-failed", "attempts": [refused]},
+    ]
+    ended = cli("pool", "add", "--json", "-y")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (7, "", 1)
+    assert json.loads(ended.err)["error"]["attempts"] == [refused]
+    stub.instances = [make_instance()]
+    stub.on_request = lambda request: stub.faults.append("503") if request.method == "GET" else None
+    ended = cli("pool", "rm", "--json", "-y", "calm-heron-10")
+    assert (ended.code, json.loads(ended.err)["error"]["code"]) == (8, "unavailable")
+
+
+def test_an_attempt_that_was_told_is_not_told_again_at_the_end(stub, cli):
+    refused = make_attempt(state="refused", kind="quota", detail="limit 0")
+    late = make_attempt(number=2, state="cleaned", kind="silent", detail="no agent")
+    stub.scripts["new-one"] = [
+        {"state": "provisioning", "attempts": [refused]},
+        {"state": "terminating", "reason": "provisioning-failed", "attempts": [refused, late]},
+    ]
+    ended = cli("pool", "add", "-y", "--retry")
+    assert (ended.err.count("quota - limit 0"), ended.err.count("silent - no agent")) == (1, 1)
 
 
 def test_removing_shows_asks_and_waits_until_it_is_gone(stub, cli):
@@ -259,6 +293,13 @@ def test_removing_shows_asks_and_waits_until_it_is_gone(stub, cli):
     ended = cli("pool", "rm", "calm-heron-10", stdin="y\n")
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "calm-heron-10 terminated")
     assert "Remove? [y/n]: " in ended.err
+
+
+def test_waiting_for_an_end_shows_what_it_waits_for(stub, cli):
+    stub.instances = [make_instance()]
+    stub.scripts["calm-heron-10"] = [{"detail": "the provider still has it"}, {"state": "terminated"}]
+    ended = cli("pool", "rm", "-y", "calm-heron-10")
+    assert ended.err == "calm-heron-10: terminating\ncalm-heron-10: terminating (the provider still has it)\n"
 
 
 def test_what_was_shown_is_removed_by_its_id_and_pool_once(stub, cli):

@@ -11,7 +11,7 @@ from io import BytesIO
 
 import pytest
 
-from tests.cli.builders import make_attempt, make_instance, make_run
+from tests.cli.builders import make_attempt, make_instance, make_offer, make_run
 from tests.cli.conftest import finish
 from tests.cli.stub import Problem
 
@@ -148,7 +148,53 @@ def test_provisioning_is_shown_with_its_attempts(stub, start):
     ended = finish(start("run", "--no-code", "--", "true"))
     assert (ended.code, ended.out) == (0, "hi\n")
     assert "attempt 1: local shore-1 tide.a100 at $3.67 (simulated)/h: no_capacity - sold out\n" in ended.err
-    assert "attempt 2: local shore-1 tide.a100 at $3.67 (simulated)/h: launched, waiting for its agent\n" in ended.err
+    assert "provisioning one: local shore-1 tide.a100 at $3.67 (simulated)/h\n" in ended.err
+    assert "run brave-otter-42: launched, waiting for its agent\n" in ended.err
+
+
+def test_what_was_bought_is_said_even_when_it_came_too_quickly_to_be_seen(stub, start):
+    spot = make_offer(spot=True, backend="aws", price_source="")
+    stub.instances = [make_instance(name="new-one", attempts=[make_attempt(offer=spot)])]
+    placed = {"instance_id": "i-new-one", "name": "new-one"}
+    stub.log_steps = [
+        {"state": "provisioning", "instance": placed},
+        {"state": "running", "log": b"hi\n"},
+        DONE,
+    ]
+    ended = finish(start("run", "--no-code", "--", "true"))
+    assert (ended.code, ended.out) == (0, "hi\n")
+    assert ended.err.count("provisioning one: aws shore-1 tide.a100 at $3.67/h, spot\n") == 1
+
+
+def test_a_run_that_never_had_a_machine_tells_each_attempt_once(stub, start):
+    refused = make_attempt(state="refused", kind="no_capacity", detail="sold out")
+    stub.log_steps = [
+        {"state": "provisioning", "attempts": [refused]},
+        {"state": "failed", "reason": "provisioning-failed"},
+    ]
+    ended = finish(start("run", "--no-code", "--retry", "--", "true"))
+    assert (ended.code, ended.err.count("sold out")) == (7, 1)
+
+
+def test_a_run_that_could_not_start_ends_with_125_and_its_detail(stub, start):
+    stub.log_steps = [{"state": "failed", "reason": "start-failed", "detail": "no such image: nope"}]
+    told = "run brave-otter-42 failed (start-failed): no such image: nope\n"
+    ended = finish(start("run", "--no-code", "--image", "nope", "--", "true"))
+    assert ended.code == 125
+    assert told in ended.err
+    ended = finish(start("logs", "-f", "brave-otter-42"))
+    assert (ended.code, ended.err) == (125, told)
+
+
+def test_json_of_a_run_writes_nothing_but_the_job_s_output_beside_it(stub, start):
+    refused = make_attempt(state="refused", kind="no_capacity", detail="sold out")
+    stub.log_steps = [
+        {"state": "provisioning", "attempts": [refused, make_attempt(number=2)]},
+        {"state": "failed", "reason": "provisioning-failed"},
+    ]
+    ended = finish(start("run", "--json", "--no-code", "--", "true"))
+    assert (ended.code, ended.err) == (7, "")
+    assert json.loads(ended.out)["reason"] == "provisioning-failed"
 
 
 def test_json_of_a_run_is_the_run_and_its_output_goes_to_stderr(stub, start):

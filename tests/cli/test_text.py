@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.builders import NOW, make_instance, make_resources
 from tidepool import text
+from tidepool.instance_table import instance_lines
 from tidepool.output import Output
 from tidepool.rows import instance_row, status_text
 
@@ -113,12 +114,52 @@ class Terminal(io.StringIO):
 def test_colour_and_shortening_are_for_terminals(monkeypatch):
     monkeypatch.setattr(Output, "width", lambda _: 30)
     rows = [("calm-heron-10", "terminated (provisioning-failed)"), ("b", "idle")]
-    lines = Output(Terminal(), io.StringIO(), {}).table_lines(("NAME", "STATUS"), rows, shrink=1, status=1)
+    lines = Output(Terminal(), io.StringIO(), {}).table_lines(("NAME", "STATUS"), rows, shrink=(1,), status=1)
     assert lines == [
         "\x1b[1mNAME           STATUS\x1b[0m",
         "calm-heron-10  \x1b[2mterminated (pr…\x1b[0m",
         "b              \x1b[32midle\x1b[0m",
     ]
+
+
+def on_a_terminal(monkeypatch, width, *instances):
+    monkeypatch.setattr(Output, "width", lambda _: width)
+    out = Output(Terminal(), io.StringIO(), {"NO_COLOR": "1"})
+    return instance_lines(out, [instance_row(instance, NOW) for instance in instances])
+
+
+FAILED = {"state": "terminated", "reason": "provisioning-failed", "backend": "local", "price_source": "simulated"}
+
+
+AT_120 = """\
+NAME           BACKEND  REGION   RESOURCES                     PRICE   STATUS                            EXPIRES IN
+calm-heron-10  local    shore-1  24xCPU, 220GB, 1xA100 (80GB)  ~$3.67  idle                              4m 30s
+keen-cod-13    local    shore-1  24xCPU, 220GB, 1xA100 (80GB)  ~$3.67  terminated (provisioning-failed)  -
+~ a simulated price, which nobody bills"""
+
+
+def test_on_a_narrow_terminal_what_says_least_gives_way_and_the_status_stays_whole(monkeypatch):
+    instances = (make_instance(backend="local"), make_instance(name="keen-cod-13", **FAILED))
+    assert "\n".join(on_a_terminal(monkeypatch, 120, *instances)) == AT_120
+    assert on_a_terminal(monkeypatch, 80, *instances) == [
+        "NAME           RESOURCES              PRICE   STATUS",
+        "calm-heron-10  24xCPU, 220GB, 1xA10…  ~$3.67  idle",
+        "keen-cod-13    24xCPU, 220GB, 1xA10…  ~$3.67  terminated (provisioning-failed)",
+        "~ a simulated price, which nobody bills",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100, 120, 150, 200])
+def test_no_row_is_ever_wider_than_the_terminal(monkeypatch, width):
+    long_one = make_instance(name="n" * 63, state="terminating", reason="user-removed", detail="words " * 40)
+    lines = on_a_terminal(monkeypatch, width, make_instance(), long_one)
+    assert max(map(len, lines)) <= width
+
+
+def test_a_wide_terminal_gets_every_column(monkeypatch):
+    header, row = on_a_terminal(monkeypatch, 200, make_instance(backend="local"))
+    assert header.split("  ")[-1].strip() == "CREATED"
+    assert "$3.67 (simulated)" in row
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
@@ -130,6 +171,6 @@ def test_no_color_is_respected(environ):
 def test_a_pipe_gets_plain_whole_columns():
     rows = [("a", "idle " + "x" * 300)]
     assert (
-        Output(io.StringIO(), io.StringIO(), {}).table_lines(("N", "S"), rows, shrink=1, status=1)[1]
+        Output(io.StringIO(), io.StringIO(), {}).table_lines(("N", "S"), rows, shrink=(1,), status=1)[1]
         == "a  idle " + "x" * 300
     )

@@ -97,9 +97,9 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
         out.block([(f"  {key}", cell(value_text(value))) for key, value in facts])
     if instance["attempts"]:
         out.line("\nAttempts")
-        out.table(ATTEMPT_HEADER, [attempt_row(attempt) for attempt in instance["attempts"]], shrink=7, status=6)
+        out.table(ATTEMPT_HEADER, [attempt_row(attempt) for attempt in instance["attempts"]], shrink=(7,), status=6)
     out.line("\nHistory")
-    out.table(HISTORY_HEADER, [transition_row(step) for step in instance["history"]], shrink=5, status=2)
+    out.table(HISTORY_HEADER, [transition_row(step) for step in instance["history"]], shrink=(5,), status=2)
 
 
 def value_text(value: object) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.commands.plans import no_offers, show_plan
+from tidepool.instance_table import show_instances
 from tidepool.options import add_filters, add_lifetime, add_max_offers, add_pool, add_resources, plan_request
-from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
+from tidepool.rows import instance_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class ShowOffers(Command):
                 now = session.now()
                 rows = [instance_row(instance, now) for instance in plan["instances"]]
                 session.out.line("\nIdle instances that match:")
-                session.out.table(INSTANCE_HEADER, rows, shrink=INSTANCE_STATUS, status=INSTANCE_STATUS)
+                show_instances(session.out, rows)
         if not plan["offers"] and not plan["instances"]:
             raise no_offers(plan)
         return 0

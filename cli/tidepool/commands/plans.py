@@ -22,7 +22,7 @@ def show_plan(out: Output, plan: Plan) -> None:
     out.block(pairs)
     out.line()
     if plan["offers"]:
-        out.table(OFFER_HEADER, [offer_row(offer) for offer in plan["offers"]], shrink=2)
+        out.table(OFFER_HEADER, [offer_row(offer) for offer in plan["offers"]], shrink=(2,))
     if plan["total_offers"] > len(plan["offers"]):
         out.line(f"… and {plan['total_offers'] - len(plan['offers'])} more")
     for line in (*plan.get("warnings", ()), *(plan["filters"] if plan["offers"] else ())):

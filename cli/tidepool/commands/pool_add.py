@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidepool.command import Command
 from tidepool.commands.plans import no_offers, show_plan
 from tidepool.errors import ConflictError, ProvisioningFailedError
+from tidepool.instance_table import show_instances
 from tidepool.options import (
     add_filters,
     add_lifetime,
@@ -17,15 +18,16 @@ from tidepool.options import (
     policies,
 )
 from tidepool.progress import Patience, Progress
-from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
+from tidepool.rows import instance_row
 from tidepool.text import clean, duration_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
 
     from tidepool.command import Session
-    from tidepool.wire import Instance, InstanceDetail
+    from tidepool.wire import Attempt, Instance, InstanceDetail
 
 FIRST_LOOK_S = 0.2
 LAST_LOOK_S = 2.0
@@ -50,6 +52,7 @@ class AddInstance(Command):
         add_lifetime(parser, "72h")
 
     def run(self, args: Namespace, session: Session) -> int:
+        session.require_answer(yes=args.yes)
         plan = session.client.instances.plan(plan_request(args))
         show_plan(session.out, plan)
         if not plan["offers"] and not (args.retry or args.retry_duration):
@@ -59,12 +62,10 @@ class AddInstance(Command):
         if not args.yes:
             session.confirm("Continue?")
         made = session.client.instances.add(plan["pool"], policies(args), name=args.name or "")
-        if not args.json:
-            show_row(session, made)
+        show_row(session, made)
         if args.wait:
             made = wait_until_ready(session, made)
-            if not args.json:
-                show_row(session, made)
+            show_row(session, made)
         if args.json:
             session.out.json(made)
         return 0
@@ -73,7 +74,7 @@ class AddInstance(Command):
 def show_row(session: Session, instance: Instance) -> None:
     """Show one instance as `pool ps` does."""
     row = instance_row(instance, session.now())
-    session.out.table(INSTANCE_HEADER, [row], shrink=INSTANCE_STATUS, status=INSTANCE_STATUS)
+    show_instances(session.out, [row])
 
 
 def wait_until_ready(session: Session, instance: Instance) -> InstanceDetail:
@@ -89,7 +90,7 @@ def wait_until_ready(session: Session, instance: Instance) -> InstanceDetail:
                 progress.note(f"{seen['name']} is ready after {duration_text(session.monotonic() - started)}")
                 return seen
             if seen["state"] in OVER:
-                raise failure(seen)
+                raise failure(seen, seen["attempts"] if session.out.as_json else progress.untold(seen["attempts"]))
             progress.attempts(seen["attempts"], waiting_text(seen))
             session.sleep(look_s)
             look_s = min(look_s * 1.3, LAST_LOOK_S)
@@ -107,10 +108,10 @@ def waiting_text(instance: Instance) -> str:
     return f"{instance['name']}: {instance['state']}"
 
 
-def failure(instance: InstanceDetail) -> Exception:
-    """Say why an instance did not come up."""
+def failure(instance: InstanceDetail, attempts: Sequence[Attempt]) -> Exception:
+    """Say why an instance did not come up, and list the attempts that nobody was told of."""
     words = f": {clean(instance['detail'])}" if instance["detail"] else ""
     text = f"{instance['name']} is not coming up ({instance['reason']}){words}"
     if instance["reason"] in ASKED_FOR:
         return ConflictError(text)
-    return ProvisioningFailedError(text, context={"attempts": instance["attempts"], "instance": instance["name"]})
+    return ProvisioningFailedError(text, context={"attempts": attempts, "instance": instance["name"]})

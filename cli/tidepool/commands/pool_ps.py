@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tidepool.command import Command, UsageError
 from tidepool.errors import NotFoundError
+from tidepool.instance_table import instance_lines
 from tidepool.options import add_pool
-from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
+from tidepool.rows import instance_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def lines(pages: Iterator[list[Instance]], session: Session) -> list[str]:
     """The table. Each page becomes text at once: ten thousand instances as JSON objects would not be small."""
     now = session.now()
     rows = [instance_row(instance, now) for page in pages for instance in page]
-    return session.out.table_lines(INSTANCE_HEADER, rows, shrink=INSTANCE_STATUS, status=INSTANCE_STATUS)
+    return instance_lines(session.out, rows)
 
 
 def watch(args: Namespace, session: Session) -> NoReturn:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.errors import BusyError, NotFoundError
+from tidepool.instance_table import show_instances
 from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
-from tidepool.rows import INSTANCE_HEADER, INSTANCE_STATUS, instance_row
+from tidepool.rows import instance_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class RemoveInstances(Command):
         wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as its end has begun")
 
     def run(self, args: Namespace, session: Session) -> int:
+        session.require_answer(yes=args.yes)
         client = session.client
         meant = [(name, args.pool or "") for name in args.names]
         if not args.yes:
@@ -40,7 +42,7 @@ class RemoveInstances(Command):
             refuse_busy(found, force=args.force)
             now = session.now()
             rows = [instance_row(instance, now) for instance in found]
-            session.out.table(INSTANCE_HEADER, rows, shrink=INSTANCE_STATUS, status=INSTANCE_STATUS)
+            show_instances(session.out, rows)
             session.confirm("Remove?")
             # What was shown is what goes, whoever has its name by now; and an id with its pool needs no look-up.
             meant = [(instance["instance_id"], args.pool or instance["pool"]) for instance in found]

@@ -95,12 +95,12 @@ def watch(args: Namespace, session: Session, run: RunDoc) -> int:
     if args.json:
         session.out.json(ended or session.client.runs.get(run["run_id"]))
     if ended and ended["state"] != "done":
-        report_end(session, ended)
+        report_end(session, ended, follower)
     return code
 
 
-def report_end(session: Session, run: RunDoc) -> None:
-    """Say how a run ended that did not end well, with every attempt when it never had a machine."""
+def report_end(session: Session, run: RunDoc, follower: Follower) -> None:
+    """Say how a run ended that did not end well, with the attempts not told yet when it never had a machine."""
     from tidepool.errors import TidepoolError
     from tidepool.failure import attempt_line
 
@@ -110,7 +110,7 @@ def report_end(session: Session, run: RunDoc) -> None:
             attempts = session.client.runs.get(run["run_id"]).get("attempts") or []
         except TidepoolError:
             return  # the end itself has been told
-        for attempt in attempts:
+        for attempt in follower.untold(attempts):
             session.out.note(f"  {attempt_line(attempt)}")
 
 
