@@ -20,6 +20,8 @@ FOOTER = "~ a simulated price, which nobody bills"
 
 def instance_lines(out: Output, rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of `rows`, as `instance_row` makes them. A pipe gets all of them whole, at any width."""
+    if not out.is_terminal:
+        return out.table_lines(INSTANCE_HEADER, rows)
     cells = [list(INSTANCE_HEADER), *map(list, rows)]
     width = out.width()
     for step in STEPS:

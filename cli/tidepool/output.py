@@ -139,7 +139,7 @@ def cell(value: object) -> str:
 
 
 def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _coloured(line: str, start: int, text: str) -> str:

@@ -142,9 +142,9 @@ def test_on_a_narrow_terminal_what_says_least_gives_way_and_the_status_stays_who
     instances = (make_instance(backend="local"), make_instance(name="keen-cod-13", **FAILED))
     assert "\n".join(on_a_terminal(monkeypatch, 120, *instances)) == AT_120
     assert on_a_terminal(monkeypatch, 80, *instances) == [
-        "NAME           RESOURCES              PRICE   STATUS",
-        "calm-heron-10  24xCPU, 220GB, 1xA10…  ~$3.67  idle",
-        "keen-cod-13    24xCPU, 220GB, 1xA10…  ~$3.67  terminated (provisioning-failed)",
+        "NAME           RESOURCES                PRICE   STATUS",
+        "calm-heron-10  24xCPU, 220GB, 1xA100…   ~$3.67  idle",
+        "keen-cod-13    24xCPU, 220GB, 1xA100…   ~$3.67  terminated (provisioning-failed)",
         "~ a simulated price, which nobody bills",
     ]
 
