@@ -102,7 +102,11 @@ class Follower:
             attempts = self._patience.call(self._session.client.runs.get, self._run).get("attempts") or []
             under_way = self._progress.purchases(attempts)
             self._knows_purchase = self._knows_purchase or under_way is not None
-            what = f"{under_way['state']}, waiting for its agent" if under_way else "looking for an instance"
+            what = (
+                f"{under_way['state']}, waiting for its agent"
+                if under_way
+                else "no idle instance matches, provisioning one"
+            )
             self._progress.status(f"run {run['name']}: {what}")
         elif run["state"] == "starting" and self._wait_s > 4 * QUICKEST_POLL_S:
             self._progress.status(f"run {run['name']}: starting{place}")
