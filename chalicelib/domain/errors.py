@@ -137,12 +137,6 @@ class NoOffersError(TidepoolError):
     code, status, exit_code = "no-offers", 422, 7
 
 
-class ProvisioningFailedError(TidepoolError):
-    """Every offer was tried. `context["attempts"]` lists each with its class and reason."""
-
-    code, status, exit_code = "provisioning-failed", 503, 7
-
-
 class UnavailableError(TidepoolError):
     """A part the control plane leans on did not answer in time; nothing was changed."""
 
