@@ -17,7 +17,7 @@ from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.names import is_id, is_name
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, cursors, guarded, requests, rows, timers
-from chalicelib.store.columns import epoch, moment, stamp
+from chalicelib.store.columns import epoch, moment
 from chalicelib.store.expressions import PRESENT
 from chalicelib.store.guarded import Candidate as Candidate  # noqa: PLC0414 - part of this module
 from chalicelib.store.models import InstanceRow, JournalRow, NameRow, PoolRow
@@ -308,18 +308,6 @@ def bury(seen: Instance, *, now: datetime, reason: Reason, actor: str, detail: s
     except calls.ConditionFailedError as error:
         raise guarded.moved(seen) from error
     return rows.decode(row.serialize())
-
-
-def ended(project: str, pool: str, since: datetime, limit: int) -> list[Instance]:
-    """Read up to `limit` instances that ended at or after `since`, the newest first."""
-    answer = calls.query(
-        InstanceRow,
-        rows.ended_part(project, pool),
-        range_key_condition=InstanceRow.instance_id >= stamp(since),
-        scan_index_forward=False,
-        limit=limit,
-    )
-    return [rows.decode(item) for item in answer["Items"]]
 
 
 def any_live(project: str, pool: str) -> bool:

@@ -1,8 +1,11 @@
 """Rows in any state, put straight into the table, and looks at what came of them."""
 
+from datetime import datetime
+
 from chalicelib.domain.model import Instance, Offer
 from chalicelib.domain.timers import SHARDS, Timer, minute_of, partition
 from chalicelib.store import calls, instances, rows, timers
+from chalicelib.store.columns import stamp
 from chalicelib.store.models import InstanceRow, NameRow
 from chalicelib.store.projection import UNSHAPED
 from tests.builders import later, make_offer
@@ -39,3 +42,15 @@ def filed(moment) -> list[Timer]:
     """The timers that are due in the minute of a moment, up to that moment."""
     minute = minute_of(moment)
     return [timer for shard in range(SHARDS) for timer in timers.due(partition(minute, shard), moment, 100)]
+
+
+def ended(project: str, pool: str, since: datetime, limit: int) -> list[Instance]:
+    """The instances that ended at or after a moment, the newest first."""
+    answer = calls.query(
+        InstanceRow,
+        rows.ended_part(project, pool),
+        range_key_condition=InstanceRow.instance_id >= stamp(since),
+        scan_index_forward=False,
+        limit=limit,
+    )
+    return [rows.decode(item) for item in answer["Items"]]

@@ -18,7 +18,7 @@ from chalicelib.domain.model import Instance
 from chalicelib.domain.timers import TimerKind
 from chalicelib.store import calls, instances, journal, pools, timers
 from tests.builders import NOW, later, make_gpu, make_instance, make_lease, make_offer
-from tests.store.seeds import DEADLINE, claimables, filed, seed
+from tests.store.seeds import DEADLINE, claimables, ended, filed, seed
 
 pytestmark = pytest.mark.usefixtures("dynamodb")
 
@@ -371,7 +371,7 @@ def test_a_buried_instance_leaves_the_live_ones_and_frees_its_name():
     gone = instances.bury(going, now=later(minutes=1), reason=Reason.CONFIRMED_GONE, actor="teardown", detail="bye")
     assert (gone.state, gone.fence, gone.deadline, gone.detail) == (State.TERMINATED, 3, None, "bye")
     assert not instances.any_live("acme", "main")
-    assert instances.ended("acme", "main", NOW, 10) == [gone]
+    assert ended("acme", "main", NOW, 10) == [gone]
     assert instances.find("acme", "brave-otter-42") == instances.find("acme", "i-1") == gone
     with pytest.raises(NotFoundError):
         instances.get("acme", "main", "i-1")
@@ -385,7 +385,7 @@ def test_burying_twice_or_from_an_old_reading_loses():
     instances.bury(going, now=NOW, reason=Reason.CONFIRMED_GONE, actor="teardown")
     with pytest.raises(LostRaceError):
         instances.bury(going, now=later(minutes=1), reason=Reason.CONFIRMED_GONE, actor="teardown")
-    assert len(instances.ended("acme", "main", NOW, 10)) == 1
+    assert len(ended("acme", "main", NOW, 10)) == 1
 
 
 @pytest.mark.parametrize("now", [{"state": State.BUSY}, {"state": State.TERMINATING, "fence": 5}])
@@ -406,8 +406,8 @@ def test_ended_instances_come_newest_first_from_a_moment_on():
     for number in range(1, 4):
         going = seed(make_instance(state=State.TERMINATING, instance_id=f"i-{number}", name=f"n-{number}"))
         instances.bury(going, now=later(minutes=number), reason=Reason.CONFIRMED_GONE, actor="teardown")
-    assert [each.instance_id for each in instances.ended("acme", "main", later(minutes=2), 10)] == ["i-3", "i-2"]
-    assert [each.instance_id for each in instances.ended("acme", "main", NOW, 1)] == ["i-3"]
+    assert [each.instance_id for each in ended("acme", "main", later(minutes=2), 10)] == ["i-3", "i-2"]
+    assert [each.instance_id for each in ended("acme", "main", NOW, 1)] == ["i-3"]
 
 
 def test_live_instances_are_read_in_pages():

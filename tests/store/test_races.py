@@ -20,7 +20,7 @@ from chalicelib.domain.model import Role
 from chalicelib.store import calls, idempotency, instances, pools, projection, rows, tokens
 from chalicelib.store.models import InstanceRow
 from tests.builders import NOW, later, make_instance, make_lease, make_offer, make_token
-from tests.store.seeds import DEADLINE, seed
+from tests.store.seeds import DEADLINE, ended, seed
 
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -149,7 +149,7 @@ def test_of_many_who_bury_one_instance_one_does():
     going = seed(make_instance(state=State.TERMINATING))
     options = {"now": NOW, "reason": Reason.CONFIRMED_GONE, "actor": "teardown"}
     winners(race([lambda: instances.bury(going, **options)] * THREADS), LostRaceError)
-    assert len(instances.ended("acme", "main", NOW, 100)) == 1
+    assert len(ended("acme", "main", NOW, 100)) == 1
     assert not instances.any_live("acme", "main")
 
 
