@@ -1,5 +1,6 @@
 """Machines where a process dies, an answer is lost, or two of them meet between a decision and its write."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -37,20 +38,20 @@ def step_all(world):
     world.pass_time(2)
 
 
-def test_nothing_is_left_of_an_instance_that_was_removed_while_the_market_was_asked(world, monkeypatch):
-    """Provision reads the row; the row is removed, and its teardown finds no attempt and buries it; provision goes on.
-
-    The machine would never run its user data, so that it would not end itself either.
-    """
+@pytest.mark.parametrize("teardown_comes", ["at once", "later"])
+def test_nothing_is_bought_for_an_instance_that_was_removed_while_the_market_was_asked(
+    world, monkeypatch, teardown_comes
+):
+    """Provision reads the row; it is removed, and its teardown finds no attempt and buries it; provision goes on."""
     row = add(world)
-    world.cloud.faults = ["silent"]
     offers, asked = world.cloud.offers, []
 
     def slow_offers():
         if not asked:
             asked.append(row)
             instances.remove(world.deps, "main", row.name, pool=None, force=True, actor="user:me")
-            world.workflows.step(next(name for name in world.workflows.executions if name.startswith("down-")))
+            if teardown_comes == "at once":
+                world.workflows.step(next(name for name in world.workflows.executions if name.startswith("down-")))
         return offers()
 
     monkeypatch.setattr(world.cloud, "offers", slow_offers)
@@ -132,6 +133,34 @@ def test_a_launch_that_would_begin_too_late_is_not_begun(world, monkeypatch):
     assert (first.state, first.detail) == (AttemptState.REFUSED, "the store was too slow")
     assert second.state is AttemptState.LAUNCHED
     assert [machine.attempt_id for machine in world.cloud.alive()] == [second.attempt_id]
+
+
+@pytest.mark.parametrize("end", [UnknownOutcomeError("no answer"), SystemExit("killed")], ids=["lost", "died"])
+def test_that_nothing_was_made_is_believed_only_when_the_launch_is_over(world, monkeypatch, end):
+    """The launch begins nine seconds after its attempt was written, takes five, and gives no answer; a look-up finds
+    nothing; two seconds later the machine appears.
+    """
+    row = add(world)
+    put, launch, asked = journal.put_attempt, world.cloud.launch, []
+
+    def slow_put(*arguments):
+        put(*arguments)
+        world.pass_time(9)
+
+    def lost_launch(spec):
+        asked.append(spec)
+        world.pass_time(5)
+        raise end
+
+    monkeypatch.setattr(journal, "put_attempt", slow_put)
+    monkeypatch.setattr(world.cloud, "launch", lost_launch)
+    with suppress(SystemExit):
+        step_all(world)
+    step_all(world)
+    launch(*asked)
+    step_all(world)
+    (attempt,) = journal.attempts(row.instance_id)
+    assert (attempt.state, attempt.machine_ref) == (AttemptState.LAUNCHED, "m-1")
 
 
 def test_a_request_whose_workflow_cannot_be_described_is_driven_anyway(world, monkeypatch):

@@ -49,6 +49,18 @@ def test_a_pool_deletion_that_is_refused_while_reconcile_looks_removes_nothing(w
     assert state_of(world, row).state is State.BUSY
 
 
+def test_a_pool_that_was_deleted_and_made_again_is_not_drained_by_who_saw_the_first_one(world):
+    """Reconcile reads that a pool is draining; it is empty and goes; a new one takes its name; reconcile acts."""
+    pools.create(world.deps, "main", "default-pool")
+    pool_store.begin_delete("main", "default-pool", drain=True)
+    (seen,) = pool_store.everywhere()
+    pool_store.end_delete("main", "default-pool")
+    row = add(world)
+    ready(world)
+    assert not pools.drain(world.deps, seen.project, seen.name, actor="reconcile")
+    assert state_of(world, row).state is State.IDLE
+
+
 def test_a_forced_pool_deletion_that_dies_is_gone_on_with(world, monkeypatch):
     """The pool is marked; the process dies; a deletion without force is refused: the decision to drain stays."""
     row = busy_instance(world)

@@ -108,7 +108,7 @@ def test_a_run_whose_process_died_after_its_instance_failed_is_ended_by_reconcil
 
 def test_a_placement_that_is_slower_than_the_agent_leaves_the_run_to_it(world, monkeypatch):
     """The instance is taken but the run not moved; its timer places it again, and the agent syncs in between."""
-    add(world)
+    row = add(world)
     ready(world)
     with monkeypatch.context() as busy:
         busy.setattr(run_store, "step", throttled)
@@ -126,7 +126,9 @@ def test_a_placement_that_is_slower_than_the_agent_leaves_the_run_to_it(world, m
 
     monkeypatch.setattr(leases, "acquire", slow_acquire)
     fire_due(world)
-    assert every_run(world)[0].state is RunState.RUNNING
+    (run,) = every_run(world)
+    assert (run.state, run.instance_id) == (RunState.RUNNING, row.instance_id)
+    assert leases.get(world.deps, "main", run.lease_id).instance_id == row.instance_id
 
 
 def test_a_request_that_is_repeated_after_its_hold_was_taken_goes_on_with_that_hold(world, monkeypatch):
@@ -176,6 +178,20 @@ def test_the_end_of_a_machine_does_not_end_a_run_that_was_placed_elsewhere_meanw
     reconcile.compare(world.deps)
     now = run_of(world, run)
     assert (now.state, now.instance_id) == (RunState.STARTING, second.instance_id)
+
+
+def test_a_run_that_is_taken_from_a_machine_outlives_that_machines_end(world):
+    """The agent of A does not take the job: the run is moved off A before A ends, and goes on to B."""
+    first = add(world)
+    ready(world)
+    run = submit(world)
+    second = add(world)
+    ready(world)
+    world.pass_time(100)
+    fire_due(world)
+    now = run_of(world, run)
+    assert (now.state, now.instance_id) == (RunState.STARTING, second.instance_id)
+    assert state_of(world, first).state is State.TERMINATING
 
 
 def test_a_users_heartbeat_does_not_keep_the_machine_of_a_run(world):
