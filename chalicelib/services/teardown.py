@@ -11,7 +11,7 @@ from typing import Final
 
 from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
-from chalicelib.domain.errors import BackendError, BusyError, LostRaceError, NotFoundError
+from chalicelib.domain.errors import BackendError, BusyError, ConflictError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.services import run_ends
@@ -165,9 +165,16 @@ def _bury(deps: Deps, row: Instance) -> None:
     except LostRaceError:
         return
     log.event("instance-terminated", instance=row.instance_id, spent_micros=spent)
-    pool = pool_store.get(row.project, row.pool)
-    if pool.draining and not store.any_live(row.project, row.pool):
-        pool_store.end_delete(row.project, row.pool)
+    _end_drained(row.project, row.pool)
+
+
+def _end_drained(project: str, name: str) -> None:
+    """Delete a pool that was draining and is empty now. Another teardown, or reconcile, may just have done so."""
+    try:
+        if pool_store.get(project, name).draining and not store.any_live(project, name):
+            pool_store.end_delete(project, name)
+    except (ConflictError, NotFoundError):
+        log.event("pool-ended-already", pool=name)
 
 
 def _revoke(project: str, token_id: str) -> None:

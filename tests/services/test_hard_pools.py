@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.services import pools, reconcile
+from chalicelib.services import pools, reconcile, teardown
 from chalicelib.store import instances as instance_store
 from chalicelib.store import pools as pool_store
 from tests.services.steps import add, ready, settle, state_of, submit
@@ -72,3 +72,26 @@ def test_a_forced_pool_deletion_that_dies_is_gone_on_with(world, monkeypatch):
     settle(world, minutes=4)
     assert state_of(world, row).reason is Reason.POOL_DELETED
     assert pool_store.everywhere() == []
+
+
+def test_the_last_two_teardowns_of_a_draining_pool_may_end_it_both(world, monkeypatch):
+    """A is buried; before it looks at the pool, B is buried too and removes the pool."""
+    for _ in range(2):
+        add(world)
+    ready(world)
+    pools.delete(world.deps, "main", "default-pool", force=True, actor="user:me")
+    world.run_workflows()
+    world.pass_time(60)
+    first, second = world.workflows.due()
+    bury, buried = teardown.store.bury, []
+
+    def burying(*arguments, **named):
+        ended = bury(*arguments, **named)
+        if not buried:
+            buried.append(ended)
+            world.workflows.step(second)
+        return ended
+
+    monkeypatch.setattr(teardown.store, "bury", burying)
+    world.workflows.step(first)
+    assert pools.list_pools(world.deps, "main") == []
