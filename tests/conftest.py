@@ -3,6 +3,7 @@
 moto is not safe for threads (it copies whole tables in a transaction), so nothing that races runs on it.
 """
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 
@@ -14,6 +15,10 @@ from infra.local.deploy import Emulator
 from tests.emulation import create_tables, dynamodb_at, running_emulator, set_keys
 
 STAGES = count(1)
+
+# A shell that starts the tests in the background has them ignore interrupts, and programs inherit that; those that
+# are interrupted here must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
