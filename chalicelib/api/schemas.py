@@ -11,10 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from chalicelib.domain import policies, units
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.domain.model import JobSpec, Role
+from chalicelib.domain.model import RUN_HOLDER, JobSpec, Role
 from chalicelib.domain.policies import Defaults, Policies
 from chalicelib.services import tokens, uploads
-from chalicelib.services.run_ends import HOLDER
 
 LONGEST_LEASE_S: Final = 7 * 24 * 3600
 MAX_ARGV: Final = 64 * 1024
@@ -29,8 +28,8 @@ def _no_nul(text: str) -> str:
 
 
 def _no_run(holder: str) -> str:
-    if holder.startswith(HOLDER):
-        raise ValueError(f"a holder that does not begin with {HOLDER!r}, as those of runs do")
+    if holder.startswith(RUN_HOLDER):
+        raise ValueError(f"a holder that does not begin with {RUN_HOLDER!r}, as those of runs do")
     return holder
 
 

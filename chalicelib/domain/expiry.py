@@ -84,7 +84,7 @@ def _deadline(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Ver
     if timer.kind is TimerKind.IDLE and row.state is State.IDLE:
         return Verdict(Action.TERMINATE, "idle limit", event=Event.EXPIRED, reason=Reason.IDLE_TIMEOUT)
     if timer.kind is TimerKind.LEASE and row.state is State.BUSY:
-        if row.lease is not None and row.lease.holder.startswith("run:"):
+        if row.lease is not None and row.lease.run_id:
             if not row.unreachable:
                 return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=now + limits.grace)
             return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=Reason.AGENT_SILENT)

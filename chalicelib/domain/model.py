@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2s
-from typing import Any
+from typing import Any, Final
 
 from chalicelib.domain.lifecycle import Reason, State
 
@@ -62,6 +62,10 @@ class Offer:
         return blake2s(text.encode(), digest_size=6).hexdigest()
 
 
+RUN_HOLDER: Final = "run:"
+"""What the holder of a lease begins with when it is a run; the run's id follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A holder's exclusive hold. It is void as soon as the instance's fence is not `fence` any more.
@@ -75,6 +79,11 @@ class Lease:
     acquired_at: datetime
     expires_at: datetime
     duration: timedelta = timedelta()
+
+    @property
+    def run_id(self) -> str:
+        """The run that holds it, or "" for any other client."""
+        return self.holder.removeprefix(RUN_HOLDER) if self.holder.startswith(RUN_HOLDER) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ def _heard(deps: Deps, row: Instance) -> Instance:
     recent = row.seen_at is not None and now - row.seen_at < deps.settings.sync_every / 2
     if recent and not row.unreachable:
         return row
-    held = row.lease is not None and row.lease.holder.startswith(run_ends.HOLDER)
+    held = row.lease is not None and bool(row.lease.run_id)
     expires = now + deps.settings.lost_after if held else None
     try:
         return store.touch(row, now=now, lease_expires=expires, fence=row.fence if held else None)
@@ -229,7 +229,7 @@ def _store_logs(deps: Deps, row: Instance, report: SyncReport) -> dict[str, int]
     offsets: dict[str, int] = {}
     for chunk in report.logs:
         if chunk.run_id == run_ends.run_of(row):
-            deps.objects.append(f"logs/{row.project}/{chunk.run_id}", chunk.offset, chunk.data)
+            deps.objects.append(runs.log_prefix(row.project, chunk.run_id), chunk.offset, chunk.data)
         offsets[chunk.run_id] = chunk.offset + len(chunk.data)
     return offsets
 

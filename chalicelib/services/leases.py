@@ -22,7 +22,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.policies import Policies
-from chalicelib.services import run_ends, shapes, teardown
+from chalicelib.services import shapes, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 
@@ -60,14 +60,13 @@ def acquire(
     raise no_match(deps, project, pool, accepted)
 
 
-def no_match(deps: Deps, project: str, pool: str, policies: Policies, named: str = "") -> NoMatchError:
+def no_match(deps: Deps, project: str, pool: str, policies: Policies) -> NoMatchError:
     """Say for each instance of the pool why it is not taken."""
     live, more = store.live(project, pool, limit=EXPLAINED, cursor=None)
     now, fresh_for = deps.now(), deps.settings.unreachable_after
     reasons = {
         row.name: matching.instance_verdict(policies, row, now=now, fresh_for=fresh_for) or "just taken by another"
         for row in live
-        if not named or row.name == named
     }
     text = f"no idle instance of pool {pool!r} matches" if live else f"pool {pool!r} has no instances"
     return NoMatchError(text, reasons=reasons, complete=more is None)
@@ -107,7 +106,7 @@ def release(deps: Deps, project: str, lease_id: str, *, actor: str) -> Instance:
 
 
 def _require_no_run(row: Instance, fence: int) -> None:
-    if row.lease is not None and row.lease.fence == fence and row.lease.holder.startswith(run_ends.HOLDER):
+    if row.lease is not None and row.lease.fence == fence and row.lease.run_id:
         raise ConflictError(f"lease {row.lease.lease_id} belongs to {row.lease.holder}; stop the run instead")
 
 

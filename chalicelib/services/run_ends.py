@@ -5,11 +5,10 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason
-from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
+from chalicelib.domain.model import RUN_ENDS, RUN_HOLDER, Instance, Run, RunReason, RunState
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
-HOLDER: Final = "run:"
 ATTEMPTS: Final = 5
 
 REASONS: Final = {
@@ -22,13 +21,13 @@ REASONS: Final = {
 
 def holder(run_id: str) -> str:
     """Name a run as the holder of a lease."""
-    return HOLDER + run_id
+    return RUN_HOLDER + run_id
 
 
 def run_of(instance: Instance) -> str:
     """Return the id of the run that holds an instance or that it was bought for, or ""."""
     if instance.lease is not None:
-        return instance.lease.holder.removeprefix(HOLDER) if instance.lease.holder.startswith(HOLDER) else ""
+        return instance.lease.run_id
     return instance.reserved_for
 
 

@@ -151,13 +151,13 @@ def page(
 def logs(deps: Deps, project: str, name: str, *, after: int, limit: int) -> Logs:
     """Return output from byte `after` on, as far as it is stored. The run is read first: its end implies its log."""
     run = store.find(project, name)
-    data = deps.objects.read(log_prefix(run), after, min(limit, LOG_PAGE))
+    data = deps.objects.read(log_prefix(run.project, run.run_id), after, min(limit, LOG_PAGE))
     return Logs(run, after, data, after + len(data), run.state in RUN_ENDS and not data)
 
 
-def log_prefix(run: Run) -> str:
+def log_prefix(project: str, run_id: str) -> str:
     """Where the output of a run is stored."""
-    return f"logs/{run.project}/{run.run_id}"
+    return f"logs/{project}/{run_id}"
 
 
 def code_key(project: str, sha256: str) -> str:
