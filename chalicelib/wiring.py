@@ -5,7 +5,7 @@ no SDK, because `chalice package` imports it too, and because each function pays
 """
 
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from random import SystemRandom
 
 from chalicelib import config
@@ -13,6 +13,8 @@ from chalicelib.aws.executions import StepFunctions
 from chalicelib.aws.objects import Bucket
 from chalicelib.aws.wake import WakeQueues
 from chalicelib.backends import registry
+from chalicelib.backends.base import Account, Backend
+from chalicelib.domain.errors import NotFoundError
 from chalicelib.services.deps import Deps
 from chalicelib.store import tables
 
@@ -29,9 +31,20 @@ def deps() -> Deps:
         objects=Bucket(settings.bucket, _now),
         wake=WakeQueues(settings.stage),
         executions=StepFunctions(),
-        backend=cache(partial(registry.backend, settings)),
-        backend_names=partial(registry.configured, settings),
+        backend=cache(_backend),
+        backend_names=_backend_names,
     )
+
+
+def _backend_names(_project: str) -> tuple[str, ...]:
+    return registry.built_in(deps().settings)
+
+
+def _backend(project: str, name: str) -> Backend:
+    settings = deps().settings
+    if name not in registry.built_in(settings):
+        raise NotFoundError(f"project {project!r} has no backend {name!r}")
+    return registry.driver(settings, Account(project, name, kind=name))
 
 
 def _now() -> datetime:

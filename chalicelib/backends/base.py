@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from chalicelib.domain.model import Offer
 
@@ -48,21 +48,71 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """One configured account: under which name, at which provider, and with what.
+
+    `name` is what offers call their backend and is unique in its project; `kind` names the driver. `config` is public
+    and shown again; `credentials` are secret and shown to nobody.
+    """
+
+    project: str
+    name: str
+    kind: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that has to be right at an account before machines can be rented: what was found, and what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many launches a provider takes: `per_s` in the long run, `burst` at once after a pause."""
+
+    per_s: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What may be expected of a backend. `ready_within` bounds the time from launch to the agent's first sync."""
+    """What may be expected of a backend. `ready_within` bounds the time from launch to the agent's first sync.
+
+    `call_timeout` bounds one call; `settles_within` is how long after it a look-up may still miss what the call made.
+    `live_offers`: `offers` is quick and asked at plan time; otherwise the catalog asks it by schedule. `launches` is
+    the provider's limit for one account and region. `notice` names how a machine learns that it is taken back, for its
+    agent: `aws`, `azure`, `file`, or empty.
+    """
 
     spot: bool
     cluster: bool
     simulated: bool = False
     ready_within: timedelta = timedelta(minutes=10)
     call_timeout: timedelta = timedelta(seconds=20)
+    settles_within: timedelta = timedelta(seconds=5)
+    live_offers: bool = True
+    launches: Rate | None = None
+    notice: str = ""
 
 
 class Backend(Protocol):
-    """One account at one provider."""
+    """One account at one provider. `name` is the account's."""
 
     name: str
     capabilities: Capabilities
+
+    def check(self) -> Sequence[Check]:
+        """Find out whether machines can be rented: credentials, rights, what has to be set up once. Buys nothing.
+
+        Every check is made; one that fails names what to do. Raises only for what says nothing about the account:
+        `TransientError`, `BackendThrottledError`.
+        """
 
     def offers(self) -> Sequence[Offer]:
         """Everything that could be rented now, in any order."""

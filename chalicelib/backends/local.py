@@ -5,10 +5,11 @@ The provider knows a machine by a name that is unique among live machines and by
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from chalicelib.backends.base import Capabilities, LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Capabilities, Check, LaunchSpec, Machine, Phase
 from chalicelib.backends.http import Answer, Endpoint
 from chalicelib.domain.errors import (
     BackendAuthError,
@@ -44,23 +45,32 @@ ERRORS: Final[Mapping[str, type[BackendError]]] = {
 }
 """What each code of the provider means. Any other answer is odd, and an odd one to a launch leaves its outcome open."""
 
-CAPABILITIES: Final = Capabilities(spot=True, cluster=True, simulated=True, call_timeout=timedelta(seconds=10))
+CAPABILITIES: Final = Capabilities(
+    spot=True, cluster=True, simulated=True, call_timeout=timedelta(seconds=10), notice="file"
+)
 
 
 class LocalBackend:
-    """One local cloud. `name` is `local`."""
+    """One local cloud."""
 
-    name = "local"
-
-    def __init__(self, url: str, key: str, *, capabilities: Capabilities = CAPABILITIES) -> None:
+    def __init__(self, url: str, key: str, *, name: str = "local", capabilities: Capabilities = CAPABILITIES) -> None:
+        self.name = name
         self.capabilities = capabilities
         headers = {"Authorization": f"Bearer {key}"}
         self._endpoint = Endpoint(url, headers, capabilities.call_timeout.total_seconds())
 
+    def check(self) -> Sequence[Check]:
+        """Whether the local cloud answers to this key."""
+        try:
+            self._read("/types")
+        except BackendAuthError as error:
+            return [Check("credentials", ok=False, detail=error.detail, fix="restart the control plane: make up")]
+        return [Check("credentials", ok=True, detail="the local cloud accepts the key")]
+
     def offers(self) -> Sequence[Offer]:
         """Everything that could be rented now: a type sold as spot gives two offers."""
         rows = _field(self._read("/types"), "types")
-        return [offer for row in rows for offer in _understood(_offers, row)]
+        return [offer for row in rows for offer in _understood(partial(_offers, self.name), row)]
 
     def launch(self, spec: LaunchSpec) -> Machine:
         """Start a machine, or return the live one that has the attempt's name already."""
@@ -190,7 +200,7 @@ def _machine(row: dict[str, Any]) -> Machine:
     )
 
 
-def _offers(row: dict[str, Any]) -> list[Offer]:
+def _offers(backend: str, row: dict[str, Any]) -> list[Offer]:
     """The on-demand offer of one type, and the spot offer where it is sold as spot."""
     gpu = row["gpu"]
     resources = Resources(
@@ -202,7 +212,7 @@ def _offers(row: dict[str, Any]) -> list[Offer]:
     prices = ((False, row["price_micros"]), (True, row["spot_price_micros"]))
     return [
         Offer(
-            backend=LocalBackend.name,
+            backend=backend,
             region=row["region"],
             zone=row["zone"],
             instance_type=row["name"],

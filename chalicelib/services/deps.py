@@ -52,7 +52,11 @@ class Executions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """The outside. `now` returns an aware UTC moment; `backend` raises `NotFoundError` for a name not configured."""
+    """The outside. `now` returns an aware UTC moment.
+
+    `backend(project, name)` raises `NotFoundError` for a name that the project has not configured;
+    `backend_names(project)` are those that may be rented from.
+    """
 
     settings: Settings
     now: Callable[[], datetime]
@@ -60,5 +64,5 @@ class Deps:
     objects: Objects
     wake: Wake
     executions: Executions
-    backend: Callable[[str], Backend]
-    backend_names: Callable[[], tuple[str, ...]]
+    backend: Callable[[str, str], Backend]
+    backend_names: Callable[[str], tuple[str, ...]]

@@ -54,7 +54,7 @@ def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_
                 idle.append(store.get(project, where.name, candidate.instance_id, consistent=False))
             if len(idle) >= max_offers:
                 break
-    market = offers.market(deps, policies)
+    market = offers.market(deps, project, policies)
     return Plan(
         where.name, policies, idle, market.offers[:max_offers], len(market.offers), [*market.failed, *market.filters]
     )
@@ -80,7 +80,7 @@ def add(
     if policies.idle_limit == timedelta():
         raise InvalidInputError("idle_duration", "0s", "more than 0: nothing would ever run on the instance")
     pools.require_open(pools.get(deps, project, pool))
-    market = offers.market(deps, policies)
+    market = offers.market(deps, project, policies)
     refusal = market.refusal("no configured backend offers anything that fits")
     if refusal is not None and policies.retry is None:
         raise refusal

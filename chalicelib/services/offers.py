@@ -31,16 +31,16 @@ class Market:
         return NoOffersError("; ".join([text, *self.failed]), filters=[*self.failed, *self.filters])
 
 
-def market(deps: Deps, policies: Policies) -> Market:
-    """Ask every configured backend that the request allows. A backend that fails is skipped, and said."""
+def market(deps: Deps, project: str, policies: Policies) -> Market:
+    """Ask every backend of a project that the request allows. A backend that fails is skipped, and said."""
     everything: list[Offer] = []
     failed: list[str] = []
     passing = False
-    for name in deps.backend_names():
+    for name in deps.backend_names(project):
         if policies.backends and name not in policies.backends:
             continue
         try:
-            everything.extend(deps.backend(name).offers())
+            everything.extend(deps.backend(project, name).offers())
         except BackendError as error:
             log.error("offers-failed", backend=name, kind=error.kind, detail=error.detail)
             failed.append(f"backend {name} did not answer: {error.detail}")

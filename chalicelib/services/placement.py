@@ -136,7 +136,7 @@ def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Ru
 
 def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
     """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
-    market = offers.market(deps, policies)
+    market = offers.market(deps, run.project, policies)
     refusal = market.refusal("no idle instance and no offer fits")
     if refusal is not None and policies.retry is None:
         if market.passing and deps.now() - run.created_at < PASSING:

@@ -142,7 +142,7 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     if row.attempt < attempt.number:
         return _launched(deps, row, attempt, here)
     if row.state is State.PROVISIONING:
-        gone = _is_gone(deps, attempt)
+        gone = _is_gone(deps, row.project, attempt)
         left = (attempt.deadline - deps.now()).total_seconds()
         if not gone and left > 0:
             return Step("await", max(1, round(left)), here.round, here.since)
@@ -163,10 +163,10 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     return _clean_up(deps, row, attempt, here)
 
 
-def _is_gone(deps: Deps, attempt: Attempt) -> bool:
+def _is_gone(deps: Deps, project: str, attempt: Attempt) -> bool:
     """Whether the provider says that the machine is gone; a provider that cannot say so now does not count."""
     try:
-        return deps.backend(attempt.offer.backend).describe(attempt.machine_ref).phase is Phase.GONE
+        return deps.backend(project, attempt.offer.backend).describe(attempt.machine_ref).phase is Phase.GONE
     except BackendError as error:
         log.error("describe-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
         return False
@@ -185,7 +185,7 @@ def _clean_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
 def _look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     """Settle an attempt whose outcome is not known, by asking the provider for its id; nothing is bought meanwhile."""
     try:
-        backend = deps.backend(attempt.offer.backend)
+        backend = deps.backend(row.project, attempt.offer.backend)
         machine = teardown.locate(deps, backend, attempt)
     except BackendError as error:
         log.error("look-up-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
@@ -217,7 +217,7 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
     """Try the best offer that this pass has not tried; without one, wait for capacity or give up."""
     spec = journal.spec(row.instance_id) or {}
     policies = from_doc(spec["policies"])
-    market = offers.market(deps, policies)
+    market = offers.market(deps, row.project, policies)
     since = datetime.fromisoformat(here.since)
     tried = [attempt for attempt in attempts if attempt.started_at >= since]
     offer = rules.next_offer(market.offers, tried)
@@ -239,7 +239,7 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
 
 def _launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str, Any], here: Step) -> Step:
     """Write the intent, make sure that it still counts, then ask the provider and write down what it said."""
-    backend = deps.backend(offer.backend)
+    backend = deps.backend(row.project, offer.backend)
     ready_within = min(deps.settings.ready_within, backend.capabilities.ready_within)
     now = deps.now()
     attempt = Attempt(
@@ -324,7 +324,7 @@ def _made(deps: Deps, row: Instance, attempt: Attempt, machine: Machine, here: S
     try:
         known = journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, machine_ref=machine.ref)
     except LostRaceError:
-        deps.backend(attempt.offer.backend).terminate(machine.ref)
+        deps.backend(row.project, attempt.offer.backend).terminate(machine.ref)
         raise
     return _launched(deps, row, known, here)
 

@@ -33,8 +33,9 @@ CLOSED: Final = frozenset({AttemptState.REFUSED, AttemptState.CLEANED})
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one comparison found and did for one backend. `failed` says why it could not be made."""
+    """What one comparison found and did for one backend of a project. `failed` says why it could not be made."""
 
+    project: str
     backend: str
     machines: int = 0
     orphans: tuple[str, ...] = ()
@@ -47,7 +48,8 @@ def compare(deps: Deps) -> list[Report]:
 
     One backend, project or pool that fails stops no other.
     """
-    reports = [_report(deps, name) for name in deps.backend_names()]
+    projects = pool_store.projects()
+    reports = [_report(deps, project, name) for project in projects for name in deps.backend_names(project)]
     everywhere = pool_store.everywhere()
     for pool in everywhere:
         with _logged(pool=pool.name):
@@ -56,7 +58,7 @@ def compare(deps: Deps) -> list[Report]:
                 pools.drain(deps, pool.project, pool.name, actor="reconcile")
             elif pool.deleting:
                 pools.reopen(deps, pool.project, pool.name)
-    for project in sorted({pool.project for pool in everywhere}):
+    for project in projects:
         with _logged(project=project):
             _file_lost_placements(deps, project)
     return reports
@@ -70,15 +72,15 @@ def _logged(**fields: str) -> Iterator[None]:
         log.error("reconcile-failed", error, **fields)
 
 
-def _report(deps: Deps, name: str) -> Report:
+def _report(deps: Deps, project: str, name: str) -> Report:
     try:
-        return _compare(deps, deps.backend(name))
+        return _compare(deps, project, deps.backend(project, name))
     except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
-        log.error("reconcile-failed", error, backend=name)
-        return Report(name, failed=str(error))
+        log.error("reconcile-failed", error, project=project, backend=name)
+        return Report(project, name, failed=str(error))
 
 
-def _compare(deps: Deps, backend: Backend) -> Report:
+def _compare(deps: Deps, project: str, backend: Backend) -> Report:
     machines = [machine for machine in backend.owned(deps.settings.owner) if machine.phase is not Phase.GONE]
     rows = [row for pool in pool_store.everywhere() for row in _live(pool)]
     live = {row.instance_id for row in rows}
@@ -89,9 +91,11 @@ def _compare(deps: Deps, backend: Backend) -> Report:
             backend.terminate(ref)
     known = {machine.ref for machine in machines}
     gone = tuple(
-        row.instance_id for row in rows if _is_rented(row, backend.name) and _is_gone(deps, backend, row, known)
+        row.instance_id
+        for row in rows
+        if row.project == project and _is_rented(row, backend.name) and _is_gone(deps, backend, row, known)
     )
-    return Report(backend.name, len(machines), orphans, gone)
+    return Report(project, backend.name, len(machines), orphans, gone)
 
 
 def _is_orphan(deps: Deps, machine: Machine, live: set[str]) -> bool:

@@ -24,9 +24,6 @@ from chalicelib.store import tokens as token_store
 REDRIVE: Final = timedelta(minutes=10)
 """How long one teardown workflow may take before its timer starts another."""
 
-SETTLE: Final = timedelta(seconds=5)
-"""How long after a launch call must have ended the provider may still make a machine that a look-up misses."""
-
 BEGINS_WITHIN: Final = timedelta(seconds=10)
 """How long after its attempt was written a launch may begin at the latest."""
 
@@ -99,7 +96,7 @@ def settle(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
     if attempt.state not in OPEN_ATTEMPTS:
         return None
     try:
-        backend = deps.backend(attempt.offer.backend)
+        backend = deps.backend(row.project, attempt.offer.backend)
         machine = locate(deps, backend, attempt)
         if machine is None:
             if deps.now() < settled_at(backend, attempt):
@@ -118,8 +115,8 @@ def settle(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
 def settled_at(backend: Backend, attempt: Attempt) -> datetime:
     """From when on a look-up that finds nothing proves that an attempt made nothing: its call is over by then."""
     if attempt.state is AttemptState.UNKNOWN and attempt.ended_at is not None:
-        return attempt.ended_at + SETTLE
-    return attempt.started_at + BEGINS_WITHIN + backend.capabilities.call_timeout + SETTLE
+        return attempt.ended_at + backend.capabilities.settles_within
+    return attempt.started_at + BEGINS_WITHIN + backend.capabilities.call_timeout + backend.capabilities.settles_within
 
 
 def locate(deps: Deps, backend: Backend, attempt: Attempt) -> Machine | None:

@@ -94,6 +94,12 @@ def everywhere() -> list[Pool]:
     return [_pool(item, None) for item in calls.scan_all(PoolRow) if "#" not in item["name"]["S"]]
 
 
+def projects() -> list[str]:
+    """Name every project, in order: a scan, for maintenance alone."""
+    rows = calls.scan_all(PoolRow)
+    return sorted(item["project"]["S"] for item in rows if item["name"]["S"] == PROJECT)
+
+
 def default(project: str) -> str | None:
     """The name of a project's default pool, or None. Raises `NotFoundError` for an unknown project."""
     item = calls.get(PoolRow, project, PROJECT, consistent=True)

@@ -24,10 +24,10 @@ def test_dependencies_are_made_once(deps):
 
 
 def test_configured_backends_are_there_and_others_are_not(deps):
-    assert deps.backend_names() == ("local",)
-    assert deps.backend("local") is deps.backend("local")
+    assert deps.backend_names("main") == ("local",)
+    assert deps.backend("main", "local") is deps.backend("main", "local")
     with pytest.raises(NotFoundError):
-        deps.backend("moon")
+        deps.backend("main", "moon")
 
 
 def test_the_app_is_imported_without_any_sdk_connection_or_setting():

@@ -250,10 +250,10 @@ class World:
             wake=self.wake,
             executions=self.workflows,
             backend=self._backend,
-            backend_names=lambda: ("sim",),
+            backend_names=lambda _project: ("sim",),
         )
 
-    def _backend(self, name: str) -> Cloud:
+    def _backend(self, _project: str, name: str) -> Cloud:
         if name != "sim":
             raise NotFoundError(name)
         return self.cloud
