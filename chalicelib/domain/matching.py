@@ -3,11 +3,11 @@
 Offers and idle instances pass the same filters, in the same order, so that a plan and a placement never disagree.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from chalicelib.domain import gpus
 from chalicelib.domain import requirements as needs
@@ -25,13 +25,30 @@ MEMORY_MARGIN: Final = 0.08
 machines at most `MEMORY_MARGIN` of it. 32 GB shows as 31.3, 8 GB as 7.6, 1 GB as 0.93. From 8 GB on the allowance is
 smaller than the step to the next size that is really sold below (7.5, 30.5, 61 GB)."""
 
-Filter = Callable[[Policies, Offer], str | None]
+
+class Filter(NamedTuple):
+    """One filter. `check` says why an offer does not pass, or None, and looks at `reads` of it and at nothing else.
+
+    So it need be asked only once for all offers that have the same there (`offer_index`).
+    """
+
+    name: str
+    check: Callable[[Policies, Offer], str | None]
+    reads: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Offers that the same filters refuse: how many, and the best of them in the sense of `order`."""
+
+    count: int
+    best: Offer
 
 
 def verdict(policies: Policies, offer: Offer) -> str | None:
     """Say in words, with the figure, why an offer does not fit, or None when it does."""
-    for _, check in FILTERS:
-        reason = check(policies, offer)
+    for each in FILTERS:
+        reason = each.check(policies, offer)
         if reason is not None:
             return reason
     return None
@@ -76,34 +93,54 @@ def rank(policies: Policies, offers: Iterable[Offer]) -> list[Offer]:
     return sorted((offer for offer in offers if verdict(policies, offer) is None), key=order)
 
 
-def last_filter(policies: Policies, offers: Sequence[Offer]) -> list[str]:
+def last_filter(policies: Policies, offers: Iterable[Offer]) -> list[str]:
     """Explain an empty result: the filter that removed the last offers, then what leaving out each one would bring.
 
     Empty when something fits.
     """
-    if not offers:
+    return explanation(policies, tally(policies, offers))
+
+
+def tally(policies: Policies, offers: Iterable[Offer]) -> dict[int, Tally]:
+    """Count offers by which filters refuse them: bit n is `FILTERS[n]`, 0 is what fits."""
+    found: dict[int, Tally] = {}
+    for offer in offers:
+        refused = sum(1 << bit for bit, each in enumerate(FILTERS) if each.check(policies, offer) is not None)
+        add_tally(found, refused, Tally(1, offer))
+    return found
+
+
+def add_tally(found: dict[int, Tally], refused: int, more: Tally) -> None:
+    """Add to what is counted under one set of filters."""
+    known = found.get(refused)
+    best = more.best if known is None else min(known.best, more.best, key=order)
+    found[refused] = Tally(more.count + (known.count if known else 0), best)
+
+
+def explanation(policies: Policies, found: Mapping[int, Tally]) -> list[str]:
+    """Put what `tally` counted into words; see `last_filter`."""
+    total = sum(each.count for each in found.values())
+    if not total:
         return [
             f"{' or '.join(policies.backends) or 'no backend'} offers {'nothing' if policies.backends else 'anything'}"
         ]
-    left = list(offers)
-    for name, check in FILTERS:
-        kept = [offer for offer in left if check(policies, offer) is None]
-        if not kept:
-            nearest = min(left, key=order)
-            removed = f"{name} removed the last {len(left)} of {len(offers)} offers: {check(policies, nearest)}"
-            return [removed, *_alone(policies, offers)]
-        left = kept
+    for bit, (name, check, _) in enumerate(FILTERS):
+        before, through = (1 << bit) - 1, (1 << bit + 1) - 1
+        if any(not refused & through for refused in found):
+            continue
+        left = [each for refused, each in found.items() if not refused & before]
+        nearest = min((each.best for each in left), key=order)
+        count = sum(each.count for each in left)
+        removed = f"{name} removed the last {count} of {total} offers: {check(policies, nearest)}"
+        return [removed, *_alone(found, total)]
     return []
 
 
-def _alone(policies: Policies, offers: Sequence[Offer]) -> list[str]:
+def _alone(found: Mapping[int, Tally], total: int) -> Iterator[str]:
     """Name each filter that alone stands between the request and some offers."""
-    counts = dict.fromkeys((name for name, _ in FILTERS), 0)
-    for offer in offers:
-        failed = [name for name, check in FILTERS if check(policies, offer) is not None]
-        if len(failed) == 1:
-            counts[failed[0]] += 1
-    return [f"without {name}, {count} of {len(offers)} would match" for name, count in counts.items() if count]
+    for bit, each in enumerate(FILTERS):
+        if 1 << bit in found:
+            yield f"without {each.name}, {found[1 << bit].count} of {total} would match"
 
 
 def _unfit(instance: Instance, now: datetime, fresh_for: timedelta) -> str | None:
@@ -114,6 +151,8 @@ def _unfit(instance: Instance, now: datetime, fresh_for: timedelta) -> str | Non
         return "is unreachable"
     if instance.cordoned:
         return "is cordoned"
+    if instance.interrupted:
+        return "is taken back by its provider"
     if instance.seen_at is None:
         return "has not been heard of yet"
     silent = now - instance.seen_at
@@ -248,16 +287,16 @@ def _size(mib: int) -> str:
     return exact if not exact.endswith("MB") or mib < 1024 else f"{mib / 1024:.1f}GB"
 
 
-FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
-    ("backends", _backend),
-    ("regions", _region),
-    ("instance_types", _instance_type),
-    ("spot_policy", _spot),
-    ("cpu", _cpu),
-    ("memory", _memory),
-    ("shared_memory", _shared_memory),
-    ("disk", _disk),
-    ("gpu", _gpu),
-    ("max_price", _price),
+FILTERS: Final = (
+    Filter("backends", _backend, reads="backend"),
+    Filter("regions", _region, reads="region"),
+    Filter("instance_types", _instance_type, reads="instance_type"),
+    Filter("spot_policy", _spot, reads="spot"),
+    Filter("cpu", _cpu, reads="cpus"),
+    Filter("memory", _memory, reads="memory_mib"),
+    Filter("shared_memory", _shared_memory, reads="memory_mib"),
+    Filter("disk", _disk, reads="disk_mib"),
+    Filter("gpu", _gpu, reads="gpus"),
+    Filter("max_price", _price, reads="price"),
 )
 """Every filter under the name that the request knows it by. The price is last: it is the one people will move."""

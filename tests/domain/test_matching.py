@@ -253,10 +253,10 @@ def test_every_filter_holds_for_an_instance_as_for_an_offer():
         "gpu": make_policies(gpu=1),
         "max_price": make_policies({"max_price": 0.01}),
     }
-    assert list(requests_) == [name for name, _ in FILTERS]
+    assert list(requests_) == [each.name for each in FILTERS]
     for name, policies in requests_.items():
         row = make_instance()
-        assert [key for key, check in FILTERS if check(policies, row.offer)] == [name]
+        assert [each.name for each in FILTERS if each.check(policies, row.offer)] == [name]
         assert instance_verdict(policies, row, now=NOW, fresh_for=FRESH) is not None
 
 
