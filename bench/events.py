@@ -44,7 +44,7 @@ def first(name: str) -> Any:
     if name == "authorizer":
         return {"type": "TOKEN", "authorizationToken": f"Bearer tp.0.{'x' * 43}", "methodArn": f"{ARN}/api/GET/v1"}
     if name in {"provision", "teardown"}:
-        return {"task": "advance", **HERE, "round": 0, "since": WHEN}
+        return {"task": "advance", **HERE, "round": 0, "since": WHEN, "steps": 0}
     if name == "on_timer":
         old = {"due": {"S": "0000000001#0"}, "timer": {"S": "instance/main/p/i-1#1#idle"}, "ttl": {"N": "1"}}
         return {"Records": [_record("REMOVE", {"OldImage": old})]}

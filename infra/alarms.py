@@ -46,6 +46,10 @@ WATCHED: Final = {
     "ComparisonFailing": Watch("Reconcile", ("reconcile-failed",), count=3, period_s=1800),
     # An answer that is lost once in a while is looked up and needs nobody; a driver that fails writes both at each try.
     "LaunchUnclear": Watch("Provision", ("driver-fault", "attempt-unknown"), count=3, period_s=3600),
+    # Credentials do not mend themselves, and neither does an empty account.
+    "BackendOut": Watch("Provision", ("backend-out",), count=1, period_s=900),
+    # The driver lacks a line for it: until it has one, each of these costs a look-up.
+    "AnswerUnmapped": Watch("Provision", ("answer-unmapped",), count=1, period_s=3600),
     # Of 5 sweeps in the time, most: one alone is a minute with very many timers.
     "SweepBehind": Watch("Sweep", ("sweep-incomplete",), count=3, period_s=300),
 }

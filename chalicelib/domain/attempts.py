@@ -11,7 +11,7 @@ from chalicelib.domain.policies import Policies, RetryEvent
 ATTEMPT_LIMIT: Final = 25
 """Launches tried in one pass over the offers."""
 
-TRIES: Final = {"transient": 3, "throttled": 3, "unknown": 2}
+TRIES: Final = {"transient": 3, "throttled": 8, "unknown": 2}
 """How often one offer may be tried in a pass, by the class of its refusals; once where the class is not named."""
 
 BACKEND_OUT: Final = frozenset({"auth", "balance"})

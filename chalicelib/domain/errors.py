@@ -95,6 +95,12 @@ class PoolNotEmptyError(ConflictError):
     code = "pool-not-empty"
 
 
+class BackendInUseError(ConflictError):
+    """Machines of the backend are rented, or may be. `context["instances"]` names some of them."""
+
+    code = "backend-in-use"
+
+
 class IdempotencyMismatchError(ConflictError):
     """The same Idempotency-Key came with another request."""
 
@@ -135,6 +141,12 @@ class NoOffersError(TidepoolError):
     """No configured backend offers what was asked. `context["filters"]` says which filter removed the last ones."""
 
     code, status, exit_code = "no-offers", 422, 7
+
+
+class BackendCheckFailedError(TidepoolError):
+    """The account cannot rent machines as it is. `context["checks"]` says what is wrong and how to put it right."""
+
+    code, status, exit_code = "backend-check-failed", 422, 8
 
 
 class UnavailableError(TidepoolError):
@@ -199,6 +211,9 @@ class TransientError(BackendError):
 
 
 class UnknownOutcomeError(BackendError):
-    """No answer, or one that leaves open whether it was done: look the attempt up before anything else."""
+    """No answer, or one that leaves open whether it was done: look the attempt up before anything else.
+
+    `context["provider_code"]` is there when the provider did answer, with a code that its driver does not know.
+    """
 
     code, status, kind = "unknown-outcome", 503, "unknown"

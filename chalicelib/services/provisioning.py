@@ -2,58 +2,39 @@
 
 `advance` is level-triggered: it reads what is there and does one step, however often, late or concurrently it is
 called. So a worker may be killed between any two lines: the next call finds the intent, looks the attempt up by its
-id, and goes on from there. The workflow around it only waits and calls again.
+id, and goes on from there. The workflow around it only waits and calls again. `launching` is the single launch.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from chalicelib import log
-from chalicelib.backends.base import Backend, LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Phase
 from chalicelib.domain import attempts as rules
-from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError, UnknownOutcomeError
+from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State
-from chalicelib.domain.model import Attempt, AttemptState, Instance, Offer
+from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.domain.policies import from_doc
 from chalicelib.domain.retry import backoff
-from chalicelib.services import bootstrap, offers, teardown
+from chalicelib.services import launching, offers, teardown
 from chalicelib.services.deps import Deps
+from chalicelib.services.launching import Step
 from chalicelib.store import instances as store
 from chalicelib.store import journal
-from chalicelib.store import pools as pool_store
 
 ROUND_LIMIT: Final = timedelta(minutes=30)
 """How often the `provisioning` timer looks whether a request without a machine still has a workflow."""
 
-HAND_OVER: Final = 50
-"""Passes after which a workflow hands over to a fresh one: an execution ends at 25,000 events (Step Functions' limit),
-and a pass over 25 sold-out offers takes 180."""
+HAND_OVER: Final = 1000
+"""Steps after which a workflow hands over to a fresh one: an execution ends at 25,000 events and after a year (Step
+Functions' limits). A step with its wait takes 11 events, and a wait is 10 minutes at most: an attempt's deadline."""
 
 DRIVEN_FOR: Final = timedelta(hours=2)
 """How long past its deadline a request is driven again before it is given up."""
 
 PASSING: Final = timedelta(minutes=10)
 """How long a request without a retry policy waits for a backend that does not answer."""
-
-KEEP_WITHDRAWN: Final = timedelta(days=7)
-"""As long as the rest of an ended instance's journal."""
-
-DEADLINE_SLACK: Final = timedelta(minutes=2)
-"""The workflow acts at the attempt's deadline; the timer is the net under it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What the workflow does next: `await` the agent, call `again`, `wait` some seconds and call again, or `end`.
-
-    `round` counts passes over the offers; `since` is when the present pass began.
-    """
-
-    next: str
-    seconds: int = 0
-    round: int = 0
-    since: str = ""
 
 
 def start(deps: Deps, instance: Instance, *, round_: int = 0, since: datetime | None = None, suffix: str = "") -> None:
@@ -64,6 +45,7 @@ def start(deps: Deps, instance: Instance, *, round_: int = 0, since: datetime | 
         "instance_id": instance.instance_id,
         "round": round_,
         "since": (since or instance.created_at).isoformat(),
+        "steps": 0,
     }
     name = f"up-{instance.instance_id}{suffix}"
     journal.put_execution(instance.instance_id, name)
@@ -94,14 +76,18 @@ def given_up_at(row: Instance) -> datetime:
     return max(row.changed_at, row.created_at + retry_for) + DRIVEN_FOR
 
 
-def advance(deps: Deps, project: str, pool: str, instance_id: str, *, round_: int, since: str) -> Step:
+def advance(deps: Deps, project: str, pool: str, instance_id: str, *, round_: int, since: str, steps: int) -> Step:
     """Do the next step of getting a machine for one instance."""
-    here = Step("again", 0, round_, since)
+    here = Step("again", 0, round_, since, steps + 1)
     try:
         row = store.get(project, pool, instance_id)
     except NotFoundError:
         return Step("end")
     if row.state not in (State.PENDING, State.PROVISIONING):
+        return Step("end")
+    if steps >= HAND_OVER:
+        suffix = f"-{int(deps.now().timestamp())}"
+        start(deps, row, round_=round_, since=datetime.fromisoformat(since), suffix=suffix)
         return Step("end")
     attempts = journal.attempts(instance_id)
     last = attempts[-1] if attempts else None
@@ -138,14 +124,14 @@ def give_up(deps: Deps, project: str, pool: str, instance_id: str, detail: str) 
 def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     """Go on with an attempt that is open: launched, or with an outcome that is not known yet."""
     if attempt.state is not AttemptState.LAUNCHED:
-        return _look_up(deps, row, attempt, here)
+        return launching.look_up(deps, row, attempt, here)
     if row.attempt < attempt.number:
-        return _launched(deps, row, attempt, here)
+        return launching.launched(deps, row, attempt, here)
     if row.state is State.PROVISIONING:
         gone = _is_gone(deps, row.project, attempt)
         left = (attempt.deadline - deps.now()).total_seconds()
         if not gone and left > 0:
-            return Step("await", max(1, round(left)), here.round, here.since)
+            return replace(here, next="await", seconds=max(1, round(left)))
         reason = Reason.MACHINE_GONE if gone else Reason.PROVISIONING_DEADLINE
         detail = "the machine is gone" if gone else "the agent did not report in time"
         journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=reason.value, detail=detail)
@@ -179,38 +165,7 @@ def _clean_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         return here
     if failure:
         log.error("clean-up-failing", instance=row.instance_id, detail=failure)
-    return Step("wait", 2 if not failure else 15, here.round, here.since)
-
-
-def _look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
-    """Settle an attempt whose outcome is not known, by asking the provider for its id; nothing is bought meanwhile."""
-    try:
-        backend = deps.backend(row.project, attempt.offer.backend)
-        machine = teardown.locate(deps, backend, attempt)
-    except BackendError as error:
-        log.error("look-up-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
-        return Step("wait", 5, here.round, here.since)
-    if machine is not None and machine.phase is not Phase.GONE:
-        known = journal.end_attempt(
-            row.instance_id,
-            attempt.number,
-            AttemptState.LAUNCHED,
-            machine_ref=machine.ref,
-            kind="",
-            detail="found by its id after the launch gave no answer",
-        )
-        return _launched(deps, row, known, here)
-    if machine is None and deps.now() < teardown.settled_at(backend, attempt):
-        return Step("wait", 2, here.round, here.since)
-    journal.end_attempt(
-        row.instance_id,
-        attempt.number,
-        AttemptState.REFUSED,
-        kind=attempt.kind or "unknown",
-        detail=attempt.detail or "no answer, and nothing was made",
-        ended_at=deps.now(),
-    )
-    return here
+    return here.wait(2 if not failure else 15)
 
 
 def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) -> Step:
@@ -222,133 +177,17 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
     tried = [attempt for attempt in attempts if attempt.started_at >= since]
     offer = rules.next_offer(market.offers, tried)
     if offer is not None:
-        return _launch(deps, row, offer, len(attempts) + 1, spec, here)
+        return launching.launch(deps, row, offer, len(attempts) + 1, spec, here)
     now = deps.now()
     if market.passing and now - row.created_at < PASSING:
-        return Step("wait", 5, here.round, here.since)
+        return here.wait(5)
     if rules.may_wait(policies, attempts, created_at=row.created_at, now=now):
         pause = backoff(here.round, base=timedelta(seconds=5), cap=timedelta(minutes=5), rng=deps.rng)
         log.event("waiting-for-capacity", instance=row.instance_id, round=here.round)
-        if (here.round + 1) % HAND_OVER == 0:
-            start(deps, row, round_=here.round + 1, since=now, suffix=f"-{int(now.timestamp())}")
-            return Step("end")
-        return Step("wait", max(1, round(pause.total_seconds())), here.round + 1, now.isoformat())
+        seconds = max(1, round(pause.total_seconds()))
+        return replace(here.wait(seconds), round=here.round + 1, since=now.isoformat())
     _fail(deps, row, rules.summary(attempts, [*market.failed, *market.filters]))
     return Step("end")
-
-
-def _launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str, Any], here: Step) -> Step:
-    """Write the intent, make sure that it still counts, then ask the provider and write down what it said."""
-    backend = deps.backend(row.project, offer.backend)
-    ready_within = min(deps.settings.ready_within, backend.capabilities.ready_within)
-    now = deps.now()
-    attempt = Attempt(
-        attempt_id=f"{row.instance_id}-{number}",
-        number=number,
-        offer=offer,
-        state=AttemptState.INTENT,
-        started_at=now,
-        deadline=now + ready_within,
-    )
-    script = bootstrap.script(deps, row, attempt, spec["api_url"])
-    pool_store.note_shape(row.project, row.pool, offer)
-    attempt = replace(attempt, started_at=deps.now())
-    journal.put_attempt(row.instance_id, attempt)
-    log.event("attempt", instance=row.instance_id, attempt=attempt.attempt_id, offer=offer.key)
-    if why := _withdrawn(deps, row, attempt):
-        journal.end_attempt(
-            row.instance_id, number, AttemptState.REFUSED, kind="transient", detail=why, ended_at=deps.now()
-        )
-        return Step("wait", 2, here.round, here.since)
-    tags = {"tidepool-instance": row.instance_id, "tidepool-name": row.name, "tidepool-pool": row.pool}
-    return _ask(
-        deps, backend, row, attempt, LaunchSpec(attempt.attempt_id, deps.settings.owner, offer, script, tags), here
-    )
-
-
-def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
-    """Say why an attempt that was just written must not be launched, or "".
-
-    A removal writes its state before its teardown reads the attempts, and the attempt is written before the state is
-    read here, so at least one of the two sees the other. And a look-up believes that nothing was made once the launch
-    must be over, so it must begin in time.
-    """
-    try:
-        current = store.get(row.project, row.pool, row.instance_id)
-    except NotFoundError:
-        journal.expire(row.instance_id, deps.now() + KEEP_WITHDRAWN)
-        return "the request was withdrawn"
-    if current.fence != row.fence:
-        return "the request moved on"
-    return "the store was too slow" if deps.now() - attempt.started_at > teardown.BEGINS_WITHIN else ""
-
-
-def _ask(deps: Deps, backend: Backend, row: Instance, attempt: Attempt, launch: LaunchSpec, here: Step) -> Step:
-    try:
-        machine = backend.launch(launch)
-    except UnknownOutcomeError as error:
-        return _unknown(deps, row, attempt, error.detail, here)
-    except BackendError as error:
-        _refused(deps, row, attempt, error)
-        log.event("attempt-refused", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
-        return Step("wait", 2, here.round, here.since) if error.kind in rules.TRIES else here
-    except Exception as error:  # noqa: BLE001 - a driver's fault may come after the machine was made
-        log.error("driver-fault", attempt=attempt.attempt_id, error=repr(error))
-        return _unknown(deps, row, attempt, f"the driver failed: {error!r}", here)
-    return _made(deps, row, attempt, machine, here)
-
-
-def _refused(deps: Deps, row: Instance, attempt: Attempt, error: BackendError) -> None:
-    """Write down that nothing was made, and why."""
-    journal.end_attempt(
-        row.instance_id,
-        attempt.number,
-        AttemptState.REFUSED,
-        kind=error.kind,
-        detail=error.detail,
-        ended_at=deps.now(),
-    )
-
-
-def _unknown(deps: Deps, row: Instance, attempt: Attempt, detail: str, here: Step) -> Step:
-    """The call may have worked: the next step looks the attempt up before anything else is bought."""
-    journal.end_attempt(
-        row.instance_id, attempt.number, AttemptState.UNKNOWN, kind="unknown", detail=detail, ended_at=deps.now()
-    )
-    log.error("attempt-unknown", attempt=attempt.attempt_id, detail=detail)
-    return here
-
-
-def _made(deps: Deps, row: Instance, attempt: Attempt, machine: Machine, here: Step) -> Step:
-    """Write down the machine; when the attempt was closed meanwhile, the machine is nobody's and ends at once."""
-    try:
-        known = journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, machine_ref=machine.ref)
-    except LostRaceError:
-        deps.backend(row.project, attempt.offer.backend).terminate(machine.ref)
-        raise
-    return _launched(deps, row, known, here)
-
-
-def _launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
-    """Move the row to `provisioning`. A row that was removed meanwhile is its teardown's, which knows the attempt."""
-    try:
-        store.step(
-            row,
-            Event.LAUNCHED,
-            now=deps.now(),
-            reason=Reason.LAUNCHED,
-            actor="provision",
-            deadline=attempt.deadline + DEADLINE_SLACK,
-            offer=attempt.offer,
-            machine_ref=attempt.machine_ref,
-            attempt=attempt.number,
-            billed_from=attempt.started_at,
-        )
-    except LostRaceError:
-        return here
-    log.event("launched", instance=row.instance_id, attempt=attempt.attempt_id, machine=attempt.machine_ref)
-    left = (attempt.deadline - deps.now()).total_seconds()
-    return Step("await", max(1, round(left)), here.round, here.since)
 
 
 def _fail(deps: Deps, row: Instance, detail: str) -> None:

@@ -93,6 +93,7 @@ class InstanceRow(Model):
     seen_at = MomentAttribute(null=True)
     unreachable = BooleanAttribute(null=True)
     cordoned = BooleanAttribute(null=True)
+    ends_at = MomentAttribute(null=True)
     claim_shape = UnicodeAttribute(null=True)
     claim_order = UnicodeAttribute(null=True)
     wrote = UnicodeAttribute()
@@ -157,6 +158,7 @@ class RunRow(Model):
     started_at = MomentAttribute(null=True)
     ended_at = MomentAttribute(null=True)
     exit_code = NumberAttribute(null=True)
+    tries = DocumentAttribute(null=True)
     active_in = UnicodeAttribute(null=True)
     write = UnicodeAttribute()
     ttl = NumberAttribute(null=True)
@@ -219,4 +221,64 @@ class IdempotencyRow(Model):
     status = NumberAttribute(null=True)
     body = UnicodeAttribute(null=True)
     write = UnicodeAttribute()
+    ttl = NumberAttribute()
+
+
+class MarketRow(Model):
+    """What workers share about providers, by `topic`: stock-outs, buckets of launches, and who waits for a launch."""
+
+    class Meta:
+        table_name = ""
+
+    topic = UnicodeAttribute(hash_key=True)
+    entry = UnicodeAttribute(range_key=True)
+    refusals = NumberAttribute(null=True)
+    tokens = NumberAttribute(null=True)
+    at = MomentAttribute(null=True)
+    until = MomentAttribute(null=True)
+    ttl = NumberAttribute(null=True)
+
+
+class BackendRow(Model):
+    """A configured backend, or (without `kind`) what is left of one. Credentials are in Secrets Manager alone.
+
+    `secret` names them, `spare` those that may exist besides; `write` says which very write the row is of.
+    """
+
+    class Meta:
+        table_name = ""
+
+    project = UnicodeAttribute(hash_key=True)
+    name = UnicodeAttribute(range_key=True)
+    kind = UnicodeAttribute(null=True)
+    config = DocumentAttribute(null=True)
+    secret = UnicodeAttribute(null=True)
+    spare = DocumentAttribute(null=True)
+    version = NumberAttribute(null=True)
+    created_at = MomentAttribute(null=True)
+    changed_at = MomentAttribute(null=True)
+    actor = UnicodeAttribute(null=True)
+    closed = BooleanAttribute(null=True)
+    checkup = DocumentAttribute(null=True)
+    write = UnicodeAttribute()
+
+
+class MachineRow(Model):
+    """What is known of a provider's machine by its own name, and what became of machines of a kind, by day.
+
+    `machine#<ref>` / `<project>/<backend>` leads from a machine to the instance it was rented for; `counted` is present
+    when its interruption was counted. `spot#<project>/<backend>` / `<day>#<region>#<zone>#<type>` counts.
+    """
+
+    class Meta:
+        table_name = ""
+
+    topic = UnicodeAttribute(hash_key=True)
+    entry = UnicodeAttribute(range_key=True)
+    pool = UnicodeAttribute(null=True)
+    instance_id = UnicodeAttribute(null=True)
+    kind = UnicodeAttribute(null=True)
+    counted = MomentAttribute(null=True)
+    launches = NumberAttribute(null=True)
+    interruptions = NumberAttribute(null=True)
     ttl = NumberAttribute()

@@ -12,9 +12,12 @@ from pynamodb.models import Model
 
 from chalicelib.store.connection import SharedConnection
 from chalicelib.store.models import (
+    BackendRow,
     IdempotencyRow,
     InstanceRow,
     JournalRow,
+    MachineRow,
+    MarketRow,
     NameRow,
     PoolRow,
     RunRow,
@@ -42,6 +45,9 @@ TABLES: Final = (
     Table("timers", TimerRow, stream="OLD_IMAGE"),
     Table("tokens", TokenRow),
     Table("idempotency", IdempotencyRow),
+    Table("market", MarketRow),
+    Table("machines", MachineRow),
+    Table("backends", BackendRow, expires=False),
 )
 TTL_ATTRIBUTE: Final = "ttl"
 

@@ -22,7 +22,7 @@ def provision(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: A
 def _advance(event: dict[str, Any]) -> dict[str, Any]:
     """Answer the input of the next step, so that the workflow carries nothing else along."""
     here = _here(event)
-    step = provisioning.advance(deps(), **here, round_=event["round"], since=event["since"])
+    step = provisioning.advance(deps(), **here, round_=event["round"], since=event["since"], steps=event["steps"])
     return {**here, **asdict(step)}
 
 

@@ -12,20 +12,23 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from chalicelib.backends.base import Capabilities, LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Capabilities, LaunchSpec, Machine, Phase, Rate
 from chalicelib.config import load
 from chalicelib.domain.errors import (
     BackendError,
+    BackendThrottledError,
     NoCapacityError,
     NotFoundError,
     TransientError,
     UnauthenticatedError,
     UnknownOutcomeError,
 )
+from chalicelib.domain.launch_rate import Bucket, full, turn
 from chalicelib.domain.model import Offer
-from chalicelib.services import agents, provisioning, teardown, tokens
+from chalicelib.services import agents, backends, provisioning, teardown, tokens
 from chalicelib.services.deps import Deps
 from tests.builders import NOW, make_offer
+from tests.services.accounts import MemorySecrets, SimDrivers
 
 SETTINGS = {
     "TIDEPOOL_STAGE": "test",
@@ -56,11 +59,30 @@ class Cloud:
         self.launches = 0
         self.shapes: dict[str, str] = {}
         self.gone_at: dict[str, datetime] = {}
+        self.rate: Rate | None = None
+        self.bucket: Bucket | None = None
+        self.throttled = 0
+        self.launched_ids: list[str] = []
+
+    def limit(self, rate: Rate, *, told: Rate | None = None) -> None:
+        """Refuse what is launched faster than `rate`. The driver knows of that limit, or of the one it is told."""
+        self.rate, self.bucket = rate, full(rate.burst, self.now())
+        self.capabilities = replace(self.capabilities, launches=told or rate)
+
+    def _take(self) -> bool:
+        if self.rate is None or self.bucket is None:
+            return True
+        taken = turn(self.bucket, per_s=self.rate.per_s, burst=self.rate.burst, ahead=0, now=self.now())
+        self.bucket = taken.bucket or self.bucket
+        return taken.bucket is not None
 
     def offers(self) -> list[Offer]:
         return list(self.shelf)
 
     def launch(self, spec: LaunchSpec) -> Machine:
+        if not self._take():
+            self.throttled += 1
+            raise BackendThrottledError("slow down")
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "no-capacity":
             raise NoCapacityError("sold out")
@@ -73,6 +95,7 @@ class Cloud:
         known = self.find(spec.attempt_id, spec.owner)
         if known is None:
             self.launches += 1
+            self.launched_ids.append(spec.attempt_id)
             known = Machine(f"m-{self.launches}", spec.attempt_id, Phase.RUNNING, self.now())
             self.machines[known.ref] = known
             self.tags[known.ref] = spec.owner
@@ -211,8 +234,14 @@ class Workflows:
             execution.over = seconds is None
             execution.wake_at = self.world.clock + timedelta(seconds=seconds or 0)
             return
-        step = provisioning.advance(deps, **here, round_=execution.payload["round"], since=execution.payload["since"])
-        execution.payload |= {"round": step.round, "since": step.since}
+        step = provisioning.advance(
+            deps,
+            **here,
+            round_=execution.payload["round"],
+            since=execution.payload["since"],
+            steps=execution.payload["steps"],
+        )
+        execution.payload |= {"round": step.round, "since": step.since, "steps": step.steps}
         execution.over = step.next == "end"
         execution.wake_at = self.world.clock + timedelta(seconds=step.seconds if step.next == "wait" else 0)
         if step.next == "await":
@@ -240,6 +269,7 @@ class World:
         default = [make_offer(backend="sim", price=1_000_000), make_offer(backend="sim", region="b", price=2_000_000)]
         self.cloud = Cloud(lambda: self.clock, default if offers is None else offers)
         self.objects, self.wake = Objects(), Wake()
+        self.drivers, self.secrets, self.made = SimDrivers(self.cloud), MemorySecrets(), backends.DriverCache()
         self.workflows = Workflows(self)
         self.agents: dict[str, SimAgent] = {}
         self.deps = Deps(
@@ -250,13 +280,16 @@ class World:
             wake=self.wake,
             executions=self.workflows,
             backend=self._backend,
-            backend_names=lambda _project: ("sim",),
+            backend_names=self._backend_names,
+            drivers=self.drivers,
+            secrets=self.secrets,
         )
 
-    def _backend(self, _project: str, name: str) -> Cloud:
-        if name != "sim":
-            raise NotFoundError(name)
-        return self.cloud
+    def _backend(self, project: str, name: str) -> Any:
+        return self.made.backend(self.deps, project, name)
+
+    def _backend_names(self, project: str, *, closed: bool = False) -> tuple[str, ...]:
+        return backends.names(self.deps, project, closed=closed)
 
     def pass_time(self, seconds: float) -> None:
         self.clock += timedelta(seconds=seconds)

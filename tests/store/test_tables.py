@@ -12,7 +12,7 @@ def test_every_table_is_named_after_the_stage():
     assert InstanceRow.Meta.table_name == "tidepool-blue-instances"
     assert {each["TableName"] for each in tables.schema("green")} == {
         f"tidepool-green-{noun}"
-        for noun in ("pools", "names", "instances", "journal", "runs", "timers", "tokens", "idempotency")
+        for noun in ("pools", "names", "instances", "journal", "runs", "timers", "tokens", "idempotency", "market")
     }
 
 

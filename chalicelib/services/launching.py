@@ -1,0 +1,211 @@
+"""One launch of one offer: intent before the call, three outcomes, and never a second machine for a lost answer.
+
+A worker may be killed between any two lines: the next step finds the intent, looks the attempt up by its id, and goes
+on from there.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from chalicelib import log
+from chalicelib.backends.base import Backend, LaunchSpec, Machine, Phase
+from chalicelib.domain import attempts as rules
+from chalicelib.domain.errors import (
+    BackendAuthError,
+    BackendError,
+    BackendThrottledError,
+    BalanceError,
+    LostRaceError,
+    NotFoundError,
+    UnknownOutcomeError,
+)
+from chalicelib.domain.lifecycle import Event, Reason
+from chalicelib.domain.model import Attempt, AttemptState, Instance, Offer
+from chalicelib.services import bootstrap, launch_limit, stock_outs, teardown
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as store
+from chalicelib.store import journal
+from chalicelib.store import pools as pool_store
+
+KEEP_WITHDRAWN: Final = timedelta(days=7)
+"""As long as the rest of an ended instance's journal."""
+
+DEADLINE_SLACK: Final = timedelta(minutes=2)
+"""The workflow acts at the attempt's deadline; the timer is the net under it."""
+
+PAUSE_S: Final = 2
+"""Before an offer is tried again that was refused in passing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the workflow does next: `await` the agent, call `again`, `wait` some seconds and call again, or `end`.
+
+    `round` counts passes over the offers; `since` is when the present pass began; `steps` counts the calls of this
+    very workflow, which may not have too many.
+    """
+
+    next: str
+    seconds: int = 0
+    round: int = 0
+    since: str = ""
+    steps: int = 0
+
+    def wait(self, seconds: int) -> "Step":
+        """The same place some time later."""
+        return replace(self, next="wait", seconds=seconds)
+
+
+def launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str, Any], here: Step) -> Step:
+    """Take a turn, write the intent, make sure that it still counts, then ask the provider and write what it said."""
+    backend = deps.backend(row.project, offer.backend)
+    if wait_s := launch_limit.wait_s(deps, backend, row, offer):
+        return here.wait(wait_s)
+    ready_within = min(deps.settings.ready_within, backend.capabilities.ready_within)
+    now = deps.now()
+    attempt = Attempt(
+        attempt_id=f"{row.instance_id}-{number}",
+        number=number,
+        offer=offer,
+        state=AttemptState.INTENT,
+        started_at=now,
+        deadline=now + ready_within,
+    )
+    script = bootstrap.script(deps, row, attempt, spec["api_url"])
+    pool_store.note_shape(row.project, row.pool, offer)
+    attempt = replace(attempt, started_at=deps.now())
+    journal.put_attempt(row.instance_id, attempt)
+    log.event("attempt", instance=row.instance_id, attempt=attempt.attempt_id, offer=offer.key)
+    if why := _withdrawn(deps, row, attempt):
+        journal.end_attempt(
+            row.instance_id, number, AttemptState.REFUSED, kind="transient", detail=why, ended_at=deps.now()
+        )
+        return here.wait(PAUSE_S)
+    tags = {"tidepool-instance": row.instance_id, "tidepool-name": row.name, "tidepool-pool": row.pool}
+    wanted = LaunchSpec(attempt.attempt_id, deps.settings.owner, offer, script, tags)
+    return _ask(deps, backend, row, attempt, wanted, here)
+
+
+def look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
+    """Settle an attempt whose outcome is not known, by asking the provider for its id; nothing is bought meanwhile."""
+    try:
+        backend = deps.backend(row.project, attempt.offer.backend)
+        machine = teardown.locate(deps, backend, attempt)
+    except BackendError as error:
+        log.error("look-up-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
+        return here.wait(5)
+    if machine is not None and machine.phase is not Phase.GONE:
+        known = journal.end_attempt(
+            row.instance_id,
+            attempt.number,
+            AttemptState.LAUNCHED,
+            machine_ref=machine.ref,
+            kind="",
+            detail="found by its id after the launch gave no answer",
+        )
+        return launched(deps, row, known, here)
+    if machine is None and deps.now() < teardown.settled_at(backend, attempt):
+        return here.wait(PAUSE_S)
+    journal.end_attempt(
+        row.instance_id,
+        attempt.number,
+        AttemptState.REFUSED,
+        kind=attempt.kind or "unknown",
+        detail=attempt.detail or "no answer, and nothing was made",
+        ended_at=deps.now(),
+    )
+    return here
+
+
+def launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
+    """Move the row to `provisioning`. A row that was removed meanwhile is its teardown's, which knows the attempt."""
+    try:
+        store.step(
+            row,
+            Event.LAUNCHED,
+            now=deps.now(),
+            reason=Reason.LAUNCHED,
+            actor="provision",
+            deadline=attempt.deadline + DEADLINE_SLACK,
+            offer=attempt.offer,
+            machine_ref=attempt.machine_ref,
+            attempt=attempt.number,
+            billed_from=attempt.started_at,
+        )
+    except LostRaceError:
+        return here
+    log.event("launched", instance=row.instance_id, attempt=attempt.attempt_id, machine=attempt.machine_ref)
+    stock_outs.forget(deps, row.project, attempt.offer)
+    left = (attempt.deadline - deps.now()).total_seconds()
+    return replace(here, next="await", seconds=max(1, round(left)))
+
+
+def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
+    """Say why an attempt that was just written must not be launched, or "".
+
+    A removal writes its state before its teardown reads the attempts, and the attempt is written before the state is
+    read here, so at least one of the two sees the other. And a look-up believes that nothing was made once the launch
+    must be over, so it must begin in time.
+    """
+    try:
+        current = store.get(row.project, row.pool, row.instance_id)
+    except NotFoundError:
+        journal.expire(row.instance_id, deps.now() + KEEP_WITHDRAWN)
+        return "the request was withdrawn"
+    if current.fence != row.fence:
+        return "the request moved on"
+    return "the store was too slow" if deps.now() - attempt.started_at > teardown.BEGINS_WITHIN else ""
+
+
+def _ask(deps: Deps, backend: Backend, row: Instance, attempt: Attempt, wanted: LaunchSpec, here: Step) -> Step:
+    try:
+        machine = backend.launch(wanted)
+    except UnknownOutcomeError as error:
+        if code := error.context.get("provider_code"):
+            log.error("answer-unmapped", backend=backend.name, code=code, detail=error.detail)
+        return _unknown(deps, row, attempt, error.detail, here)
+    except BackendError as error:
+        _refused(deps, backend, row, attempt, error)
+        return here.wait(PAUSE_S) if error.kind in rules.TRIES else here
+    except Exception as error:  # noqa: BLE001 - a driver's fault may come after the machine was made
+        log.error("driver-fault", attempt=attempt.attempt_id, error=repr(error))
+        return _unknown(deps, row, attempt, f"the driver failed: {error!r}", here)
+    return _made(deps, backend, row, attempt, machine, here)
+
+
+def _refused(deps: Deps, backend: Backend, row: Instance, attempt: Attempt, error: BackendError) -> None:
+    """Write down that nothing was made, and why; what others should know of it is shared with them."""
+    journal.end_attempt(
+        row.instance_id,
+        attempt.number,
+        AttemptState.REFUSED,
+        kind=error.kind,
+        detail=error.detail,
+        ended_at=deps.now(),
+    )
+    log.event("attempt-refused", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
+    if isinstance(error, BackendAuthError | BalanceError):
+        log.error("backend-out", project=row.project, backend=backend.name, kind=error.kind, detail=error.detail)
+    if isinstance(error, BackendThrottledError):
+        launch_limit.slow_down(deps, backend, row, attempt.offer)
+    stock_outs.note(deps, row.project, attempt.offer, error.kind)
+
+
+def _unknown(deps: Deps, row: Instance, attempt: Attempt, detail: str, here: Step) -> Step:
+    """The call may have worked: the next step looks the attempt up before anything else is bought."""
+    journal.end_attempt(
+        row.instance_id, attempt.number, AttemptState.UNKNOWN, kind="unknown", detail=detail, ended_at=deps.now()
+    )
+    log.error("attempt-unknown", attempt=attempt.attempt_id, detail=detail)
+    return here
+
+
+def _made(deps: Deps, backend: Backend, row: Instance, attempt: Attempt, machine: Machine, here: Step) -> Step:
+    """Write down the machine; when the attempt was closed meanwhile, the machine is nobody's and ends at once."""
+    try:
+        known = journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, machine_ref=machine.ref)
+    except LostRaceError:
+        backend.terminate(machine.ref)
+        raise
+    return launched(deps, row, known, here)
