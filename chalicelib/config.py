@@ -19,6 +19,7 @@ class Settings:
     public_url: str
     local_cloud_url: str
     local_cloud_key: str
+    aws_endpoint_url: str
     sync_every: timedelta
     unreachable_after: timedelta
     lost_after: timedelta
@@ -53,6 +54,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         public_url=env.get("TIDEPOOL_PUBLIC_URL", "").rstrip("/"),
         local_cloud_url=env.get("TIDEPOOL_LOCAL_CLOUD_URL", "").rstrip("/"),
         local_cloud_key=env.get("TIDEPOOL_LOCAL_CLOUD_KEY", ""),
+        aws_endpoint_url=env.get("TIDEPOOL_AWS_ENDPOINT_URL", "").rstrip("/"),
         sync_every=sync_every,
         unreachable_after=seconds("UNREACHABLE", 2 * sync_every.total_seconds() + 120),
         lost_after=seconds("LOST", 1200),

@@ -131,6 +131,8 @@ SETTINGS: Final = {
     "instance.",
     "TIDEPOOL_LOCAL_CLOUD_URL": "Turns the backend `local` on: the address of a local cloud.",
     "TIDEPOOL_LOCAL_CLOUD_KEY": "The local cloud's bearer key.",
+    "TIDEPOOL_AWS_ENDPOINT_URL": "For rehearsals: where backends of kind `aws` find EC2, STS, SSM, Service Quotas and "
+    "the price list. Unset: AWS itself.",
     "TIDEPOOL_SYNC_S": "How often an agent syncs when nothing wakes it.",
     "TIDEPOOL_UNREACHABLE_S": "Silence after which an instance is flagged `unreachable` and not handed out. Unless "
     "set: twice `TIDEPOOL_SYNC_S` plus 120.",
