@@ -11,12 +11,15 @@ from random import SystemRandom
 from chalicelib import config
 from chalicelib.aws.executions import StepFunctions
 from chalicelib.aws.objects import Bucket
+from chalicelib.aws.secrets import SecretsManager
 from chalicelib.aws.wake import WakeQueues
 from chalicelib.backends import registry
-from chalicelib.backends.base import Account, Backend
-from chalicelib.domain.errors import NotFoundError
+from chalicelib.backends.base import Backend
+from chalicelib.services import backends
 from chalicelib.services.deps import Deps
 from chalicelib.store import tables
+
+_drivers = backends.DriverCache()
 
 
 @cache
@@ -31,20 +34,19 @@ def deps() -> Deps:
         objects=Bucket(settings.bucket, _now),
         wake=WakeQueues(settings.stage),
         executions=StepFunctions(),
-        backend=cache(_backend),
+        backend=_backend,
         backend_names=_backend_names,
+        drivers=registry.Drivers(settings),
+        secrets=SecretsManager(settings.stage),
     )
 
 
-def _backend_names(_project: str) -> tuple[str, ...]:
-    return registry.built_in(deps().settings)
+def _backend_names(project: str, *, closed: bool = False) -> tuple[str, ...]:
+    return backends.names(deps(), project, closed=closed)
 
 
 def _backend(project: str, name: str) -> Backend:
-    settings = deps().settings
-    if name not in registry.built_in(settings):
-        raise NotFoundError(f"project {project!r} has no backend {name!r}")
-    return registry.driver(settings, Account(project, name, kind=name))
+    return _drivers.backend(deps(), project, name)
 
 
 def _now() -> datetime:

@@ -37,7 +37,11 @@ class LaunchSpec:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the provider reports. `ref` is the provider's own name of it; `attempt_id` is empty for a stranger's."""
+    """What the provider reports. `ref` is the provider's own name of it; `attempt_id` is empty for a stranger's.
+
+    `failure`: the provider made it and then could not start it; the `kind` of the `BackendError` that says why, with
+    the provider's words in `detail`. Such a machine never runs and costs until it is terminated, so it is not gone.
+    """
 
     ref: str
     attempt_id: str
@@ -45,6 +49,8 @@ class Machine:
     launched_at: datetime | None = None
     address: str = ""
     interrupted: bool = False
+    failure: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Account:
     name: str
     kind: str
     config: Mapping[str, Any] = field(default_factory=dict)
-    credentials: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """What the verbs need from outside, as one value. `wiring` makes it for the Lambdas, tests make their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Protocol
 
-from chalicelib.backends.base import Backend
+from chalicelib.backends.base import Account, Backend
 from chalicelib.config import Settings
 
 
@@ -25,6 +25,9 @@ class Objects(Protocol):
 
     def read(self, prefix: str, after: int, limit: int) -> bytes:
         """Read up to `limit` bytes of the stream from `after`, as far as it is stored without a gap."""
+
+    def end(self, prefix: str, after: int) -> int:
+        """Return how far the stream is stored without a gap, from `after` on."""
 
 
 class Wake(Protocol):
@@ -50,12 +53,48 @@ class Executions(Protocol):
         """Complete a waiting task. A callback that timed out or was completed before is fine."""
 
 
+class Secrets(Protocol):
+    """Credentials at rest. Each name is used for one value, once."""
+
+    def put(self, name: str, values: Mapping[str, str]) -> None:
+        """Store. The same call again is fine."""
+
+    def get(self, name: str) -> dict[str, str] | None: ...
+
+    def delete(self, name: str) -> None:
+        """Delete for good. An absent one is fine."""
+
+
+class Drivers(Protocol):
+    """What can be configured, and the making of a driver; no account is known here."""
+
+    def built_in(self) -> tuple[str, ...]:
+        """Name the backends that every project has by the settings; each is its own kind."""
+
+    def kinds(self) -> tuple[str, ...]:
+        """Name the kinds that a project can add."""
+
+    def parse(
+        self, kind: str, config: Mapping[str, Any], credentials: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return both in their normal form. Raises `InvalidInputError`, also for a kind that cannot be added."""
+
+    def make(self, account: Account) -> Backend: ...
+
+
+class BackendNames(Protocol):
+    """The backends of a project by name."""
+
+    def __call__(self, project: str, *, closed: bool = False) -> tuple[str, ...]:
+        """Name those that may be rented from; with `closed` also those that are being removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deps:
     """The outside. `now` returns an aware UTC moment.
 
-    `backend(project, name)` raises `NotFoundError` for a name that the project has not configured;
-    `backend_names(project)` are those that may be rented from.
+    `backend(project, name)` works for every configured name, closed ones too, and raises `NotFoundError` for others;
+    what may be rented from is in `backend_names(project)`.
     """
 
     settings: Settings
@@ -65,4 +104,6 @@ class Deps:
     wake: Wake
     executions: Executions
     backend: Callable[[str, str], Backend]
-    backend_names: Callable[[str], tuple[str, ...]]
+    backend_names: BackendNames
+    drivers: Drivers
+    secrets: Secrets

@@ -49,7 +49,9 @@ def compare(deps: Deps) -> list[Report]:
     One backend, project or pool that fails stops no other.
     """
     projects = pool_store.projects()
-    reports = [_report(deps, project, name) for project in projects for name in deps.backend_names(project)]
+    reports = [
+        _report(deps, project, name) for project in projects for name in deps.backend_names(project, closed=True)
+    ]
     everywhere = pool_store.everywhere()
     for pool in everywhere:
         with _logged(pool=pool.name):

@@ -23,7 +23,7 @@ def test_dependencies_are_made_once(deps):
     assert deps.now().tzinfo is not None
 
 
-def test_configured_backends_are_there_and_others_are_not(deps):
+def test_configured_backends_are_there_and_others_are_not(deps, dynamodb):
     assert deps.backend_names("main") == ("local",)
     assert deps.backend("main", "local") is deps.backend("main", "local")
     with pytest.raises(NotFoundError):

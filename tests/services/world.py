@@ -18,7 +18,6 @@ from chalicelib.domain.errors import (
     BackendError,
     BackendThrottledError,
     NoCapacityError,
-    NotFoundError,
     TransientError,
     UnauthenticatedError,
     UnknownOutcomeError,

@@ -12,7 +12,18 @@ def test_every_table_is_named_after_the_stage():
     assert InstanceRow.Meta.table_name == "tidepool-blue-instances"
     assert {each["TableName"] for each in tables.schema("green")} == {
         f"tidepool-green-{noun}"
-        for noun in ("pools", "names", "instances", "journal", "runs", "timers", "tokens", "idempotency", "market")
+        for noun in (
+            "pools",
+            "names",
+            "instances",
+            "journal",
+            "runs",
+            "timers",
+            "tokens",
+            "idempotency",
+            "market",
+            "backends",
+        )
     }
 
 
@@ -43,9 +54,10 @@ def test_only_tables_that_others_listen_to_have_a_stream():
     assert streams == {"instances": "NEW_AND_OLD_IMAGES", "timers": "OLD_IMAGE"}
 
 
-def test_pools_never_expire_and_everything_else_may():
+def test_what_people_made_never_expires_and_everything_else_may():
     assert [each["TableName"] for each in tables.schema("blue") if each["TimeToLiveAttribute"] is None] == [
-        "tidepool-blue-pools"
+        "tidepool-blue-pools",
+        "tidepool-blue-backends",
     ]
 
 
