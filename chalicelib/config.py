@@ -13,6 +13,7 @@ class Settings:
     """What a deployment fixes. Each field is documented in `docs/reference/settings.md`."""
 
     stage: str
+    owner: str
     bucket: str
     provision_arn: str
     teardown_arn: str
@@ -20,6 +21,7 @@ class Settings:
     local_cloud_url: str
     local_cloud_key: str
     aws_endpoint_url: str
+    azure_endpoint_url: str
     sync_every: timedelta
     unreachable_after: timedelta
     lost_after: timedelta
@@ -32,11 +34,6 @@ class Settings:
         """How long a machine may take to pick a job up before it is given up: longer than between two regular syncs."""
         return max(self.pickup_within, 1.5 * self.sync_every)
 
-    @property
-    def owner(self) -> str:
-        """The tag value that marks a machine as this control plane's."""
-        return f"tidepool-{self.stage}"
-
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings. Durations are whole or fractional seconds."""
@@ -46,8 +43,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         return timedelta(seconds=float(env.get(f"TIDEPOOL_{name}_S") or default))
 
     sync_every = seconds("SYNC", 300)
+    stage = env.get("TIDEPOOL_STAGE", "local")
     return Settings(
-        stage=env.get("TIDEPOOL_STAGE", "local"),
+        stage=stage,
+        owner=env.get("TIDEPOOL_OWNER") or f"tidepool-{stage}",
         bucket=env.get("TIDEPOOL_BUCKET", ""),
         provision_arn=env.get("TIDEPOOL_PROVISION_ARN", ""),
         teardown_arn=env.get("TIDEPOOL_TEARDOWN_ARN", ""),
@@ -55,6 +54,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         local_cloud_url=env.get("TIDEPOOL_LOCAL_CLOUD_URL", "").rstrip("/"),
         local_cloud_key=env.get("TIDEPOOL_LOCAL_CLOUD_KEY", ""),
         aws_endpoint_url=env.get("TIDEPOOL_AWS_ENDPOINT_URL", "").rstrip("/"),
+        azure_endpoint_url=env.get("TIDEPOOL_AZURE_ENDPOINT_URL", "").rstrip("/"),
         sync_every=sync_every,
         unreachable_after=seconds("UNREACHABLE", 2 * sync_every.total_seconds() + 120),
         lost_after=seconds("LOST", 1200),

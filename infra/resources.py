@@ -95,7 +95,9 @@ def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
 def _environment(stage: str, prefix: str) -> dict[str, Any]:
     """The variables that every function gets. Workflows are named, not referred to: they refer to the functions."""
     workflows = {f"TIDEPOOL_{name.upper()}_ARN": _workflow_arn(prefix, name) for name in WORKFLOWS}
-    return {"TIDEPOOL_STAGE": stage, "TIDEPOOL_BUCKET": {"Ref": "Bucket"}} | workflows
+    # Two deployments may share a provider's account: the tag on machines must tell whose they are.
+    owner = {"Fn::Sub": f"{prefix}-${{AWS::AccountId}}-${{AWS::Region}}"}
+    return {"TIDEPOOL_STAGE": stage, "TIDEPOOL_OWNER": owner, "TIDEPOOL_BUCKET": {"Ref": "Bucket"}} | workflows
 
 
 def _workflow_arn(prefix: str, name: str) -> dict[str, str]:

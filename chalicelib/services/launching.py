@@ -25,7 +25,7 @@ from chalicelib.domain.model import Attempt, AttemptState, Instance, Offer
 from chalicelib.services import bootstrap, launch_limit, stock_outs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
-from chalicelib.store import journal
+from chalicelib.store import journal, machines
 from chalicelib.store import pools as pool_store
 
 KEEP_WITHDRAWN: Final = timedelta(days=7)
@@ -72,7 +72,7 @@ def launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str,
         started_at=now,
         deadline=now + ready_within,
     )
-    script = bootstrap.script(deps, row, attempt, spec["api_url"])
+    script = bootstrap.script(deps, row, attempt, spec["api_url"], backend.capabilities.notice)
     pool_store.note_shape(row.project, row.pool, offer)
     attempt = replace(attempt, started_at=deps.now())
     journal.put_attempt(row.instance_id, attempt)
@@ -119,7 +119,11 @@ def look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
 
 
 def launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
-    """Move the row to `provisioning`. A row that was removed meanwhile is its teardown's, which knows the attempt."""
+    """Move the row to `provisioning`. A row that was removed meanwhile is its teardown's, which knows the attempt.
+
+    Whose the machine is is written first, for the events of its provider.
+    """
+    machines.note(row, attempt.offer, attempt.machine_ref, now=deps.now())
     try:
         store.step(
             row,

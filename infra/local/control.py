@@ -117,7 +117,7 @@ def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
     _await(folder, "control-plane", f"{emulator.url}/_ministack/health")
     stack = _deployed(folder, emulator, package, say)
     client = {"TIDEPOOL_URL": api_url(emulator, stack["RestAPIId"])}
-    public = {"TIDEPOOL_PUBLIC_URL": client["TIDEPOOL_URL"]}
+    public = {"TIDEPOOL_PUBLIC_URL": client["TIDEPOOL_URL"], "TIDEPOOL_OWNER": folder.owner()}
     _configure(emulator, package, public | cloud | options.settings)
     pump = ("--port", str(port), "--state", str(folder.state), "--template", str(package.template))
     _launch(folder, "pump", "infra.local.pump", *pump, "--ttl-lag", options.ttl_lag)

@@ -71,6 +71,13 @@ class Folder:
             write_private(path, secrets.token_urlsafe(32))
         return path.read_text()
 
+    def owner(self) -> str:
+        """What marks machines as this folder's: every sandbox has its own, whatever accounts they share."""
+        path = self.root / "owner"
+        if not path.exists():
+            write_private(path, f"tidepool-local-{secrets.token_hex(4)}")
+        return path.read_text()
+
     def client(self) -> dict[str, str]:
         """Read `local.env`; empty when there is none yet."""
         if not self.env_file.exists():

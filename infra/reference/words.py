@@ -122,8 +122,9 @@ ATTEMPTS: Final = {
 }
 
 SETTINGS: Final = {
-    "TIDEPOOL_STAGE": "Names everything: tables `tidepool-<stage>-<noun>`, functions, workflows, wake queues, and the "
-    "owner tag of machines.",
+    "TIDEPOOL_STAGE": "Names everything: tables `tidepool-<stage>-<noun>`, functions, workflows, wake queues.",
+    "TIDEPOOL_OWNER": "The tag value that marks machines as this control plane's. No two control planes may have the "
+    "same on one provider account: each would end the other's machines.",
     "TIDEPOOL_BUCKET": "The bucket of archives and logs.",
     "TIDEPOOL_PROVISION_ARN": "The provision workflow.",
     "TIDEPOOL_TEARDOWN_ARN": "The teardown workflow.",
@@ -133,6 +134,8 @@ SETTINGS: Final = {
     "TIDEPOOL_LOCAL_CLOUD_KEY": "The local cloud's bearer key.",
     "TIDEPOOL_AWS_ENDPOINT_URL": "For rehearsals: where backends of kind `aws` find EC2, STS, SSM, Service Quotas and "
     "the price list. Unset: AWS itself.",
+    "TIDEPOOL_AZURE_ENDPOINT_URL": "For rehearsals: where backends of kind `azure` find Resource Manager, with the login "
+    "under `/login` and the prices under `/prices`. Unset: Azure itself.",
     "TIDEPOOL_SYNC_S": "How often an agent syncs when nothing wakes it.",
     "TIDEPOOL_UNREACHABLE_S": "Silence after which an instance is flagged `unreachable` and not handed out. Unless "
     "set: twice `TIDEPOOL_SYNC_S` plus 120.",
