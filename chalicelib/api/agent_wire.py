@@ -7,12 +7,14 @@ and must not be cut off by a field that one side knows and the other does not.
 import json
 from base64 import b64decode
 from binascii import Error as Base64Error
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
 from chalicelib.services import agents
+from chalicelib.store.columns import stamp
 
 MAX_CHUNK: Final = 512 * 1024
 MAX_FACTS: Final = 32 * 1024
@@ -33,6 +35,15 @@ def _small(facts: dict[str, Any] | None) -> dict[str, Any] | None:
     if facts is not None and len(json.dumps(facts)) > MAX_FACTS:
         raise ValueError(f"facts of at most {MAX_FACTS} bytes")
     return facts
+
+
+def _moment(text: str) -> str:
+    try:
+        if datetime.fromisoformat(text).tzinfo is not None:
+            return text
+    except ValueError:
+        pass
+    raise ValueError("a moment in ISO 8601 with its offset from UTC")
 
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,63}$")]
@@ -61,6 +72,7 @@ class JobReport(FromAgent):
     exit_code: int | None = None
     detail: Detail = ""
     log_size: Count = 0
+    interrupted: bool = False
 
 
 class OutputChunk(FromAgent):
@@ -71,8 +83,15 @@ class OutputChunk(FromAgent):
     data: Annotated[str, AfterValidator(_base64)]
 
 
+class Notice(FromAgent):
+    """What the provider told the machine: it is taken back at `at` (ISO 8601 with its offset)."""
+
+    at: Annotated[str, AfterValidator(_moment)]
+    kind: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
 class SyncRequest(FromAgent):
-    """One sync; `facts` only when they are new."""
+    """One sync; `facts` only when they are new, `interruption` until an answer has one too."""
 
     boot_id: Annotated[str, StringConstraints(max_length=100)]
     agent_sha256: Annotated[str, StringConstraints(max_length=64)] = ""
@@ -80,6 +99,7 @@ class SyncRequest(FromAgent):
     jobs: Annotated[list[JobReport], Field(max_length=100)] = Field(default_factory=list)
     logs: Annotated[list[OutputChunk], Field(max_length=100)] = Field(default_factory=list)
     stopping: bool = False
+    interruption: Notice | None = None
 
     def report(self) -> agents.SyncReport:
         """As the service reads it."""
@@ -87,12 +107,17 @@ class SyncRequest(FromAgent):
             boot_id=self.boot_id,
             facts=self.facts,
             jobs=tuple(
-                agents.JobReport(each.run_id, each.state, each.exit_code, each.detail, each.log_size)
+                agents.JobReport(each.run_id, each.state, each.exit_code, each.detail, each.log_size, each.interrupted)
                 for each in self.jobs
             ),
             logs=tuple(agents.LogChunk(each.run_id, each.offset, b64decode(each.data)) for each in self.logs),
             stopping=self.stopping,
+            interruption=self._notice(),
         )
+
+    def _notice(self) -> agents.Notice | None:
+        said = self.interruption
+        return agents.Notice(datetime.fromisoformat(said.at).astimezone(UTC), said.kind) if said else None
 
 
 class Registration(TypedDict):
@@ -125,6 +150,12 @@ class DeadMan(TypedDict):
     leaderless: float
 
 
+class Interruption(TypedDict):
+    """When the machine is taken back, whoever said so. To an agent that gave notice it is the receipt."""
+
+    at: str
+
+
 class SyncAnswer(TypedDict):
     """The wanted state. `wake_url` may be empty: then there is only the interval."""
 
@@ -137,6 +168,7 @@ class SyncAnswer(TypedDict):
     log_offsets: dict[str, int]
     dead_man_s: DeadMan
     shutdown: bool
+    interruption: Interruption | None
 
 
 def registration(registered: agents.Registration) -> Registration:
@@ -164,6 +196,7 @@ def sync_answer(wanted: agents.SyncAnswer) -> SyncAnswer:
             "leaderless": wanted.leaderless_limit.total_seconds(),
         },
         "shutdown": wanted.shutdown,
+        "interruption": {"at": stamp(wanted.interruption)} if wanted.interruption else None,
     }
 
 

@@ -119,7 +119,10 @@ class Hold(TypedDict):
 
 
 class Instance(TypedDict):
-    """A machine that is rented. The fields of the offer are null until one is chosen, `idle_limit_s` null is never."""
+    """A machine that is rented. The fields of the offer are null until one is chosen, `idle_limit_s` null is never.
+
+    `interrupted`: its provider takes it back, by `ends_at`; it gets no new work.
+    """
 
     instance_id: str
     name: str
@@ -143,6 +146,8 @@ class Instance(TypedDict):
     lease: Hold | None
     unreachable: bool
     cordoned: bool
+    interrupted: bool
+    ends_at: str | None
     seen_at: str | None
     fence: int
 
@@ -223,7 +228,10 @@ class RunInstance(TypedDict):
 
 
 class Run(TypedDict):
-    """A user's work."""
+    """A user's work. `tries` counts how often it was begun; `ends_by` is when it has used up its `max_duration`.
+
+    `last_failure` is what ended the try before, `retry_at` when a run that waits for its next try is placed again.
+    """
 
     run_id: str
     name: str
@@ -242,6 +250,10 @@ class Run(TypedDict):
     instance: RunInstance | None
     lease_id: str
     placements: int
+    tries: int
+    last_failure: str
+    retry_at: str | None
+    ends_by: str | None
 
 
 class RunDetail(Run):

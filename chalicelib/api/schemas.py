@@ -91,6 +91,7 @@ class PolicyFields(Body):
     idle_duration: IdleDuration = None
     retry: Retry = None
     allow_gpu: Flag = None
+    max_duration: IdleDuration = None
 
     def policies(self, defaults: Defaults) -> tuple[Policies, list[str]]:
         """Read the policies and what looks like a slip. Raises `InvalidInputError`."""

@@ -183,6 +183,10 @@ def run(run: model.Run) -> answers.Run:
         "instance": {"instance_id": run.instance_id, "name": run.instance_name} if run.instance_id else None,
         "lease_id": run.lease_id,
         "placements": run.placements,
+        "tries": run.tries.number,
+        "last_failure": run.tries.last_failure,
+        "retry_at": moment(run.tries.retry_at) if run.state is model.RunState.SUBMITTED else None,
+        "ends_by": moment(run.ends_by),
     }
 
 

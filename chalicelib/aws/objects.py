@@ -1,7 +1,7 @@
-"""S3: code archives, and logs as streams of chunks.
+"""S3: code archives, logs as streams of chunks, and catalogs of offers.
 
 Keys: `code/<project>/<sha256>` is an archive, `logs/<project>/<run id>/<offset, 16 digits>` one chunk of a log, so
-that listing a log's prefix gives its chunks in order.
+that listing a log's prefix gives its chunks in order; `catalog/...` is named by `services.catalog`.
 """
 
 from base64 import b64encode
@@ -92,6 +92,37 @@ class Bucket:
             return b""
         with ThreadPoolExecutor(min(_PARALLEL, len(spans))) as pool:
             return b"".join(pool.map(self._part, spans))
+
+    def end(self, prefix: str, after: int) -> int:
+        """Return how far the stream is stored without a gap, from `after` on."""
+        position = after
+        for start, end in self._chunks(prefix, max(0, after - MAX_CHUNK)):
+            if start > position:
+                break
+            position = max(position, end)
+        return position
+
+    def get(self, key: str, *, unless: str = "") -> tuple[str, bytes | None] | None:
+        """Return an object's etag and content; no content when the etag is still `unless`; None: nothing is there."""
+        condition = {"IfNoneMatch": unless} if unless else {}
+        try:
+            found = self._s3.get_object(Bucket=self._name, Key=key, **condition)
+        except ClientError as error:
+            if _code(error) in {"304", "NotModified"}:
+                return unless, None
+            if _code(error) not in {"404", "NoSuchKey"}:
+                raise
+            return None
+        return found["ETag"], found["Body"].read()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object, in place of what is there."""
+        self._s3.put_object(Bucket=self._name, Key=key, Body=data)
+
+    def modified(self, key: str) -> datetime | None:
+        """When the object was stored, by S3's clock; None: nothing is there."""
+        head = self._head(key)
+        return head["LastModified"] if head else None
 
     @property
     def _s3(self) -> Any:

@@ -53,6 +53,23 @@ class Machine:
     detail: str = ""
 
 
+class Sign(StrEnum):
+    """What a provider's event says of a machine. `REBALANCE`: it is more likely than others to be taken back."""
+
+    INTERRUPTION = "interruption"
+    GONE = "gone"
+    REBALANCE = "rebalance"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineEvent:
+    """What a provider told of one machine, by its reference. `at`: when it ends (`INTERRUPTION`), or what it was."""
+
+    ref: str
+    sign: Sign
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One configured account: under which name, at which provider, and with what.

@@ -25,6 +25,7 @@ class Action(StrEnum):
     FLAG_UNREACHABLE = "flag-unreachable"
     WAKE = "wake"
     PLACE = "place"
+    STOP = "stop"
     PLACE_ELSEWHERE = "place-elsewhere"
 
 
@@ -40,6 +41,9 @@ class Verdict:
     holding: str = "deadline"
     """The field that a heartbeat moves, and that must not have moved when the verdict is carried out."""
 
+
+OVERSTAYED: Final = timedelta(seconds=60)
+"""How long after the moment that its provider named a machine is ended whether or not it was taken."""
 
 DRIVE_EVERY: Final = timedelta(minutes=10)
 """How often what should be over by now is driven again."""
@@ -68,6 +72,8 @@ def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: dateti
     """Say what a timer means for an instance as it stands."""
     if timer.kind is TimerKind.PRESENCE:
         return _presence(row, limits, now)
+    if timer.kind is TimerKind.INTERRUPTION:
+        return _interruption(row, now)
     if row.state is State.TERMINATING and row.fence == timer.fence + 1:
         return Verdict(Action.DRIVE_TEARDOWN, "the transition was made, its workflow may not have been started")
     if row.fence != timer.fence:
@@ -114,21 +120,47 @@ def _presence(row: Instance, limits: Limits, now: datetime) -> Verdict:
     return Verdict(Action.FILE_AGAIN, "held by a lease", at=now + limits.unreachable_after)
 
 
-def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: datetime) -> Verdict:
-    """Say what the `placement` timer means for a run: nobody placed it, or its machine's agent did not take the job.
+def _interruption(row: Instance, now: datetime) -> Verdict:
+    """A machine that its provider takes back is not waited for longer than the provider said."""
+    if row.state not in (State.IDLE, State.BUSY) or row.ends_at is None:
+        return STALE
+    if now < row.ends_at + OVERSTAYED:
+        return Verdict(Action.FILE_AGAIN, "its time is not over", at=row.ends_at + OVERSTAYED)
+    why, reason = "taken back by its provider", Reason.INTERRUPTED
+    return Verdict(Action.TERMINATE, why, event=Event.LOST, reason=reason, holding="ends_at")
 
-    A wake-up may be lost, and then a healthy agent takes the job at its next regular sync; only one that is silent for
+
+def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: datetime) -> Verdict:
+    """Say what a timer means for a run as it stands.
+
+    `max-duration`: its time is up. `placement`: nobody placed it, or its machine's agent did not take the job. A
+    wake-up may be lost, and then a healthy agent takes the job at its next regular sync; only one that is silent for
     longer than `give_up_after` is given up.
     """
-    if run.state in RUN_ENDS or run.fence != timer.fence:
+    if run.state in RUN_ENDS:
+        return STALE
+    if timer.kind is TimerKind.MAX_DURATION:
+        return _used_up(run, now)
+    if run.fence != timer.fence:
         return STALE
     if run.state is RunState.SUBMITTED:
+        if run.tries.retry_at is not None and now < run.tries.retry_at:
+            return Verdict(Action.FILE_AGAIN, "waits for its next try", at=run.tries.retry_at)
         return Verdict(Action.PLACE, "was not placed")
     if run.state is RunState.STARTING:
         if now - run.changed_at < give_up_after:
             return Verdict(Action.WAKE, "was not picked up yet")
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
     return STALE
+
+
+def _used_up(run: Run, now: datetime) -> Verdict:
+    """A run that is being stopped already is left to that; its machine's silence is its lease's business."""
+    if run.ends_by is None or run.state is RunState.STOPPING:
+        return STALE
+    if now < run.ends_by:
+        return Verdict(Action.FILE_AGAIN, "its time is not over", at=run.ends_by)
+    return Verdict(Action.STOP, "its time is over")
 
 
 OVERDUE: Final = timedelta(minutes=5)
@@ -148,12 +180,19 @@ def lost_timers(row: Instance, limits: Limits, *, now: datetime) -> list[Timer]:
         allowed = limits.lost_after if row.unreachable else limits.unreachable_after
         if now - row.seen_at > allowed + OVERDUE:
             lost.append(Timer(TimerKind.PRESENCE, target, 0, now))
+    if row.state in (State.IDLE, State.BUSY) and row.ends_at is not None and now - row.ends_at > OVERSTAYED + OVERDUE:
+        lost.append(Timer(TimerKind.INTERRUPTION, target, 0, now))
     return lost
 
 
 def lost_run_timers(run: Run, *, give_up_after: timedelta, now: datetime) -> list[Timer]:
-    """Return the placement timer of a run that nobody has placed or moved for long, due now."""
+    """Return the timers that should have fired for a run long ago, due now: nobody placed it, or stopped it in time."""
+    target = run_target(run.project, run.run_id)
+    lost = []
     waits = run.state in (RunState.SUBMITTED, RunState.STARTING)
-    if waits and now - run.changed_at > give_up_after + OVERDUE:
-        return [Timer(TimerKind.PLACEMENT, run_target(run.project, run.run_id), run.fence, now)]
-    return []
+    since = max(run.changed_at, run.tries.retry_at or run.changed_at)
+    if waits and now - since > give_up_after + OVERDUE:
+        lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, now))
+    if run.state not in RUN_ENDS | {RunState.STOPPING} and run.ends_by is not None and now - run.ends_by > OVERDUE:
+        lost.append(Timer(TimerKind.MAX_DURATION, target, 0, now))
+    return lost

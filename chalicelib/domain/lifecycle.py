@@ -2,7 +2,7 @@
 
     pending -> provisioning -> idle <-> busy -> terminating -> terminated
 
-`unreachable` and `cordoned` are flags beside the state, not states.
+`unreachable`, `cordoned` and `interrupted` are flags beside the state, not states.
 """
 
 from collections.abc import Mapping
@@ -57,6 +57,7 @@ class Reason(StrEnum):
     AGENT_SILENT = "agent-silent"
     JOB_NOT_PICKED_UP = "job-not-picked-up"
     MACHINE_GONE = "machine-gone"
+    INTERRUPTED = "interrupted"
     USER_REMOVED = "user-removed"
     POOL_DELETED = "pool-deleted"
     RUN_STOPPED = "run-stopped"

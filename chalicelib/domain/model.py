@@ -92,7 +92,8 @@ class Instance:
 
     `offer` is None until one is chosen. `fence` grows with every change of state or holder. `deadline` is when the
     present state is to be looked at (None: it may rest for ever). `idle_limit` None means never. `billed_from` is
-    when the present machine was launched; `spent` what earlier attempts and machines cost, in micro-dollars.
+    when the present machine was launched; `spent` what earlier attempts and machines cost, in micro-dollars. `ends_at`
+    is when the provider takes the present machine back, None while it has not said so.
     """
 
     project: str
@@ -117,7 +118,13 @@ class Instance:
     seen_at: datetime | None = None
     unreachable: bool = False
     cordoned: bool = False
+    ends_at: datetime | None = None
     detail: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the provider has given notice that it takes the machine back: it gets no new work."""
+        return self.ends_at is not None
 
 
 class AttemptState(StrEnum):
@@ -207,6 +214,8 @@ class RunReason(StrEnum):
     MACHINE_LOST = "machine-lost"
     MACHINE_REMOVED = "machine-removed"
     START_FAILED = "start-failed"
+    INTERRUPTED = "interrupted"
+    MAX_DURATION = "max-duration"
 
 
 RUN_ENDS = frozenset({RunState.DONE, RunState.FAILED, RunState.STOPPED})
@@ -227,8 +236,32 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Tries:
+    """How often a run was begun, and what ended its tries. `number` is the present try, or the one that is waited for.
+
+    `began_at` is when the present try's job ran. A series is what follows a first failure: `since` is that failure's
+    moment, `failures` how many there were. `interruptions` counts those of all tries. `retry_at` is when a run that
+    waits is placed again. `log_base` is where the output of the present try begins in the run's; `placements` is how
+    many machines the run had been given before it.
+    """
+
+    number: int = 1
+    began_at: datetime | None = None
+    since: datetime | None = None
+    failures: int = 0
+    interruptions: int = 0
+    last_failure: str = ""
+    retry_at: datetime | None = None
+    log_base: int = 0
+    placements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """A user's work. `placements` counts how often it was given a machine; `request` is the submitted body."""
+    """A user's work. `placements` counts how often it was given a machine; `request` is the submitted body.
+
+    `started_at` is when the job of its first try ran.
+    """
 
     project: str
     run_id: str
@@ -250,6 +283,18 @@ class Run:
     ended_at: datetime | None = None
     exit_code: int | None = None
     detail: str = ""
+    tries: Tries = Tries()
+
+    @property
+    def job_id(self) -> str:
+        """What agents know the job of the present try by: each try is a job of its own."""
+        return self.run_id if self.tries.number == 1 else f"{self.run_id}-{self.tries.number}"
+
+    @property
+    def ends_by(self) -> datetime | None:
+        """When the run has used up the time that it may take in all, from the start of its first try."""
+        limit_s = self.request.get("policies", {}).get("max_duration_s")
+        return self.started_at + timedelta(seconds=limit_s) if limit_s and self.started_at else None
 
 
 class Role(StrEnum):

@@ -1,4 +1,4 @@
-"""What a request accepts besides resources: where, what kind, at what price, how long it may idle, what is retried."""
+"""What a request accepts besides resources: where, what kind, at what price, for how long, what is retried."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ KEYS: Final = (
     "idle_duration",
     "retry",
     "allow_gpu",
+    "max_duration",
 )
 """The names on the wire. A request body may hold more; `parse` reads only these."""
 
@@ -34,7 +35,7 @@ class SpotPolicy(StrEnum):
 
 
 class RetryEvent(StrEnum):
-    """What a retry policy covers: nothing to be had, a machine taken back, a job that failed."""
+    """What a retry policy covers: nothing to be had, a machine taken back or lost, a job that failed."""
 
     NO_CAPACITY = "no-capacity"
     INTERRUPTION = "interruption"
@@ -55,7 +56,8 @@ class Policies:
 
     Empty lists mean all. `max_price` is micro-dollars an hour. `idle_limit` None: not said, `units.NEVER`: off.
     `retry` None: not retried. `allow_gpu`: a request without GPU may take a machine that has some.
-    `names_resources`: the request said something of its resources, be it just what holds by default.
+    `names_resources`: the request said something of its resources, be it just what holds by default. `max_duration`:
+    how long a run may take in all, from the start of its first try; None: as long as it wants.
     """
 
     requirements: Requirements = needs.DEFAULT
@@ -68,19 +70,27 @@ class Policies:
     retry: RetryPolicy | None = None
     allow_gpu: bool = False
     names_resources: bool = False
+    max_duration: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What holds for a kind of request where it says nothing. `retry_for` is the duration of a bare `retry: true`."""
+    """What holds for a kind of request where it says nothing. `retry_for` is the duration of a bare `retry: true`.
+
+    `runs`: it asks for work to be done, so that a limit for the work makes sense.
+    """
 
     spot: SpotPolicy
     idle_limit: timedelta | None
     retry_for: timedelta
+    runs: bool = False
 
+
+LONGEST_RUN: Final = timedelta(days=366)
+"""The longest `max_duration`: what is longer is no limit but a slip."""
 
 POOL_ADD: Final = Defaults(SpotPolicy.ON_DEMAND, timedelta(hours=72), timedelta(hours=24))
-RUN: Final = Defaults(SpotPolicy.AUTO, timedelta(minutes=5), timedelta(hours=1))
+RUN: Final = Defaults(SpotPolicy.AUTO, timedelta(minutes=5), timedelta(hours=1), runs=True)
 LEASE: Final = Defaults(SpotPolicy.AUTO, None, timedelta(hours=1))
 
 
@@ -102,6 +112,7 @@ def parse(body: Mapping[str, Any], *, defaults: Defaults) -> tuple[Policies, lis
         retry=_retry(said["retry"], defaults.retry_for) if "retry" in said else None,
         allow_gpu=_flag(said.get("allow_gpu", False), "allow_gpu"),
         names_resources=any(value is not None for value in said.get("requirements", {}).values()),
+        max_duration=_max_duration(said["max_duration"], defaults) if "max_duration" in said else None,
     ), slips
 
 
@@ -122,12 +133,13 @@ def to_doc(policies: Policies) -> dict[str, Any]:
         "retry": _retry_doc(retry) if retry else None,
         "allow_gpu": policies.allow_gpu,
         "names_resources": policies.names_resources,
+        "max_duration_s": policies.max_duration.total_seconds() if policies.max_duration else None,
     }
 
 
 def from_doc(doc: Mapping[str, Any]) -> Policies:
     """Read what `to_doc` wrote."""
-    limit, retry = doc["idle_limit_s"], doc["retry"]
+    limit, retry, longest_s = doc["idle_limit_s"], doc["retry"], doc.get("max_duration_s")
     return Policies(
         requirements=needs.from_doc(doc["requirements"]),
         backends=tuple(doc["backends"]),
@@ -139,6 +151,7 @@ def from_doc(doc: Mapping[str, Any]) -> Policies:
         retry=RetryPolicy(_events(retry["on_events"]), timedelta(seconds=retry["duration_s"])) if retry else None,
         allow_gpu=doc["allow_gpu"],
         names_resources=doc["names_resources"],
+        max_duration=timedelta(seconds=longest_s) if longest_s else None,
     )
 
 
@@ -186,6 +199,17 @@ def _max_price(value: object) -> int:
 
 def _idle_limit(value: object) -> timedelta:
     return units.parse_idle_duration(value, "idle_duration")
+
+
+def _max_duration(value: object, defaults: Defaults) -> timedelta | None:
+    if not defaults.runs:
+        raise InvalidInputError("max_duration", value, "nothing: only a run has one")
+    if value is False or value == "off":
+        return None
+    duration = units.parse_duration(value, "max_duration")
+    if not timedelta() < duration <= LONGEST_RUN:
+        raise InvalidInputError("max_duration", value, f"more than 0 and at most {LONGEST_RUN.days}d, or off")
+    return duration
 
 
 def _retry(value: object, retry_for: timedelta) -> RetryPolicy | None:

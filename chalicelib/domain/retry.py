@@ -1,8 +1,26 @@
-"""Waiting before another try: exponential, capped, with full jitter."""
+"""Trying again: whether a run that failed is begun once more, when, and how long to wait between tries."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 from random import Random
 from typing import Final
+
+from chalicelib.domain.model import Run, RunReason, Tries
+from chalicelib.domain.policies import RetryEvent, RetryPolicy
+
+EVENTS: Final[Mapping[RunReason, RetryEvent]] = {
+    RunReason.INTERRUPTED: RetryEvent.INTERRUPTION,
+    RunReason.MACHINE_LOST: RetryEvent.INTERRUPTION,
+    RunReason.EXITED_NON_ZERO: RetryEvent.ERROR,
+    RunReason.START_FAILED: RetryEvent.ERROR,
+}
+"""What a policy calls the ends of a try that may be followed by another. What a user did is none of them."""
+
+FIRST_PAUSE: Final = timedelta(seconds=30)
+"""The bound of the first pause after a failed job. `backoff` waits at least half of it: 15 s."""
+
+LONGEST_PAUSE: Final = timedelta(minutes=5)
 
 _MOST_DOUBLINGS: Final = 64
 """Beyond this the cap holds whatever the base is; without the bound a large attempt would overflow."""
@@ -18,3 +36,37 @@ def backoff(attempt: int, *, base: timedelta, cap: timedelta, rng: Random) -> ti
         raise ValueError(f"backoff needs attempt >= 0 and 0 < base <= cap, not {attempt}, {base}, {cap}")
     bound = min(cap.total_seconds(), base.total_seconds() * 2 ** min(attempt, _MOST_DOUBLINGS))
     return timedelta(seconds=bound * (0.5 + rng.random() / 2))
+
+
+def next_try(
+    policy: RetryPolicy | None, run: Run, reason: RunReason, *, failure: str, now: datetime, rng: Random
+) -> Tries | None:
+    """Return what the run's tries become when the present one ends for `reason`, or None: the run is over.
+
+    The policy's duration counts from the first failure of a series, and a try begins within it or not at all. A try
+    that ran for at least as long has shown that it can work: its failure is the first of a new series. A machine that
+    was taken is replaced at once; a job that failed gets a pause, so that what it met may pass.
+    """
+    event = EVENTS.get(reason)
+    if policy is None or event not in policy.events:
+        return None
+    tries = run.tries
+    lasted = tries.began_at is not None and now - tries.began_at >= policy.duration
+    since = now if tries.since is None or lasted else tries.since
+    failures = 0 if since == now else tries.failures
+    pause = timedelta()
+    if event is RetryEvent.ERROR:
+        pause = backoff(failures, base=FIRST_PAUSE, cap=LONGEST_PAUSE, rng=rng)
+    if now + pause > since + policy.duration:
+        return None
+    return replace(
+        tries,
+        number=tries.number + 1,
+        began_at=None,
+        since=since,
+        failures=failures + 1,
+        interruptions=tries.interruptions + (reason is RunReason.INTERRUPTED),
+        last_failure=failure,
+        retry_at=now + pause,
+        placements=run.placements,
+    )

@@ -30,6 +30,8 @@ class TimerKind(StrEnum):
     TEARDOWN = "teardown"
     PRESENCE = "presence"
     PLACEMENT = "placement"
+    INTERRUPTION = "interruption"
+    MAX_DURATION = "max-duration"
 
 
 DEADLINE_KIND: Final[Mapping[State, TimerKind]] = {

@@ -4,7 +4,7 @@ The instance's row says which run holds the machine; the run says what is to be 
 there is no command that could get lost.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from chalicelib.domain.errors import InvalidInputError, LostRaceError, NotFoundE
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, RunReason, RunState, Token
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
-from chalicelib.services import leases, run_ends, runs, tokens
+from chalicelib.services import interruptions, leases, placement, run_ends, run_output, runs, tokens
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, timers
@@ -34,13 +34,18 @@ SHORTEST_SECRET: Final = 43
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What the agent says of a job. `state`: starting, running, exited or failed."""
+    """What the agent says of a job. `state`: starting, running, exited or failed.
+
+    `run_id` is the `job_id` of a run: the id of its first try is the run's. `interrupted`: the agent stopped it because
+    its machine is taken back.
+    """
 
     run_id: str
     state: str
     exit_code: int | None = None
     detail: str = ""
     log_size: int = 0
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +58,26 @@ class LogChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What an agent was told by the provider of its machine: it is taken back at `at`, for the reason `kind`."""
+
+    at: datetime
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
-    """One sync of an agent; `facts` only when they are new."""
+    """One sync of an agent; `facts` only when they are new.
+
+    `stopping`: the agent was told to end, as when its host shuts down; it may come back.
+    """
 
     boot_id: str
     facts: dict[str, Any] | None = None
     jobs: tuple[JobReport, ...] = ()
     logs: tuple[LogChunk, ...] = ()
     stopping: bool = False
+    interruption: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,10 @@ class WantedJob:
 
 @dataclass(frozen=True, slots=True)
 class SyncAnswer:
-    """The wanted state. `acknowledged` are runs whose end is stored; the limits are the dead-man switch's."""
+    """The wanted state. `acknowledged` are jobs whose end is stored; the limits are the dead-man switch's.
+
+    `interruption`: when the machine is taken back, whoever said so; to its agent it is also the receipt of its notice.
+    """
 
     instance_id: str
     interval: timedelta
@@ -92,6 +112,7 @@ class SyncAnswer:
     idle_limit: timedelta = timedelta()
     leaderless_limit: timedelta = timedelta()
     shutdown: bool = False
+    interruption: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +164,17 @@ def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
     if report.facts is not None:
         journal.put_facts(instance_id, report.facts)
     row = _ready(deps, row) if row.state is State.PROVISIONING else _heard(deps, row)
-    offsets = _store_logs(deps, row, report)
-    acknowledged = tuple(job.run_id for job in report.jobs if _take_in(deps, row, job))
+    if report.interruption is not None:
+        row = interruptions.notice(deps, row, report.interruption.at, source="agent", kind=report.interruption.kind)
+    run = _held_by(row) if report.jobs or report.logs else None
+    offsets = _store_logs(deps, run, report)
+    acknowledged = tuple(job.run_id for job in report.jobs if _take_in(deps, row, run, job))
     if acknowledged:
         row = _row(project, pool, instance_id)
+        if run is not None:
+            placement.place_again(deps, project, run.run_id)
+    if report.stopping:
+        return _farewell(deps, row, acknowledged, offsets)
     return _answer(deps, row, acknowledged, offsets)
 
 
@@ -224,24 +252,31 @@ def _heard(deps: Deps, row: Instance) -> Instance:
         return _row(row.project, row.pool, row.instance_id)
 
 
-def _store_logs(deps: Deps, row: Instance, report: SyncReport) -> dict[str, int]:
-    """Store the chunks of runs that are this machine's; others are dropped, and acknowledged so that they end."""
+def _held_by(row: Instance) -> Run | None:
+    """The run that an instance works for."""
+    run_id = run_ends.run_of(row)
+    if not run_id:
+        return None
+    try:
+        return run_store.get(row.project, run_id)
+    except NotFoundError:
+        return None
+
+
+def _store_logs(deps: Deps, run: Run | None, report: SyncReport) -> dict[str, int]:
+    """Store the chunks of the present try; others are dropped, and acknowledged so that their jobs end."""
     offsets: dict[str, int] = {}
     for chunk in report.logs:
-        if chunk.run_id == run_ends.run_of(row):
-            deps.objects.append(runs.log_prefix(row.project, chunk.run_id), chunk.offset, chunk.data)
+        if run is not None and chunk.run_id == run.job_id:
+            run_output.keep(deps, run, chunk.offset, chunk.data)
         offsets[chunk.run_id] = chunk.offset + len(chunk.data)
     return offsets
 
 
-def _take_in(deps: Deps, row: Instance, job: JobReport) -> bool:
+def _take_in(deps: Deps, row: Instance, run: Run | None, job: JobReport) -> bool:
     """Bring the run up to what the agent says of its job. True when the job's end is stored, or is nobody's concern."""
     over = job.state in ("exited", "failed")
-    if job.run_id != run_ends.run_of(row):
-        return over
-    try:
-        run = run_store.get(row.project, job.run_id)
-    except NotFoundError:
+    if run is None or job.run_id != run.job_id:
         return over
     if run.state not in RUN_ENDS and row.lease is not None and run.lease_id == row.lease.lease_id:
         if over:
@@ -264,7 +299,8 @@ def _running(deps: Deps, run: Run) -> None:
             reason=RunReason.PICKED_UP,
             actor="agent",
             deadline=None,
-            started_at=now,
+            started_at=run.started_at or now,
+            tries=replace(run.tries, began_at=now),
         )
     except LostRaceError:
         log.event("running-lost-race", run=run.run_id)
@@ -274,7 +310,9 @@ def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
     """Write the end that the agent reports: an exit code, or why the job could not be started."""
     actor = f"agent:{row.name}"
     if run.state is RunState.STOPPING:
-        state, reason = RunState.STOPPED, RunReason.USER_STOPPED
+        state, reason = RunState.STOPPED, run.reason
+    elif job.interrupted:
+        state, reason = RunState.FAILED, RunReason.INTERRUPTED
     elif job.state == "failed":
         state, reason = RunState.FAILED, RunReason.START_FAILED
     elif job.exit_code == 0:
@@ -282,6 +320,17 @@ def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
     else:
         state, reason = RunState.FAILED, RunReason.EXITED_NON_ZERO
     run_ends.finish(deps, run, state, reason, actor=actor, detail=job.detail, exit_code=job.exit_code)
+
+
+def _farewell(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int]) -> SyncAnswer:
+    """An agent that ends gets no new work: nobody is there to take it. Its next sync, if one comes, changes that."""
+    if row.state in (State.IDLE, State.BUSY) and not row.unreachable:
+        try:
+            row = store.flag(row, unreachable=True, now=deps.now(), actor="agent")
+        except LostRaceError:
+            log.event("farewell-lost-race", instance=row.instance_id)
+    log.event("agent-stopping", instance=row.instance_id)
+    return SyncAnswer(row.instance_id, deps.settings.sync_every, acknowledged=acknowledged, log_offsets=offsets)
 
 
 def _answer(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int]) -> SyncAnswer:
@@ -296,19 +345,16 @@ def _answer(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: d
         idle_limit=idle,
         leaderless_limit=deps.settings.lost_after + IDLE_MARGIN,
         shutdown=row.state is State.TERMINATING,
+        interruption=row.ends_at,
     )
 
 
 def _wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
     """What should run on this machine: the job of the run that holds it, as long as the run has not ended."""
-    run_id = run_ends.run_of(row)
-    if row.state is not State.BUSY or row.lease is None or not run_id:
+    if row.state is not State.BUSY or row.lease is None or not run_ends.run_of(row):
         return None
-    try:
-        run = run_store.get(row.project, run_id)
-    except NotFoundError:
-        run = None
-    if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING):
+    run = _held_by(row)
+    if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING) and not row.interrupted:
         run = _starting(deps, row, run, now)
     if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
         leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
@@ -316,11 +362,17 @@ def _wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
     spec = run.spec
     key = runs.code_key(run.project, spec.code)
     return WantedJob(
-        run_id=run.run_id,
+        run_id=run.job_id,
         name=run.name,
         argv=spec.argv,
         image=spec.image,
-        env={"TIDEPOOL_RUN_NAME": run.name, "TIDEPOOL_INSTANCE_NAME": row.name, **spec.env},
+        env={
+            "TIDEPOOL_RUN_NAME": run.name,
+            "TIDEPOOL_INSTANCE_NAME": row.name,
+            **spec.env,
+            "TIDEPOOL_RUN_ID": run.run_id,
+            "TIDEPOOL_TRY": str(run.tries.number),
+        },
         code_url=deps.objects.get_url(key, expires=CODE_URL_FOR) if spec.code else None,
         code_sha256=spec.code,
         kill_after=spec.kill_after,
@@ -334,7 +386,10 @@ def _starting(deps: Deps, row: Instance, run: Run, now: datetime) -> Run:
     From now on it must be taken within its time. A run that names another machine, or that was
     taken back from one, is returned as it is.
     """
-    if run.instance_id not in ("", row.instance_id) or (run.state is RunState.SUBMITTED and run.placements):
+    placed = run.placements > run.tries.placements
+    if run.instance_id not in ("", row.instance_id) or (run.state is RunState.SUBMITTED and placed):
+        return run
+    if run.tries.retry_at is not None and now < run.tries.retry_at:
         return run
     try:
         return run_store.step(
@@ -347,7 +402,7 @@ def _starting(deps: Deps, row: Instance, run: Run, now: datetime) -> Run:
             instance_id=row.instance_id,
             instance_name=row.name,
             lease_id=row.lease.lease_id if row.lease else "",
-            placements=max(run.placements, 1),
+            placements=max(run.placements, run.tries.placements + 1),
         )
     except LostRaceError:
         return run_store.get(run.project, run.run_id)

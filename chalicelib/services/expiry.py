@@ -11,8 +11,8 @@ from chalicelib.domain.errors import LostRaceError, NoMatchError, NoOffersError,
 from chalicelib.domain.expiry import Action, Limits, Verdict, instance_verdict, run_verdict
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Run, RunReason, RunState
-from chalicelib.domain.timers import Timer, TimerKind, due_partitions, start_of
-from chalicelib.services import leases, placement, provisioning, run_ends, teardown
+from chalicelib.domain.timers import Timer, due_partitions, start_of
+from chalicelib.services import leases, placement, provisioning, run_ends, runs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -133,8 +133,14 @@ def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
     if verdict.action is Action.NOTHING:
         return verdict
     log.event("timer", kind=timer.kind, run=run.run_id, action=verdict.action, why=verdict.why)
-    store.put(Timer(TimerKind.PLACEMENT, timer.target, timer.fence, deps.now() + deps.settings.pickup_within))
+    again = verdict.at or deps.now() + deps.settings.pickup_within
+    store.put(Timer(timer.kind, timer.target, timer.fence, again))
+    if verdict.action is Action.FILE_AGAIN:
+        return verdict
     try:
+        if verdict.action is Action.STOP:
+            runs.end(deps, run, RunReason.MAX_DURATION, actor="timer")
+            return verdict
         if verdict.action is Action.WAKE:
             deps.wake.send(run.instance_id)
             return verdict

@@ -129,8 +129,9 @@ def give_back(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: s
 def _end_hold(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: str, holding: str) -> Instance:
     if row.state is not State.BUSY or row.lease is None or row.lease.fence != fence:
         return row
-    if row.idle_limit == timedelta():
-        return teardown.begin(deps, row, Event.RETIRED, reason=Reason.IDLE_OFF, actor=actor, holding=holding)
+    if row.interrupted or row.idle_limit == timedelta():
+        why = Reason.INTERRUPTED if row.interrupted else Reason.IDLE_OFF
+        return teardown.begin(deps, row, Event.RETIRED, reason=why, actor=actor, holding=holding)
     now = deps.now()
     idle = store.step(
         row,

@@ -8,16 +8,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from chalicelib import log
 from chalicelib.domain.errors import (
     AlreadyExistsError,
     LostRaceError,
     NoMatchError,
+    NoOffersError,
     NotFoundError,
     TidepoolError,
 )
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
-from chalicelib.domain.policies import Policies, from_doc
+from chalicelib.domain.policies import Policies, SpotPolicy, from_doc
 from chalicelib.services import instances, leases, offers, run_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
@@ -28,6 +30,9 @@ PLACEMENTS: Final = 3
 
 PASSING: Final = timedelta(minutes=10)
 """How long a run waits for a backend that does not answer; its `placement` timer asks again."""
+
+SPOT_LOSSES: Final = 2
+"""How often a run may lose its machine before it is given one that its provider does not take back."""
 
 LOOKED_THROUGH: Final = 100
 OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
@@ -42,7 +47,9 @@ def place(deps: Deps, run: Run) -> Run:
     if run.state is not RunState.SUBMITTED:
         return run
     policies = from_doc(run.request["policies"])
-    if run.placements >= PLACEMENTS:
+    if run.tries.retry_at is not None and deps.now() < run.tries.retry_at:
+        return run
+    if run.placements - run.tries.placements >= PLACEMENTS:
         detail = f"{PLACEMENTS} machines were given the job and none took it"
         return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
     try:
@@ -65,6 +72,16 @@ def place(deps: Deps, run: Run) -> Run:
     except NotFoundError as error:
         return _refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
     return start_on(deps, run, taken)
+
+
+def place_again(deps: Deps, project: str, run_id: str) -> None:
+    """Place a run whose try has just ended, if it may begin again at once. Its timer does the same, within a minute."""
+    if not run_id:
+        return
+    try:
+        place(deps, store.get(project, run_id))
+    except (NotFoundError, NoMatchError, NoOffersError, LostRaceError) as error:
+        log.event("not-placed", run=run_id, code=error.code, detail=error.detail)
 
 
 def start_on(deps: Deps, run: Run, taken: Instance) -> Run:
@@ -122,8 +139,8 @@ def _held(deps: Deps, run: Run) -> Instance | None:
     """The instance that this very run took before its process died, if there is one."""
     holder = run_ends.holder(run.run_id)
     live, _ = instance_store.live(run.project, run.pool, limit=LOOKED_THROUGH, cursor=None)
-    held = (row for row in live if row.state is State.BUSY and row.lease is not None and row.lease.holder == holder)
-    return next(held, None)
+    busy = (row for row in live if row.state is State.BUSY and not row.interrupted)
+    return next((row for row in busy if row.lease is not None and row.lease.holder == holder), None)
 
 
 def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Run:
@@ -134,12 +151,26 @@ def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Ru
     return ended
 
 
+def _preferred(deps: Deps, run: Run, policies: Policies) -> tuple[Policies, offers.Market]:
+    """What is bought for a run, and from what. One that lost spot machines twice gets one that stays, if there is one.
+
+    Which kind is cheaper is what `auto` leaves open; what a run does again costs too.
+    """
+    if policies.spot is SpotPolicy.AUTO and run.tries.interruptions >= SPOT_LOSSES:
+        lasting = replace(policies, spot=SpotPolicy.ON_DEMAND)
+        market = offers.market(deps, run.project, lasting)
+        if market.offers:
+            return lasting, market
+    return policies, offers.market(deps, run.project, policies)
+
+
 def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
     """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
-    market = offers.market(deps, run.project, policies)
+    policies, market = _preferred(deps, run, policies)
     refusal = market.refusal("no idle instance and no offer fits")
     if refusal is not None and policies.retry is None:
-        if market.passing and deps.now() - run.created_at < PASSING:
+        waits_since = max(run.changed_at, run.tries.retry_at or run.changed_at)
+        if market.passing and deps.now() - waits_since < PASSING:
             return run
         return _refuse(deps, run, RunReason.NO_CAPACITY, refusal)
     number = run.placements + 1

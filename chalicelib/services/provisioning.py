@@ -104,10 +104,11 @@ def await_agent(deps: Deps, project: str, pool: str, instance_id: str, callback:
     """
     journal.put_callback(instance_id, callback)
     try:
-        state = store.get(project, pool, instance_id).state
+        row = store.get(project, pool, instance_id)
+        state, interrupted = row.state, row.interrupted
     except NotFoundError:
-        state = State.TERMINATED
-    if state is not State.PROVISIONING:
+        state, interrupted = State.TERMINATED, False
+    if state is not State.PROVISIONING or interrupted:
         deps.executions.succeed(callback, {"state": state.value})
 
 
@@ -128,12 +129,11 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     if row.attempt < attempt.number:
         return launching.launched(deps, row, attempt, here)
     if row.state is State.PROVISIONING:
-        gone = _is_gone(deps, row.project, attempt)
+        gone = row.interrupted or _is_gone(deps, row.project, attempt)
         left = (attempt.deadline - deps.now()).total_seconds()
         if not gone and left > 0:
             return replace(here, next="await", seconds=max(1, round(left)))
-        reason = Reason.MACHINE_GONE if gone else Reason.PROVISIONING_DEADLINE
-        detail = "the machine is gone" if gone else "the agent did not report in time"
+        reason, detail = _why_failed(row, gone=gone)
         journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=reason.value, detail=detail)
         deadline = deps.now() + ROUND_LIMIT
         store.step(
@@ -144,9 +144,18 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
             actor="provision",
             deadline=deadline,
             detail=detail,
+            ends_at=None,
         )
         log.event("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=reason.value)
     return _clean_up(deps, row, attempt, here)
+
+
+def _why_failed(row: Instance, *, gone: bool) -> tuple[Reason, str]:
+    if row.interrupted:
+        return Reason.INTERRUPTED, "the machine was taken back before its agent reported"
+    if gone:
+        return Reason.MACHINE_GONE, "the machine is gone"
+    return Reason.PROVISIONING_DEADLINE, "the agent did not report in time"
 
 
 def _is_gone(deps: Deps, project: str, attempt: Attempt) -> bool:

@@ -14,10 +14,10 @@ from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import AttemptState, Instance, Pool
 from chalicelib.domain.timers import Timer
-from chalicelib.services import placement, pools, teardown
+from chalicelib.services import interruptions, placement, pools
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, timers
@@ -97,6 +97,7 @@ def _compare(deps: Deps, project: str, backend: Backend) -> Report:
         for row in rows
         if row.project == project and _is_rented(row, backend.name) and _is_gone(deps, backend, row, known)
     )
+    _note_interruptions(deps, machines, [row for row in rows if row.project == project])
     return Report(project, backend.name, len(machines), orphans, gone)
 
 
@@ -135,11 +136,19 @@ def _is_gone(deps: Deps, backend: Backend, row: Instance, known: set[str]) -> bo
     if backend.describe(row.machine_ref).phase is not Phase.GONE:
         return False
     try:
-        teardown.begin(deps, row, Event.LOST, reason=Reason.MACHINE_GONE, actor="reconcile")
+        interruptions.gone(deps, row, source="reconcile")
     except (LostRaceError, NotFoundError):
         return False
-    log.event("machine-gone", backend=backend.name, instance=row.instance_id)
     return True
+
+
+def _note_interruptions(deps: Deps, machines: list[Machine], rows: list[Instance]) -> None:
+    """Tell the instances whose machines the provider takes back, where nobody has told them yet."""
+    taken = {machine.ref for machine in machines if machine.interrupted}
+    for row in rows:
+        if row.machine_ref in taken and not row.interrupted:
+            with _logged(instance=row.instance_id):
+                interruptions.notice(deps, row, None, source="reconcile")
 
 
 def _file_lost_timers(deps: Deps, pool: Pool) -> None:

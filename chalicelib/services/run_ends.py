@@ -1,4 +1,4 @@
-"""How a run ends when its machine does: with the truth, and without holding anything."""
+"""How a run ends, or goes on to its next try: with the truth, and without holding anything."""
 
 from typing import Final
 
@@ -6,6 +6,8 @@ from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason
 from chalicelib.domain.model import RUN_ENDS, RUN_HOLDER, Instance, Run, RunReason, RunState
+from chalicelib.domain.retry import EVENTS
+from chalicelib.services import run_retries
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
@@ -16,6 +18,7 @@ REASONS: Final = {
     Reason.POOL_DELETED: RunReason.MACHINE_REMOVED,
     Reason.PROVISIONING_FAILED: RunReason.PROVISIONING_FAILED,
     Reason.PROVISIONING_DEADLINE: RunReason.PROVISIONING_FAILED,
+    Reason.INTERRUPTED: RunReason.INTERRUPTED,
 }
 
 
@@ -34,7 +37,8 @@ def run_of(instance: Instance) -> str:
 def machine_lost(deps: Deps, instance: Instance) -> None:
     """End the run of an instance that is on its way out, unless the run has ended or is not on it.
 
-    A run that does not name the instance yet, or not any more, is its `placement` timer's.
+    A run that does not name the instance yet, or not any more, is its `placement` timer's. One whose job was never
+    handed to a machine that is lost is placed again: nothing of it has begun, so that needs no policy.
     """
     run_id = run_of(instance)
     if not run_id:
@@ -45,10 +49,24 @@ def machine_lost(deps: Deps, instance: Instance) -> None:
         return
     if run.state in RUN_ENDS or run.instance_id != instance.instance_id:
         return
+    actor = f"instance:{instance.name}"
+    reason = REASONS.get(instance.reason, RunReason.MACHINE_LOST)
+    if run.state is RunState.PROVISIONING and reason in EVENTS:
+        _place_again(deps, run, reason, actor, instance.detail)
+        return
     stopped = run.state is RunState.STOPPING
     state = RunState.STOPPED if stopped else RunState.FAILED
-    reason = RunReason.USER_STOPPED if stopped else REASONS.get(instance.reason, RunReason.MACHINE_LOST)
-    finish(deps, run, state, reason, actor=f"instance:{instance.name}", detail=instance.detail)
+    finish(deps, run, state, run.reason if stopped else reason, actor=actor, detail=instance.detail)
+
+
+def _place_again(deps: Deps, run: Run, reason: RunReason, actor: str, detail: str) -> None:
+    """Take a run from a machine that was lost before it had the job. Whoever moved the run meanwhile saw more."""
+    now = deps.now()
+    nowhere = {"instance_id": "", "instance_name": "", "lease_id": ""}
+    try:
+        store.step(run, RunState.SUBMITTED, now=now, reason=reason, actor=actor, deadline=now, detail=detail, **nowhere)
+    except LostRaceError:
+        log.event("placed-again-already", run=run.run_id)
 
 
 def finish(
@@ -61,7 +79,9 @@ def finish(
     detail: str = "",
     exit_code: int | None = None,
 ) -> Run:
-    """Write the end of a run, once, and return the run as it is then.
+    """Write the end of a run, or of its present try, once, and return the run as it is then.
+
+    A failure that the run's policy covers ends the try alone: the run is `submitted` again, and waits for its next try.
 
     Whoever comes second leaves the first end as it is. And the decision stands on where the run was: one that has been
     placed, or taken from its machine, since it was read is left alone too, so the answer may be a run that goes on.
@@ -72,6 +92,9 @@ def finish(
             return run
         now = deps.now()
         try:
+            again = run_retries.begin(deps, run, reason, actor=actor, detail=detail, exit_code=exit_code)
+            if again is not None:
+                return again
             ended = store.step(
                 run,
                 state,

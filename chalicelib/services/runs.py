@@ -8,7 +8,7 @@ from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchE
 from chalicelib.domain.model import RUN_ENDS, Attempt, JobSpec, Run, RunReason, RunState
 from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.domain.policies import Policies, to_doc
-from chalicelib.services import instances, placement, pools, run_ends
+from chalicelib.services import instances, placement, pools, run_ends, run_output
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
@@ -95,15 +95,20 @@ def _store(deps: Deps, run: Run, *, named: bool, request_id: str) -> Run:
 def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run:
     """Stop a run: its job gets SIGTERM, and SIGKILL after its grace; with `force` at once. Ended runs stay as they are.
 
-    A run that has no machine yet ends now, and the instance that was bought for it goes too.
+    A run that has no machine, or waits for its next try, ends now, and the instance that was bought for it goes too.
     """
+    return end(deps, store.find(project, name), RunReason.USER_STOPPED, force=force, actor=actor)
+
+
+def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: str) -> Run:
+    """Stop a run for a reason. One that is being stopped keeps its reason; with `force` its job gets no more time."""
     for _ in range(5):
-        run = store.find(project, name)
         if run.state in RUN_ENDS:
             return run
         if run.state in (RunState.SUBMITTED, RunState.PROVISIONING):
-            ended = run_ends.finish(deps, run, RunState.STOPPED, RunReason.USER_STOPPED, actor=actor)
+            ended = run_ends.finish(deps, run, RunState.STOPPED, reason, actor=actor)
             if ended.state not in RUN_ENDS:
+                run = store.get(run.project, run.run_id)
                 continue
             if run.instance_id:
                 placement.drop_reserved(deps, run, actor)
@@ -116,22 +121,23 @@ def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run
                 run,
                 RunState.STOPPING,
                 now=deps.now(),
-                reason=RunReason.USER_STOPPED,
+                reason=run.reason if run.state is RunState.STOPPING else reason,
                 actor=actor,
                 deadline=None,
                 spec=replace(run.spec, kill_after=grace),
             )
         except LostRaceError:
+            run = store.get(run.project, run.run_id)
             continue
         deps.wake.send(run.instance_id)
         return stopping
-    raise LostRaceError(f"run {name!r} keeps moving; ask again")
+    raise LostRaceError(f"run {run.name!r} keeps moving; ask again")
 
 
 def show(deps: Deps, project: str, name: str) -> tuple[Run, list[Attempt]]:
     """Return a run by name or id, and the attempts of its instance while that is being provisioned or failed to be."""
     run = store.find(project, name)
-    if run.instance_id and run.started_at is None:
+    if run.instance_id and (run.started_at is None or run.state is RunState.PROVISIONING):
         return run, journal.attempts(run.instance_id)
     return run, []
 
@@ -151,13 +157,8 @@ def page(
 def logs(deps: Deps, project: str, name: str, *, after: int, limit: int) -> Logs:
     """Return output from byte `after` on, as far as it is stored. The run is read first: its end implies its log."""
     run = store.find(project, name)
-    data = deps.objects.read(log_prefix(run.project, run.run_id), after, min(limit, LOG_PAGE))
+    data = deps.objects.read(run_output.prefix(run), after, min(limit, LOG_PAGE))
     return Logs(run, after, data, after + len(data), run.state in RUN_ENDS and not data)
-
-
-def log_prefix(project: str, run_id: str) -> str:
-    """Where the output of a run is stored."""
-    return f"logs/{project}/{run_id}"
 
 
 def code_key(project: str, sha256: str) -> str:

@@ -4,10 +4,10 @@ The public shapes are those of `docs/architecture.md`, section 5.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from chalicelib.domain.model import Gpu, JobSpec, Offer, Resources
+from chalicelib.domain.model import Gpu, JobSpec, Offer, Resources, Tries
 from chalicelib.store.columns import compact, moment, stamp
 
 NO_OFFER: Final = (
@@ -91,3 +91,32 @@ def job_doc(spec: JobSpec) -> dict[str, Any]:
 def job_from(doc: Mapping[str, Any]) -> JobSpec:
     """Read `job_doc`."""
     return JobSpec(tuple(doc["argv"]), doc["image"], doc["env"], doc["code"], timedelta(seconds=doc["kill_after_s"]))
+
+
+def tries_doc(tries: Tries) -> dict[str, Any] | None:
+    """How often a run was begun. None: once, and nothing ended that."""
+    if tries == Tries():
+        return None
+    return {
+        "number": tries.number,
+        "began_at": _stamp(tries.began_at),
+        "since": _stamp(tries.since),
+        "failures": tries.failures,
+        "interruptions": tries.interruptions,
+        "last_failure": tries.last_failure,
+        "retry_at": _stamp(tries.retry_at),
+        "log_base": tries.log_base,
+        "placements": tries.placements,
+    }
+
+
+def tries_from(doc: Mapping[str, Any] | None) -> Tries:
+    """Read `tries_doc`."""
+    if doc is None:
+        return Tries()
+    moments = {name: moment(doc[name]) if doc[name] else None for name in ("began_at", "since", "retry_at")}
+    return Tries(**{**doc, **moments})
+
+
+def _stamp(at: datetime | None) -> str | None:
+    return stamp(at) if at else None

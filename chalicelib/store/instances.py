@@ -238,12 +238,13 @@ def flag(
     unreachable: bool | None = None,
     cordoned: bool | None = None,
     idle_limit: timedelta | EllipsisType | None = ...,
+    ends_at: datetime | None = None,
     now: datetime,
     actor: str,
 ) -> Instance:
     """Change flags or the idle limit (None: never) and keep the fence; return the instance as stored.
 
-    The index follows the flags, and an idle instance's deadline follows the limit, counted from when it became idle.
+    `ends_at` is when the machine will have been taken back; nothing unsays that. The index follows the flags, and an idle instance's deadline follows the limit, counted from when it became idle.
     Raises `LostRaceError` when the row has another state, fence or flags than `seen`.
     """
     changes: dict[str, Any] = {}
@@ -251,6 +252,8 @@ def flag(
         changes["unreachable"] = unreachable
     if cordoned is not None:
         changes["cordoned"] = cordoned
+    if ends_at is not None:
+        changes["ends_at"] = ends_at
     if not isinstance(idle_limit, EllipsisType):
         changes["idle_limit"] = idle_limit
         if seen.state is State.IDLE:

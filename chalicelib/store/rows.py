@@ -25,7 +25,7 @@ OFFERS: Final = 256
 
 CHANGEABLE: Final = frozenset(
     {"offer", "lease", "machine_ref", "attempt", "billed_from", "spent", "idle_limit", "reserved_for", "seen_at"}
-    | {"unreachable", "cordoned"}
+    | {"unreachable", "cordoned", "ends_at"}
 )
 """What a step may change beside the state."""
 
@@ -47,7 +47,8 @@ def ended_key(instance: Instance) -> str:
 
 def is_claimable(instance: Instance) -> bool:
     """Whether an instance belongs into the index `claimable`."""
-    return instance.state is State.IDLE and not instance.unreachable and not instance.cordoned and bool(instance.offer)
+    taken_out = instance.unreachable or instance.cordoned or instance.interrupted
+    return instance.state is State.IDLE and not taken_out and bool(instance.offer)
 
 
 def claim_shape(project: str, pool: str, shape: str) -> str:
@@ -150,6 +151,7 @@ def decode(item: Image) -> Instance:
         seen_at=_moment(item, "seen_at"),
         unreachable="unreachable" in item,
         cordoned="cordoned" in item,
+        ends_at=_moment(item, "ends_at"),
         detail=_text(item, "detail"),
     )
 

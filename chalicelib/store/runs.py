@@ -13,7 +13,7 @@ from chalicelib.domain.timers import Timer, TimerKind, run_target
 from chalicelib.store import calls, cursors, requests, timers
 from chalicelib.store.calls import Image
 from chalicelib.store.columns import epoch
-from chalicelib.store.documents import job_doc, job_from
+from chalicelib.store.documents import job_doc, job_from, tries_doc, tries_from
 from chalicelib.store.expressions import Guard
 from chalicelib.store.models import NameRow, RunRow
 
@@ -22,7 +22,7 @@ PAGE: Final = 100
 """What one BatchGetItem reads at most."""
 
 CHANGEABLE: Final = frozenset(
-    {"instance_id", "instance_name", "lease_id", "placements", "started_at", "ended_at", "exit_code", "spec"}
+    {"instance_id", "instance_name", "lease_id", "placements", "started_at", "ended_at", "exit_code", "spec", "tries"}
 )
 """What a step may change beside the state."""
 
@@ -109,7 +109,8 @@ def step(
 ) -> Run:
     """Move a run, if it still is the row the decision was made on; return it as stored. The same state is allowed.
 
-    `deadline` files a placement timer for the new fence first. `changes` are fields of `Run` (`CHANGEABLE`). An end
+    `deadline` files a placement timer for the new fence first, and the start of what may not run for ever a
+    `max-duration` timer. `changes` are fields of `Run` (`CHANGEABLE`). An end
     gives the name back and lets the row go after 30 days. Raises `LostRaceError` when the row moved or is gone.
     """
     if unknown := changes.keys() - CHANGEABLE:
@@ -120,8 +121,12 @@ def step(
     written = {name: getattr(new, name) for name in (*common, "detail", "changed_at", *changes)}
     if "spec" in changes:
         written["spec"] = job_doc(new.spec)
+    if "tries" in changes:
+        written["tries"] = tries_doc(new.tries)
     token = calls.fresh_write()
     written |= {"write": token}
+    if new.ends_by is not None and seen.ends_by is None:
+        timers.put(Timer(TimerKind.MAX_DURATION, run_target(new.project, new.run_id), 0, new.ends_by))
     if state in RUN_ENDS:
         written |= {"active_in": None, "ttl": epoch(now + KEEP)}
     attributes = {name: None if value == "" else value for name, value in written.items()}
@@ -187,6 +192,7 @@ def _encode(run: Run, *, write: str) -> RunRow:
         started_at=run.started_at,
         ended_at=run.ended_at,
         exit_code=run.exit_code,
+        tries=tries_doc(run.tries),
         active_in=None if over else run.project,
         write=write,
         ttl=epoch(run.changed_at + KEEP) if over else None,
@@ -216,4 +222,5 @@ def _decode(item: Image) -> Run:
         ended_at=row.ended_at,
         exit_code=None if row.exit_code is None else int(row.exit_code),
         detail=row.detail or "",
+        tries=tries_from(row.tries),
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -137,10 +138,29 @@ KINDS: dict[str, type[BackendError]] = {cls.kind: cls for cls in BackendError.__
 
 
 class Objects:
-    """Byte streams in memory."""
+    """Byte streams and objects in memory. While `fault` is there, reading and writing an object raises it."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Any = lambda: NOW) -> None:
         self.chunks: dict[str, dict[int, bytes]] = {}
+        self.now = now
+        self.stored: dict[str, tuple[str, bytes, datetime]] = {}
+        self.asked: list[str] = []
+        self.fault: Exception | None = None
+
+    def get(self, key: str, *, unless: str = "") -> tuple[str, bytes | None] | None:
+        self.asked.append(key)
+        if self.fault is not None:
+            raise self.fault
+        found = self.stored.get(key)
+        return found and (found[0], None if found[0] == unless else found[1])
+
+    def put(self, key: str, data: bytes) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.stored[key] = (sha256(data).hexdigest(), data, self.now())
+
+    def modified(self, key: str) -> datetime | None:
+        return self.stored[key][2] if key in self.stored else None
 
     def present(self, key: str) -> bool:
         return key in self.chunks
@@ -162,6 +182,9 @@ class Objects:
             stream = stream[:offset] + data
             position = len(stream)
         return stream[after : after + limit]
+
+    def end(self, prefix: str, after: int) -> int:
+        return after + len(self.read(prefix, after, 1 << 40))
 
 
 class Wake:
@@ -210,10 +233,12 @@ class Workflows:
         found = self.executions.get(name)
         return found is not None and found.kind == arn and not found.over
 
-    def succeed(self, callback: str, payload: dict[str, Any]) -> None:  # noqa: ARG002 - the protocol's signature
+    def succeed(self, callback: str, payload: dict[str, Any]) -> None:
         for execution in self.executions.values():
             if execution.callback == callback:
-                execution.callback, execution.over = "", True
+                execution.callback, execution.timeout_at = "", None
+                execution.wake_at = self.world.clock
+                execution.over = payload["state"] != "provisioning"
 
     def due(self) -> list[str]:
         """Names of executions that have something to do now."""
@@ -267,7 +292,7 @@ class World:
         self.clock = NOW
         default = [make_offer(backend="sim", price=1_000_000), make_offer(backend="sim", region="b", price=2_000_000)]
         self.cloud = Cloud(lambda: self.clock, default if offers is None else offers)
-        self.objects, self.wake = Objects(), Wake()
+        self.objects, self.wake = Objects(lambda: self.clock), Wake()
         self.drivers, self.secrets, self.made = SimDrivers(self.cloud), MemorySecrets(), backends.DriverCache()
         self.workflows = Workflows(self)
         self.agents: dict[str, SimAgent] = {}
