@@ -10,7 +10,7 @@ import gc
 
 from chalice.app import Chalice
 
-from chalicelib.api import agent, auth, health, instances, leases, openapi, pools, runs, tokens, uploads
+from chalicelib.api import agent, auth, backends, health, instances, leases, openapi, pools, runs, tokens, uploads
 from chalicelib.workflows import projector, provision, reconcile, teardown, timers
 
 app = Chalice(app_name="tidepool")
@@ -24,6 +24,7 @@ app.register_blueprint(leases.routes)
 app.register_blueprint(runs.routes)
 app.register_blueprint(uploads.routes)
 app.register_blueprint(tokens.routes)
+app.register_blueprint(backends.routes)
 app.register_blueprint(agent.routes)
 
 app.register_blueprint(provision.workers)

@@ -24,7 +24,7 @@ SHOWN: Final = 200
 
 RETRY_AFTER_S: Final = "1"
 
-HIDDEN: Final = frozenset({"env", "proposed_token"})
+HIDDEN: Final = frozenset({"credentials", "env", "proposed_token"})
 """Fields that may hold secrets: what was given there is not echoed."""
 
 _THROTTLED: Final = frozenset({"SlowDown", "ThrottlingException", "TooManyRequestsException", "RequestThrottled"})

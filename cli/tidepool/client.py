@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from tidepool.api.backends import Backends
     from tidepool.api.instances import Instances
     from tidepool.api.leases import HeldLease, Leases
     from tidepool.api.pools import Pools
@@ -113,6 +114,13 @@ class Client:
         from tidepool.api.runs import Runs
 
         return Runs(self)
+
+    @property
+    def backends(self) -> Backends:
+        """Accounts at providers."""
+        from tidepool.api.backends import Backends
+
+        return Backends(self)
 
     @property
     def tokens(self) -> Tokens:

@@ -108,6 +108,13 @@ class UnavailableError(TidepoolError):
     exit_code = 8
 
 
+class BackendCheckFailedError(TidepoolError):
+    """An account cannot rent machines as it is. `context["checks"]` says what is wrong and how to put it right."""
+
+    code = "backend-check-failed"
+    exit_code = 8
+
+
 class ConnectionLostError(UnavailableError):
     """No (complete) answer came: refused, cut, timed out, or the name does not resolve."""
 
@@ -116,7 +123,15 @@ class ConnectionLostError(UnavailableError):
 
 BY_CODE: dict[str, type[TidepoolError]] = {
     error.code: error
-    for error in (BusyError, LeaseLost, NoMatchError, NoOffersError, ProvisioningFailedError, UnavailableError)
+    for error in (
+        BackendCheckFailedError,
+        BusyError,
+        LeaseLost,
+        NoMatchError,
+        NoOffersError,
+        ProvisioningFailedError,
+        UnavailableError,
+    )
 }
 BY_STATUS: dict[int, type[TidepoolError]] = {
     400: InputError,

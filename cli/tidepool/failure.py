@@ -6,6 +6,7 @@ import json
 
 from tidepool.errors import (
     AuthError,
+    BackendCheckFailedError,
     ConnectionLostError,
     InputError,
     NoMatchError,
@@ -69,6 +70,8 @@ def sentences(error: TidepoolError) -> Iterator[str]:
     if isinstance(error, ProvisioningFailedError):
         yield from (f"  {clean(str(line))}" for line in context.get("filters") or ())
         yield from (f"  {attempt_line(attempt)}" for attempt in context.get("attempts") or ())
+    if isinstance(error, BackendCheckFailedError):
+        yield from (f"  {line}" for line in check_lines(context.get("checks")))
     if isinstance(error, AuthError) and error.status == 401:
         yield "  `tidepool config` shows which token is used; `tidepool login` stores another one"
     if isinstance(error, ConnectionLostError):
@@ -95,6 +98,14 @@ def reason_lines(reasons: Any) -> list[str]:
     if isinstance(reasons, dict):
         return [clean(f"{name}: {_joined(why)}") for name, why in reasons.items()]
     return [clean(_joined(entry)) for entry in reasons or ()]
+
+
+def check_lines(checks: Any) -> Iterator[str]:
+    """Each check on a line: how it went, in whose words, and what to do."""
+    for each in checks or ():
+        yield clean(f"{'ok' if each['ok'] else 'failed':<6}  {each['name']}: {each['detail']}")
+        if not each["ok"] and each["fix"]:
+            yield clean(f"        fix: {each['fix']}")
 
 
 def _joined(value: Any) -> str:

@@ -30,6 +30,10 @@ COMMANDS: dict[str, Entry] = {
     "instance show": ("instance", "ShowInstance", "show one instance: facts, attempts, history, cost"),
     "instance set": ("instance", "ChangeInstance", "change an instance's idle time, or keep work away from it"),
     "offer": ("offer", "ShowOffers", "show what adding would choose from, without buying"),
+    "backend list": ("backend", "ListBackends", "list the accounts that machines are rented with"),
+    "backend add": ("backend_add", "AddBackend", "add an account at a provider"),
+    "backend test": ("backend", "TestBackend", "find out whether machines can be rented on a backend"),
+    "backend rm": ("backend", "RemoveBackends", "remove a backend and its credentials"),
     "lease acquire": ("lease", "AcquireLease", "hold an idle instance"),
     "lease heartbeat": ("lease", "BeatLease", "prolong a lease"),
     "lease release": ("lease", "ReleaseLease", "give a held instance back"),
@@ -48,11 +52,19 @@ COMMANDS: dict[str, Entry] = {
 GROUPS = {
     "pool": "pools and their instances",
     "instance": "one instance",
+    "backend": "accounts at providers",
     "lease": "exclusive holds on instances",
     "token": "access tokens",
     "rehearse": "failures of the local cloud, on purpose",
 }
-ALIASES = {"pool": "pool list", "pool remove": "pool rm", "offers": "offer", "--version": "version", "-V": "version"}
+ALIASES = {
+    "pool": "pool list",
+    "pool remove": "pool rm",
+    "backend remove": "backend rm",
+    "offers": "offer",
+    "--version": "version",
+    "-V": "version",
+}
 INTERRUPTED = 130
 UNWRITTEN = 2
 """The result could not be written: what `local-io` ends with."""

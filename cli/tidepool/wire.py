@@ -266,3 +266,47 @@ class RunRequest(Policies, total=False):
     reuse: bool
     instance: str
     kill_after_s: float
+
+
+class Check(TypedDict):
+    """One thing that has to be right at an account; `fix` says what to do when it is not."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str
+
+
+class Checkup(TypedDict):
+    """What the checks of a backend said, and when."""
+
+    at: str
+    ok: bool
+    checks: list[Check]
+
+
+class Backend(TypedDict):
+    """An account at a provider, without credentials. `state` is `open` or `closing`."""
+
+    name: str
+    kind: str
+    built_in: bool
+    state: str
+    regions: list[str]
+    config: dict[str, Any]
+    version: int
+    created_at: str | None
+    changed_at: str | None
+    actor: str
+    checkup: Checkup | None
+
+
+class NewBackend(TypedDict):
+    """A backend to be. `name` is the kind unless said otherwise."""
+
+    name: NotRequired[str]
+    kind: str
+    config: dict[str, Any]
+    credentials: dict[str, str]
+    replace: bool
+    check: bool

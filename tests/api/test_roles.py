@@ -35,6 +35,10 @@ LEAST = {
     "GET /v1/projects/{project}/runs/{run}": "viewer",
     "POST /v1/projects/{project}/runs/{run}/stop": "user",
     "GET /v1/projects/{project}/runs/{run}/logs": "viewer",
+    "GET /v1/projects/{project}/backends": "viewer",
+    "POST /v1/projects/{project}/backends": "admin",
+    "POST /v1/projects/{project}/backends/{backend}/test": "manager",
+    "DELETE /v1/projects/{project}/backends/{backend}": "admin",
     "GET /v1/projects/{project}/tokens": "admin",
     "POST /v1/projects/{project}/tokens": "admin",
     "DELETE /v1/projects/{project}/tokens/{token_id}": "admin",
@@ -47,7 +51,7 @@ PUBLIC = {"GET /v1/health", "GET /v1/openapi.json", "GET /v1/agent/program"}
 def call(api, route, token):
     method, path = route.split(" ")
     filled = path.removeprefix("/v1").format(
-        project="acme", pool="nowhere", name="nothing", lease_id="main.i-0.1", run="nothing", token_id="0"
+        project="acme", pool="nowhere", name="nothing", lease_id="main.i-0.1", run="nothing", token_id="0", backend="none"
     )
     return api(method, filled, {} if method in {"POST", "PUT", "PATCH"} else None, token=token)
 

@@ -123,3 +123,20 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "instance": make_instance(state="busy"),
         **changes,
     }
+
+
+def make_backend(**changes: Any) -> dict[str, Any]:
+    config = changes.setdefault("config", {"regions": ["eu-central-1"]})
+    return {
+        "name": "aws",
+        "kind": "aws",
+        "built_in": False,
+        "state": "open",
+        "regions": config.get("regions", []),
+        "version": 1,
+        "created_at": NOW_TEXT,
+        "changed_at": NOW_TEXT,
+        "actor": "user:ann",
+        "checkup": None,
+        **changes,
+    }

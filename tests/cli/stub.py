@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.cli.builders import NO_OFFER, NOW_TEXT, make_instance, make_lease, make_pool, make_run
+from tests.cli.builders import NO_OFFER, NOW_TEXT, make_backend, make_instance, make_lease, make_pool, make_run
 
 TOKEN = "tp.stub.secret"
 
@@ -47,6 +47,8 @@ class Stub:
     log: bytes = b""
     log_steps: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[dict[str, Any]] = field(default_factory=list)
+    backends: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
     leases: dict[str, dict[str, Any]] = field(default_factory=dict)
     stored: dict[str, bytes] = field(default_factory=dict)
     refusals: dict[tuple[str, str], Problem] = field(default_factory=dict)
@@ -216,6 +218,24 @@ class Stub:
         made = {"token_id": "t1", "project": "main", "created_at": NOW_TEXT, "expires_at": None}
         self.tokens.append({**made, "name": request.body["name"], "role": request.body["role"]})
         return 201, {**self.tokens[-1], "token": "tp.t1.very-secret"}
+
+    def _backends(self, request: Request, rest: list[str]) -> tuple[int, Any]:
+        if request.method == "GET":
+            return self._list(request, self.backends)
+        found = {"at": NOW_TEXT, "ok": all(check["ok"] for check in self.checks), "checks": self.checks}
+        if rest[1:] == ["test"]:
+            self._find(self.backends, rest[0])
+            return 200, found
+        if request.method == "DELETE":
+            self.backends.remove(self._find(self.backends, rest[0]))
+            return 200, {"name": rest[0], "removed": True}
+        if request.body["check"] and not found["ok"]:
+            raise Problem(422, "backend-check-failed", "cannot rent machines yet", checks=self.checks)
+        kind, config = request.body["kind"], request.body["config"]
+        made = make_backend(name=request.body.get("name") or kind, kind=kind, config=config)
+        made.update(checkup=found if request.body["check"] else None, version=1 + request.body["replace"])
+        self.backends.append(made)
+        return 201, made
 
     @staticmethod
     def _find(rows: list[dict[str, Any]], name: str, other: str = "name") -> dict[str, Any]:

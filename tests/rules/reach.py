@@ -2,7 +2,8 @@
 
 A name counts as called where it is only mentioned (handed to a thread, kept in a table of tasks), and one branch as
 much as the other: what is found may be too much for one path, and is never too little. Effects are reached through
-`Deps`, whose fields stand for the classes of `chalicelib.aws`; providers' drivers ask nothing of AWS for us.
+`Deps`, whose fields stand for the classes of `chalicelib.aws` and for verbs. Of providers' drivers it is only known
+that one may take on the role that a project has named.
 """
 
 import ast
@@ -18,9 +19,16 @@ UNSEEN = ("chalicelib.wiring", "chalicelib.backends")
 EFFECTS = {
     "executions": "chalicelib.aws.executions:StepFunctions",
     "objects": "chalicelib.aws.objects:Bucket",
+    "secrets": "chalicelib.aws.secrets:SecretsManager",
     "wake": "chalicelib.aws.wake:WakeQueues",
 }
 """Field of `Deps` -> what `wiring` puts there."""
+
+VERBS = {
+    "backend": "chalicelib.services.backends:DriverCache.backend",
+    "backend_names": "chalicelib.services.backends:names",
+}
+"""Field of `Deps` -> the verb that `wiring` puts there."""
 
 CALLED = {
     "send_task_success": "states:SendTaskSuccess",
@@ -32,6 +40,9 @@ CALLED = {
     "get_queue_url": "sqs:GetQueueUrl",
     "send_message": "sqs:SendMessage",
     "delete_queue": "sqs:DeleteQueue",
+    "create_secret": "secretsmanager:CreateSecret",
+    "get_secret_value": "secretsmanager:GetSecretValue",
+    "delete_secret": "secretsmanager:DeleteSecret",
 }
 """Call of a boto3 client -> the right it needs. Source: Service Authorization Reference."""
 
@@ -160,6 +171,8 @@ def _mentioned(name: str) -> Iterator[str]:
                 yield f"{module}:{own.partition('.')[0]}.{method}"
             case ast.Attribute(value=ast.Attribute(attr=field), attr=method) if field in EFFECTS:
                 yield f"{EFFECTS[field]}.{method}"
+            case ast.Attribute(value=ast.Name(id="deps"), attr=field) if field in VERBS:
+                yield VERBS[field]
             case ast.Attribute(value=ast.Name(id=alias), attr=function) if alias in names:
                 yield f"{names[alias]}:{function}"
 
@@ -181,6 +194,8 @@ def _asked(code: ast.AST) -> Iterator[Need]:
                 args=[ast.Attribute(attr=arn), *_],
             ) if method in STARTED:
                 yield STARTED[method], arn.removesuffix("_arn")
+            case ast.Attribute(value=ast.Attribute(attr="drivers"), attr="make"):
+                yield "sts:AssumeRole", ""
             case ast.Call(func=ast.Attribute(attr=method)) if method in CALLED:
                 yield CALLED[method], ""
 
