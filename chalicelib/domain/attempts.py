@@ -1,7 +1,7 @@
 """Which offer to try next, whether to wait for capacity, and how to say why nothing was found."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,8 +17,8 @@ TRIES: Final = {"transient": 3, "throttled": 8, "unknown": 2}
 BACKEND_OUT: Final = frozenset({"auth", "balance"})
 
 
-def next_offer(ranked: Sequence[Offer], tried: Sequence[Attempt]) -> Offer | None:
-    """Choose the first of the ranked offers that this pass may still try, or None.
+def next_offer(ranked: Iterable[Offer], tried: Sequence[Attempt]) -> Offer | None:
+    """Choose the first of the ranked offers that this pass may still try, or None; the rest is not taken.
 
     `tried` are the attempts of this pass. Wrong credentials or an empty account take the whole backend out, a quota
     takes its region out, an error in passing leaves the offer in for a few more tries.

@@ -98,11 +98,10 @@ class OfferIndex:
         if len(self.columns["backend"].values) > 1:
             raise ValueError("offers of several backends cannot become those of one account")
         wanted = {region.casefold() for region in regions}
-        column = self.columns["region"]
-        kept: Sequence[int] = range(len(self))
-        if wanted:
-            has = [region.casefold() in wanted for region in column.values]
-            kept = [position for position, region in enumerate(column.ids) if has[region]]
+        has = [not wanted or region.casefold() in wanted for region in self.columns["region"].values]
+        if all(has) and self.columns["backend"].values == [backend]:
+            return self
+        kept = [position for position, region in enumerate(self.columns["region"].ids) if has[region]]
         columns = {name: Column(each.values, [each.ids[at] for at in kept]) for name, each in self.columns.items()}
         columns["backend"] = Column([backend], [0] * len(kept))
         return OfferIndex([self.prices[at] for at in kept], columns)

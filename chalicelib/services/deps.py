@@ -11,7 +11,7 @@ from chalicelib.config import Settings
 
 
 class Objects(Protocol):
-    """Archives and logs in object storage."""
+    """Archives, logs and catalogs in object storage."""
 
     def present(self, key: str) -> bool: ...
 
@@ -28,6 +28,15 @@ class Objects(Protocol):
 
     def end(self, prefix: str, after: int) -> int:
         """Return how far the stream is stored without a gap, from `after` on."""
+
+    def get(self, key: str, *, unless: str = "") -> tuple[str, bytes | None] | None:
+        """Return an object's etag and content; no content when the etag is still `unless`; None: nothing is there."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object, in place of what is there."""
+
+    def modified(self, key: str) -> datetime | None:
+        """When the object was stored; None: nothing is there."""
 
 
 class Wake(Protocol):

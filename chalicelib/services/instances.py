@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
 from chalicelib import log
 from chalicelib.domain import matching
 from chalicelib.domain.errors import AlreadyExistsError, ConflictError, InvalidInputError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.domain.model import Attempt, Instance, Transition
+from chalicelib.domain.model import Attempt, Instance, Offer, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.domain.policies import Policies, to_doc
 from chalicelib.domain.units import NEVER
@@ -22,14 +23,18 @@ NAME_TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a request would get: idle instances first, then offers by price. Nothing is changed by making one."""
+    """What a request would get: idle instances first, then offers by price. Nothing is changed by making one.
+
+    `filters` says what is missing and why, `notes` how far the prices of what is there can be believed.
+    """
 
     pool: str
     policies: Policies
     instances: list[Instance]
-    offers: list[Any]
+    offers: list[Offer]
     total_offers: int
     filters: list[str]
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,13 @@ def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_
                 break
     market = offers.market(deps, project, policies)
     return Plan(
-        where.name, policies, idle, market.offers[:max_offers], len(market.offers), [*market.failed, *market.filters]
+        where.name,
+        policies,
+        idle,
+        list(islice(market.offers, max_offers)),
+        len(market.offers),
+        [*market.failed, *market.filters],
+        market.notes,
     )
 
 

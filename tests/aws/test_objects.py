@@ -6,6 +6,7 @@ from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.aws import objects
 from chalicelib.aws.objects import Bucket
@@ -131,3 +132,31 @@ def test_an_upload_url_signs_size_checksum_and_session(bucket):
 def test_a_download_url_carries_the_session(bucket):
     query = parse_qs(urlsplit(bucket.get_url("code/acme/x", expires=MINUTE)).query)
     assert query["X-Amz-Security-Token"] == ["session-token"]
+
+
+def test_an_object_is_read_back_with_the_name_of_its_version(bucket):
+    bucket.put("catalog/acme/aws.json.gz", b"first")
+    etag, data = bucket.get("catalog/acme/aws.json.gz")
+    assert data == b"first"
+    assert bucket.get("catalog/acme/aws.json.gz", unless=etag) == (etag, None)
+    bucket.put("catalog/acme/aws.json.gz", b"second")
+    newer, data = bucket.get("catalog/acme/aws.json.gz", unless=etag)
+    assert (newer != etag, data) == (True, b"second")
+
+
+def test_an_object_that_is_not_there_has_neither_content_nor_age(bucket):
+    assert bucket.get("catalog/acme/aws.json.gz") is None
+    assert bucket.get("catalog/acme/aws.json.gz", unless='"etag"') is None
+    assert bucket.modified("catalog/acme/aws.json.gz") is None
+
+
+def test_an_object_knows_when_it_was_stored(bucket):
+    bucket.put("catalog/acme/aws.json.gz", b"x")
+    stored_at = bucket.modified("catalog/acme/aws.json.gz")
+    assert abs(datetime.now(UTC) - stored_at) < MINUTE
+
+
+def test_a_bucket_that_refuses_is_no_bucket_without_the_object(aws):
+    elsewhere = Bucket("no-such-bucket", lambda: datetime.now(UTC))
+    with pytest.raises(ClientError):
+        elsewhere.get("catalog/acme/aws.json.gz")

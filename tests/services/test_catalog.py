@@ -1,0 +1,242 @@
+"""Catalogs of accounts: which one counts, what is said of its age, and that nothing bad replaces what is good."""
+
+from datetime import timedelta
+from threading import Event
+
+import pytest
+
+from chalicelib.backends.base import Capabilities
+from chalicelib.catalog import seed
+from chalicelib.catalog.codec import CatalogError, pack
+from chalicelib.domain.errors import TransientError
+from chalicelib.domain.policies import RUN
+from chalicelib.services import backends, catalog
+from chalicelib.services.backends import Wanted
+from tests.builders import make_offer, make_policies
+from tests.services.accounts import Moon
+
+ANY = make_policies({"allow_gpu": True}, defaults=RUN, cpu=1, memory="1GB")
+KEY = {"key": "a-good-key"}
+
+
+@pytest.fixture
+def collected(monkeypatch):
+    """Accounts of the kind `moon` have catalogs instead of being asked."""
+    monkeypatch.setattr(Moon, "capabilities", Capabilities(spot=False, cluster=False, live_offers=False))
+
+
+def add(world, name="luna", project="main", kind="moon", **config):
+    return backends.add(world.deps, project, Wanted(name, kind, config, KEY), actor="me")
+
+
+def store(world, key, *offers, age_days=0.0, source="luna"):
+    """Put a catalog that was fetched so long ago."""
+    world.objects.put(key, pack(offers, fetched_at=world.clock - timedelta(days=age_days), source=source))
+
+
+def stock(world, name="luna", kind="moon", regions=()):
+    found = catalog.catalog_of(world.deps, "main", name, kind, regions)
+    return [offer.instance_type for offer in found.index.matches(ANY)], found.note
+
+
+OWN = catalog.own_key("main", "luna")
+
+
+def test_without_a_catalog_the_seed_is_taken_under_the_accounts_name_and_says_how_old_it_is(world):
+    found = catalog.catalog_of(world.deps, "main", "mine", "azure", ("WestUS3",))
+    offers = list(found.index.matches(ANY))
+    assert {(offer.backend, offer.region) for offer in offers} == {("mine", "westus3")}
+    oldest = min(offer.priced_at for offer in offers)
+    assert found.note == f"mine: prices of the seed catalog, up to {(world.clock - oldest).days} days old"
+
+
+def test_what_has_no_seed_offers_nothing_before_the_first_refresh(world):
+    assert stock(world) == ([], "")
+
+
+def test_an_imported_catalog_counts_more_than_the_seed_and_an_accounts_own_most(world):
+    dated = make_offer(backend="moon", instance_type="imported", priced_at=world.clock - timedelta(days=3))
+    store(world, catalog.shared_key("moon"), dated, source="gpuhunt")
+    assert stock(world) == (["imported"], "luna: prices of the imported catalog, up to 3 days old")
+    world.pass_time(61)
+    store(world, OWN, make_offer(backend="luna", instance_type="own"))
+    assert stock(world) == (["own"], "")
+
+
+def test_no_project_can_give_its_catalog_to_everybody():
+    assert catalog.own_key("shared", "aws") != catalog.shared_key("aws")
+    assert not {catalog.own_key(project, "aws") for project in ("shared", "-shared")} & {catalog.shared_key("aws")}
+
+
+def test_an_own_catalog_that_a_refresh_should_have_replaced_says_how_old_it_is(world):
+    store(world, OWN, make_offer(), age_days=0.5)
+    assert stock(world)[1] == ""
+    world.pass_time(3600)
+    assert stock(world)[1] == "luna: prices are 13 hours old"
+    world.pass_time(2 * 86_400)
+    assert stock(world)[1] == "luna: prices are 2 days old"
+
+
+def test_the_bucket_is_asked_once_a_minute_and_sends_nothing_twice(world):
+    store(world, OWN, make_offer(instance_type="first"))
+    assert stock(world)[0] == stock(world)[0] == ["first"]
+    assert world.objects.asked == [OWN]
+    store(world, OWN, make_offer(instance_type="second"))
+    world.pass_time(59)
+    assert stock(world)[0] == ["first"]
+    world.pass_time(1)
+    assert stock(world)[0] == ["second"]
+    world.pass_time(60)
+    index = catalog.catalog_of(world.deps, "main", "luna", "moon", ()).index
+    assert catalog.catalog_of(world.deps, "main", "luna", "moon", ()).index is index
+    assert world.objects.asked == [OWN] * 3
+
+
+def test_a_bucket_that_fails_leaves_what_is_in_memory_and_is_said(world, capsys):
+    store(world, OWN, make_offer(instance_type="first"))
+    stock(world)
+    world.pass_time(3600)
+    world.objects.fault = OSError("no route")
+    assert stock(world) == (["first"], "luna: prices are 1 hour old (its catalog could not be read)")
+    assert stock(world, "mine", "aws")[1].endswith("days old (its catalog could not be read)")
+    assert "catalog-unreadable" in capsys.readouterr().out
+    world.objects.fault = None
+    world.pass_time(60)
+    assert stock(world) == (["first"], "")
+
+
+def test_a_bucket_that_fails_is_not_asked_again_at_once(world):
+    world.objects.fault = OSError("no route")
+    for _ in range(5):
+        assert stock(world) == ([], "luna: its catalog could not be read")
+    assert len(world.objects.asked) == 2
+
+
+def test_garbage_in_the_bucket_leaves_what_is_in_memory(world):
+    store(world, OWN, make_offer(instance_type="first"))
+    stock(world)
+    world.objects.put(OWN, b"garbage")
+    world.pass_time(60)
+    assert stock(world) == (["first"], "luna: prices are 0 hours old (its catalog could not be read)")
+
+
+def test_a_process_remembers_a_bounded_number_of_catalogs(world):
+    for number in range(catalog.KEPT + 5):
+        store(world, catalog.own_key("main", f"b{number}"), make_offer())
+        stock(world, f"b{number}")
+    world.objects.asked.clear()
+    stock(world, f"b{catalog.KEPT + 4}")
+    assert world.objects.asked == []
+    stock(world, "b0")
+    assert world.objects.asked == [catalog.own_key("main", "b0")]
+
+
+def test_other_regions_of_the_same_catalog_are_other_offers(world):
+    store(world, OWN, make_offer(instance_type="a", region="bay"), make_offer(instance_type="b", region="hill"))
+    assert stock(world, regions=["bay"])[0] == ["a"]
+    assert stock(world, regions=["HILL"])[0] == ["b"]
+    assert stock(world)[0] == ["a", "b"]
+
+
+def test_a_refresh_stores_what_the_account_offers(world, collected):
+    add(world)
+    world.drivers.shelf = [make_offer(backend="luna", instance_type="fresh"), make_offer(backend="other")]
+    assert catalog.refresh(world.deps, "main", "luna") == 1
+    assert stock(world)[0] == ["fresh"]
+
+
+def due(world, for_s=60):
+    reports = catalog.refresh_due(world.deps, until=world.clock + timedelta(seconds=for_s))
+    return [(each.project, each.backend, each.offers, each.failure) for each in reports]
+
+
+def test_a_catalog_is_made_anew_when_it_is_missing_old_or_older_than_its_configuration(world, collected):
+    add(world)
+    world.drivers.shelf = [make_offer(backend="luna")]
+    world.pass_time(1)
+    made = [("main", "luna", 1, "")]
+    assert due(world) == made
+    assert due(world) == []
+    world.pass_time(catalog.REFRESH.total_seconds())
+    assert due(world) == []
+    world.pass_time(1)
+    assert due(world) == made
+    world.pass_time(1)
+    changed = Wanted("luna", "moon", {"regions": ["bay"]}, KEY)
+    backends.add(world.deps, "main", changed, replacing=True, actor="me")
+    world.pass_time(1)
+    assert due(world) == made
+
+
+def test_what_is_asked_live_has_no_catalog(world):
+    add(world)
+    world.drivers.shelf = [make_offer(backend="luna")]
+    assert due(world) == []
+    assert world.objects.stored == {}
+
+
+def test_an_account_that_fails_stops_no_other_and_keeps_its_catalog(world, collected, monkeypatch, capsys):
+    for name in ("a-down", "b-empty", "c-odd", "d-well"):
+        add(world, name)
+        store(world, catalog.own_key("main", name), make_offer(backend=name, instance_type="old"))
+    faults = {"a-down": TransientError("moonquake"), "c-odd": ZeroDivisionError("what nobody foresaw")}
+    world.drivers.shelf = [make_offer(backend="d-well", instance_type="new")]
+    shelf = Moon.offers
+
+    def offers(moon):
+        if moon.name in faults:
+            raise faults[moon.name]
+        return shelf(moon)
+
+    monkeypatch.setattr(Moon, "offers", offers)
+    world.pass_time(7 * 3600)
+    assert due(world) == [
+        ("main", "a-down", 0, "moonquake"),
+        ("main", "b-empty", 0, "the account offers nothing"),
+        ("main", "c-odd", 0, "what nobody foresaw"),
+        ("main", "d-well", 1, ""),
+    ]
+    assert capsys.readouterr().out.count('"catalog-failed"') == 3
+    found = {name: stock(world, name)[0] for name in ("a-down", "b-empty", "c-odd", "d-well")}
+    assert found == {"a-down": ["old"], "b-empty": ["old"], "c-odd": ["old"], "d-well": ["new"]}
+
+
+def test_an_account_that_hangs_delays_no_other_and_is_done_next_time(world, collected, monkeypatch):
+    for name in ("hangs", "well"):
+        add(world, name)
+    world.drivers.shelf = [make_offer(backend="hangs"), make_offer(backend="well")]
+    goes_on, shelf = Event(), Moon.offers
+    monkeypatch.setattr(Moon, "offers", lambda moon: (moon.name == "hangs" and goes_on.wait(30), shelf(moon))[1])
+    try:
+        assert due(world, for_s=0.2) == [
+            ("main", "hangs", 0, "not done in the time there is"),
+            ("main", "well", 1, ""),
+        ]
+    finally:
+        goes_on.set()
+
+
+def test_a_project_whose_backends_cannot_be_read_stops_no_other(world, collected, monkeypatch):
+    add(world)
+    world.drivers.shelf = [make_offer(backend="luna")]
+    listed = backends.list_backends
+
+    def list_backends(deps, project):
+        if project == "broken":
+            raise OSError("table away")
+        return listed(deps, project)
+
+    monkeypatch.setattr(catalog.pool_store, "projects", lambda: ["broken", "main"])
+    monkeypatch.setattr(catalog.backends, "list_backends", list_backends)
+    assert due(world) == [("main", "luna", 1, "")]
+
+
+def test_an_account_that_offers_nothing_has_no_catalog(world, collected):
+    add(world)
+    with pytest.raises(CatalogError, match="offers nothing"):
+        catalog.refresh(world.deps, "main", "luna")
+    assert world.objects.stored == {}
+
+
+def test_the_seed_is_there_for_every_kind_that_has_catalogs():
+    assert all(seed.catalog(kind) for kind in ("aws", "azure"))
