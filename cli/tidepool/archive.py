@@ -68,7 +68,7 @@ def survey(folder: str) -> tuple[list[Entry], list[str]]:
         path = os.path.relpath(found.path, folder).replace(os.sep, "/")
         status = found.stat(follow_symlinks=False)
         kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFLNK and not _stays_inside(found.path, top):
+        if kind == stat.S_IFLNK and not stays_inside(found.path, top):
             left_out.append(f"{path}: a link that leads out of the folder")
         elif kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
             entries.append(Entry(path, found.path, status))
@@ -107,7 +107,7 @@ def biggest(entries: Iterable[Entry]) -> list[str]:
     return [f"{size_text(round(size / (1 << 20), 1)):>8}  {name}" for name, size in ordered]
 
 
-def _stays_inside(link: str, top: str) -> bool:
+def stays_inside(link: str, top: str) -> bool:
     """Whether a link, followed from where it stands, ends below `top`; the other side refuses others."""
     target = os.readlink(link)
     if os.path.isabs(target):

@@ -70,10 +70,10 @@ class Client:
     @classmethod
     def from_environment(cls, project: str = "") -> Self:
         """Use the command line's settings: the environment, the user's configuration, `.tidepool/local.env`."""
-        from tidepool.profile import current_folder, load
+        from tidepool.control_plane import current_folder, load
 
-        profile = load(os.environ, current_folder())
-        return cls(profile.url, profile.token, project or profile.project)
+        found = load(os.environ, current_folder())
+        return cls(found.url, found.token, project or found.project)
 
     def __enter__(self) -> Self:
         return self

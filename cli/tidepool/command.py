@@ -71,13 +71,13 @@ class Session:
         """The connection to the control plane that is meant."""
         if self._client is None:
             from tidepool.client import Client
-            from tidepool.profile import load
+            from tidepool.control_plane import load
 
-            profile = load(self.environ, self.folder)
-            if not profile.token:
+            found = load(self.environ, self.folder)
+            if not found.token:
                 raise AuthError("no token: set TIDEPOOL_TOKEN or run tidepool login")
             self._client = Client(
-                profile.url, profile.token, self.project or profile.project, sleep=self.sleep, environ=self.environ
+                found.url, found.token, self.project or found.project, sleep=self.sleep, environ=self.environ
             )
         return self._client
 

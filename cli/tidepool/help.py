@@ -35,6 +35,8 @@ Environment
                        stored; with neither, .tidepool/local.env of this folder or a parent is used.
   TIDEPOOL_LOCAL_CLOUD_URL, TIDEPOOL_LOCAL_CLOUD_KEY
                        the local cloud, for `tidepool rehearse`; else from .tidepool/local.env
+  TIDEPOOL_PROFILE, DSTACK_PROFILE
+                       the profile that holds where --profile names none
   TIDEPOOL_DEBUG=1     show tracebacks
   NO_COLOR             no colours
   XDG_CONFIG_HOME, XDG_CACHE_HOME
@@ -54,10 +56,61 @@ Requirements
   --gpu A10G,A100                 either
   --gpu 24GB..40GB, --gpu 2..4    ranges of memory for each GPU, of the number of GPUs
   --gpu 0                         no GPU
+  --gpu nvidia:24GB               of this vendor
+
+In a file `gpu` may also be a map: {name: [A100, H100], memory: 80GB, count: 2, total_memory: 160GB.., vendor: nvidia,
+compute_capability: 8.0}.
 
 Durations: 45s, 5m, 2h, 3d, 1w, plain seconds, or off.
 """
-TOPICS = {"exit-codes": EXIT_CODES, "environment": ENVIRONMENT, "requirements": REQUIREMENTS}
+PROFILES = """\
+Profiles
+
+  .tidepool/profiles.yml: named sets of what the options of `run`, `pool add` and `offer` say.
+
+    profiles:
+      - name: train
+        default: true            # holds when no other is named
+        resources: {gpu: "A100:80GB:2", memory: 64GB}
+        backends: [aws, azure]
+        spot_policy: auto        # spot, on-demand
+        max_price: 4.5
+        idle_duration: 30m       # or off
+        retry: {on_events: [no-capacity, interruption], duration: 4h}
+
+  Looked for in the current folder and its parents up to the repository's root, then in the home folder; in each
+  place .tidepool/profiles.yml before .dstack/profiles.yml, .yml before .yaml. The first file that has the
+  profile wins. It is named by --profile, TIDEPOOL_PROFILE or DSTACK_PROFILE; else the one with `default: true`.
+
+  An option wins over the run file, that over the profile, that over the default, for each key. --explain shows
+  what holds and who says it. All keys, with examples: docs/profiles.md.
+"""
+RUN_FILE = """\
+Run files
+
+  .tidepool.yml of the current folder, for `tidepool run` without a command; any other by -f FILE, which holds
+  beside a command as well, and for `pool add` and `offer`.
+
+    name: train
+    commands:                    # one script for `sh -e`: ends at the first line that fails
+      - pip install -r requirements.txt
+      - python train.py
+    image: python:3.13
+    env: {EPOCHS: 3, API_KEY: }  # without a value: taken from the environment of whoever runs it
+    files: [data.bin, ~/models/base:models/base]
+    working_dir: src
+    resources: {gpu: 80GB, disk: 200GB}
+    max_duration: 6h
+
+  and every key of a profile (`tidepool help profiles`). `argv: [python, train.py]` runs without a shell.
+"""
+TOPICS = {
+    "exit-codes": EXIT_CODES,
+    "environment": ENVIRONMENT,
+    "requirements": REQUIREMENTS,
+    "profiles": PROFILES,
+    "run-file": RUN_FILE,
+}
 
 
 def show_help(words: Sequence[str], commands: Mapping[str, Entry]) -> int:

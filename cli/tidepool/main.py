@@ -183,7 +183,7 @@ def _session() -> Session:
     import time
 
     from tidepool.command import Session
-    from tidepool.profile import current_folder
+    from tidepool.control_plane import current_folder
 
     return Session(
         stdin=sys.stdin,

@@ -6,19 +6,18 @@ refused here, before anything is asked.
 
 from __future__ import annotations
 
-from tidepool.command import UsageError
 from tidepool.text import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, _ArgumentGroup
 
-    from tidepool.wire import PlanRequest, Policies, Requirements, RunRequest
-
+SPOT_POLICIES = ("spot", "on-demand", "auto")
+RETRY_EVENTS = ("no-capacity", "interruption", "error")
 NAME_LENGTH = 63
+VARIABLE_LENGTH = 128
 REFERENCE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
 REFERENCE_LENGTH = 200
-RESOURCES = ("cpu", "memory", "gpu", "disk", "shared_memory")
 
 
 def add_resources(parser: ArgumentParser) -> None:
@@ -29,7 +28,7 @@ def add_resources(parser: ArgumentParser) -> None:
     group.add_argument("--gpu", metavar="SPEC", help="GPUs: 80GB, A100:2, A10G,A100")
     group.add_argument("--disk", metavar="SIZE", help="disk: 200GB")
     group.add_argument("--shared-memory", metavar="SIZE", help="shared memory for containers")
-    group.add_argument("--allow-gpu", action="store_true", help="without --gpu: a GPU machine will do too")
+    _add_switch(group, "--allow-gpu", "without --gpu: a GPU machine will do too")
 
 
 def add_filters(parser: ArgumentParser, *, spot_default: str = "") -> None:
@@ -46,9 +45,7 @@ def add_filters(parser: ArgumentParser, *, spot_default: str = "") -> None:
         "--on-demand", dest="spot_policy", action="store_const", const="on-demand", help="no spot machines"
     )
     spot.add_argument("--spot-auto", dest="spot_policy", action="store_const", const="auto", help="either")
-    spot.add_argument(
-        "--spot-policy", dest="spot_policy", choices=("spot", "on-demand", "auto"), help=f"the same by name{default}"
-    )
+    spot.add_argument("--spot-policy", dest="spot_policy", choices=SPOT_POLICIES, help=f"the same by name{default}")
 
 
 def add_max_offers(parser: ArgumentParser) -> None:
@@ -62,11 +59,40 @@ def add_lifetime(parser: ArgumentParser, idle: str) -> None:
     group.add_argument("--idle-duration", type=duration, metavar="DURATION",
                        help=f"remove it when idle that long: 5m, 72h, 0s, off (default {idle})")  # fmt: skip
     retry = group.add_mutually_exclusive_group()
-    retry.add_argument("--retry", action="store_const", const=True, default=None, help="keep trying without capacity")
+    retry.add_argument("--retry", action="store_const", const=True, default=None, help="try again when it fails")
     retry.add_argument(
         "--no-retry", dest="retry", action="store_const", const=False, help="give up when all offers fail"
     )
-    retry.add_argument("--retry-duration", type=duration, metavar="DURATION", help="keep trying that long")
+    group.add_argument("--retry-duration", type=duration, metavar="DURATION", help="try again for that long")
+    group.add_argument("--retry-on", action="append", choices=RETRY_EVENTS, metavar="EVENT",
+                       help=f"try again after this: {', '.join(RETRY_EVENTS)}; repeatable")  # fmt: skip
+
+
+def add_run_policies(parser: ArgumentParser) -> None:
+    """What only a run has of the table of keys."""
+    _add_switch(parser, "--reuse", "never provision: an idle instance or none (exit code 6)")
+    parser.add_argument("--instance", type=name, metavar="NAME", help="only this instance")
+    parser.add_argument(
+        "--max-duration", type=duration, metavar="DURATION", help="stop it after that long: 90m, 6h, off"
+    )
+
+
+def add_files(parser: ArgumentParser, run_file: str) -> None:
+    """Where values come from that no option says. `run_file` tells when one is read."""
+    group = parser.add_argument_group("files (see `tidepool help profiles` and `tidepool help run-file`)")
+    group.add_argument("--profile", type=label, metavar="NAME", help="this profile (else the one that is the default)")
+    group.add_argument("-f", "--file", type=label, metavar="FILE", help=f"this run file (default: {run_file})")
+    group.add_argument(
+        "--explain", action="store_true", help="show each value and who says it, and the plan; change nothing"
+    )
+
+
+def _add_switch(group: ArgumentParser | _ArgumentGroup, option: str, text: str) -> None:
+    """A switch that a file may turn on, and the option turn off again."""
+    dest = option.removeprefix("--").replace("-", "_")
+    group.add_argument(option, dest=dest, action="store_const", const=True, default=None, help=text)
+    off = f"--no-{option.removeprefix('--')}"
+    group.add_argument(off, dest=dest, action="store_const", const=False, help=f"what {option} says does not hold")
 
 
 def add_pool(parser: ArgumentParser) -> None:
@@ -77,59 +103,6 @@ def add_pool(parser: ArgumentParser) -> None:
 def add_yes(parser: ArgumentParser) -> None:
     """Whether to ask."""
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
-
-
-def policies(args: Namespace) -> Policies:
-    """Make the shared part of a request; what was not said is left to the server's defaults."""
-    request: Policies = {}
-    wanted: Requirements = {}
-    for key in RESOURCES:
-        if (value := getattr(args, key, None)) is not None:
-            wanted[key] = value  # type: ignore[literal-required]
-    if wanted:
-        request["requirements"] = wanted
-    if getattr(args, "allow_gpu", False):
-        request["allow_gpu"] = True
-    given = {
-        "backends": args.backend,
-        "regions": args.region,
-        "instance_types": args.instance_type,
-        "spot_policy": args.spot_policy,
-        "max_price": args.max_price,
-        "idle_duration": getattr(args, "idle_duration", None),
-        "retry": _retry(args),
-    }
-    for key, value in given.items():
-        if value is not None:
-            request[key] = value  # type: ignore[literal-required]
-    return request
-
-
-def plan_request(args: Namespace, *, for_run: bool = False) -> PlanRequest:
-    """Make the request for a plan."""
-    request: PlanRequest = {}
-    if args.pool:
-        request["pool"] = args.pool
-    if args.max_offers is not None:
-        request["max_offers"] = args.max_offers
-    if for_run:
-        request["for_run"] = True
-    return {**policies(args), **request}
-
-
-def job_part(args: Namespace) -> RunRequest:
-    """Make the part of a request that only runs have."""
-    request: RunRequest = {"argv": args.job}
-    if args.env:
-        request["env"] = dict(_setting(text) for text in args.env)
-    for key in ("name", "pool", "image", "instance"):
-        if value := getattr(args, key):
-            request[key] = value
-    if args.reuse:
-        request["reuse"] = True
-    if args.kill_after is not None:
-        request["kill_after_s"] = args.kill_after
-    return request
 
 
 def name(text: str) -> str:
@@ -167,38 +140,40 @@ def seconds(text: str) -> float:
     """A duration in seconds, for the fields that are sent as numbers: `10`, `1.5`, `30s`, `5m`, `2h`."""
     if text.lstrip().startswith("-"):
         raise _bad(f"{quoted(text)} is negative; a duration is 45s, 5m, 2h, or seconds")
+    value = seconds_of(text)
+    if value is None:
+        raise _bad(f"{quoted(text)} is no duration: 45s, 5m, 2h, or seconds")
+    return value
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds that a duration says, or None when it is none."""
     unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}.get(text[-1:], 0)
     number = text[:-1] if unit else text
     try:
         value = float(number) * (unit or 1)
     except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise _bad(f"{quoted(text)} is no duration: 45s, 5m, 2h, or seconds")
-    return value
+        return None
+    return value if 0 <= value < 1e9 else None
 
 
-def _setting(text: str) -> tuple[str, str]:
-    key, mark, value = text.partition("=")
-    if not key or not mark:
-        raise UsageError(f"argument -e/--env: {quoted(text)} is not NAME=VALUE")
-    return key, value
+def price_of(text: str) -> float | None:
+    """The dollars that a price says, or None when it is none: `2.5`, `$2.50`."""
+    try:
+        value = float(text.strip().removeprefix("$"))
+    except ValueError:
+        return None
+    return value if 0 < value < 1e6 else None
 
 
-def _retry(args: Namespace) -> bool | dict[str, str] | None:
-    duration = getattr(args, "retry_duration", None)
-    if duration is not None:
-        return {"duration": duration}
-    retry: bool | None = getattr(args, "retry", None)
-    return retry
+def is_variable(text: str) -> bool:
+    """Whether this can be the name of a variable of the environment."""
+    return text.isascii() and text.isidentifier() and len(text) <= VARIABLE_LENGTH
 
 
 def _price(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
+    value = price_of(text)
+    if value is None:
         raise _bad(f"{quoted(text)} is no price: dollars an hour, above 0")
     return value
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 INSTANCE_HEADER = (
     "NAME", "BACKEND", "REGION", "RESOURCES", "SPOT", "PRICE", "STATUS", "IDLE FOR", "EXPIRES IN", "CREATED"
 )  # fmt: skip
-OFFER_HEADER = ("BACKEND", "REGION", "RESOURCES", "SPOT", "PRICE", "INSTANCE TYPE")
+OFFER_HEADER = ("BACKEND", "REGION", "RESOURCES", "SPOT", "PRICE")
 RUN_HEADER = ("NAME", "POOL", "INSTANCE", "STATUS", "CREATED", "COMMAND")
 RUN_STATUS = 3
 ATTEMPT_HEADER = ("ATTEMPT", "BACKEND", "REGION", "INSTANCE TYPE", "SPOT", "PRICE", "STATE", "DETAIL")
@@ -70,7 +70,6 @@ def offer_row(offer: Offer) -> tuple[str, ...]:
         resources_text(offer["resources"]),
         yes_no(offer["spot"]),
         price_text(offer["price_micros"], offer["price_source"], offer["backend"]),
-        cell(offer["instance_type"]),
     )
 
 

@@ -140,7 +140,7 @@ class Released(TypedDict):
 
 class Plan(TypedDict):
     """What would happen. `filters` says, when nothing is left, which filter removed the last candidates; `warnings`
-    what looks like a slip in the request."""
+    what looks like a slip in the request; `notes` how far the prices can be believed."""
 
     pool: str
     requirements: str
@@ -150,6 +150,7 @@ class Plan(TypedDict):
     total_offers: int
     filters: list[str]
     warnings: NotRequired[list[str]]
+    notes: NotRequired[list[str]]
 
 
 class RunInstance(TypedDict):
@@ -233,7 +234,7 @@ class Requirements(TypedDict, total=False):
 
 
 class Policies(TypedDict, total=False):
-    """What a plan, an added instance, a run and a lease share. All optional."""
+    """What a plan, an added instance, a run and a lease share. All optional; `max_duration` for runs alone."""
 
     requirements: Requirements
     backends: list[str]
@@ -244,6 +245,7 @@ class Policies(TypedDict, total=False):
     idle_duration: str | int | bool
     retry: bool | dict[str, Any]
     allow_gpu: bool
+    max_duration: str | int | bool
 
 
 class PlanRequest(Policies, total=False):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.api import answers, schemas
+from chalicelib.api import answers, backend_wire, schemas
 from chalicelib.domain import errors as domain
 from tests.cli.builders import make_instance
 from tidepool import errors, wire
@@ -26,6 +26,9 @@ SHAPES = [
     (wire.RunInstance, answers.RunInstance),
     (wire.LogChunk, answers.LogChunk),
     (wire.Token, answers.IssuedToken),
+    (wire.Backend, backend_wire.Backend),
+    (wire.Check, backend_wire.CheckResult),
+    (wire.Checkup, backend_wire.CheckupResult),
 ]
 
 
@@ -50,6 +53,7 @@ def test_a_run_and_a_lease_have_the_shapes_that_the_client_names():
         (wire.PlanRequest, schemas.PlanRequest),
         (wire.RunRequest, schemas.RunRequest),
         (wire.Policies, schemas.PolicyFields),
+        (wire.NewBackend, backend_wire.NewBackend),
     ],
     ids=lambda shape: shape.__name__,
 )
@@ -61,7 +65,7 @@ SHARED = (
     *("--max-price", "2.5", "-b", "aws", "-r", "eu", "--instance-type", "t1", "--spot-auto", "--allow-gpu"),
     *("--cpu", "4..", "--memory", "32GB", "--gpu", "A100:2", "--disk", "100GB", "--shared-memory", "8GB"),
 )
-LIFETIME = ("--idle-duration", "5m", "--retry-duration", "1h")
+LIFETIME = ("--idle-duration", "5m", "--retry-duration", "1h", "--retry-on", "error")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,19 @@ LIFETIME = ("--idle-duration", "5m", "--retry-duration", "1h")
         (
             (
                 *("run", "-d", "--no-code", "--pool", "p", "-n", "r", "--instance", "i", "--reuse", "-e", "A=b"),
-                *("--image", "ubuntu", "--kill-after", "1.5s", *SHARED, *LIFETIME, "--", "true", "--x"),
+                *(
+                    "--image",
+                    "ubuntu",
+                    "--kill-after",
+                    "1.5s",
+                    "--max-duration",
+                    "6h",
+                    *SHARED,
+                    *LIFETIME,
+                    "--",
+                    "true",
+                    "--x",
+                ),
             ),
             "/runs",
             schemas.RunRequest,
@@ -90,6 +106,11 @@ LIFETIME = ("--idle-duration", "5m", "--retry-duration", "1h")
         (("pool", "create", "gpu"), "/pools", schemas.NewPool),
         (("pool", "set-default", "default-pool"), "/default-pool", schemas.DefaultPool),
         (("token", "create", "ci", "--role", "viewer", "--expires-in", "30d"), "/tokens", schemas.NewToken),
+        (
+            ("backend", "add", "aws", "--name", "mine", "--role-arn", "arn", "-r", "eu-west-1", "--replace"),
+            "/backends",
+            backend_wire.NewBackend,
+        ),
         (("stop", "--no-wait", "--force", "brave-otter-42"), "/stop", schemas.StopRequest),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.cli.stub import Problem
+from tidepool.help import TOPICS
 
 
 def body(stub, method, ending):
@@ -35,7 +36,11 @@ def body(stub, method, ending):
         ("pool ps --interval 0", "--interval"),
         ("run", "Put it after `--`"),
         ("run true", "unrecognized arguments: true"),
-        ("run -e NOVALUE -- true", "'NOVALUE' is not NAME=VALUE"),
+        ("run -e NOVALUE -- true", "-e/--env: 'NOVALUE' is to come from this environment, and is not set in it"),
+        ("run -e 1=2 -- true", "'1=2' is neither NAME=VALUE nor NAME"),
+        ("run --no-retry --retry-on error -- true", "--no-retry: not allowed with argument --retry-on"),
+        ("run --no-retry --retry-duration 1h -- true", "--no-retry: not allowed with argument --retry-duration"),
+        ("run --retry-on sometimes -- true", "argument --retry-on: invalid choice"),
         ("run --kill-after soon -- true", "'soon' is no duration"),
         ("lease acquire --duration -1", "duration"),
     ],
@@ -148,9 +153,7 @@ def test_an_unforeseen_failure_is_a_sentence_and_with_debug_a_traceback(stub, cl
         cli("pool", "list")
 
 
-@pytest.mark.parametrize(
-    "words", ["", "--help", "-h", "help", "help exit-codes", "help environment", "help requirements"]
-)
+@pytest.mark.parametrize("words", ["", "--help", "-h", "help", *(f"help {topic}" for topic in TOPICS)])
 def test_help_needs_no_control_plane(cli, words):
     ended = cli(*words.split(), environ={})
     assert (ended.code, ended.err) == (0, "")

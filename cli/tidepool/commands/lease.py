@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tidepool.choices import Choices, from_options
 from tidepool.command import Command
-from tidepool.options import add_filters, add_pool, add_resources, name, policies, reference, seconds
+from tidepool.options import add_filters, add_pool, add_resources, name, reference, seconds
 from tidepool.text import NOTHING, until_text
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ class AcquireLease(Command):
         add_filters(parser)
 
     def run(self, args: Namespace, session: Session) -> int:
-        wanted = {**policies(args), **({"instance": args.instance} if args.instance else {})}
+        wanted = {**Choices([from_options(args)]).policies(), **({"instance": args.instance} if args.instance else {})}
         lease = session.client.leases.acquire(args.pool or "", holder=args.holder, duration_s=args.duration, **wanted)
         return show(args, session, lease)
 

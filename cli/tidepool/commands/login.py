@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidepool.client import Client
 from tidepool.command import Command, UsageError
-from tidepool.profile import DEFAULT_PROJECT, config_path, load, write_config
+from tidepool.control_plane import DEFAULT_PROJECT, config_path, load, write_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ class ShowConfig(Command):
     """Show which control plane is used, as which project, and where each setting comes from. The token is not shown."""
 
     def run(self, args: Namespace, session: Session) -> int:
-        profile = load(session.environ, session.folder)
-        project = args.project or profile.project
-        shown = f"{profile.token[:4]}… ({len(profile.token)} characters)" if profile.token else None
+        found = load(session.environ, session.folder)
+        project = args.project or found.project
+        shown = f"{found.token[:4]}… ({len(found.token)} characters)" if found.token else None
         if args.json:
-            session.out.json({"url": profile.url, "project": project, "token": shown, "sources": profile.sources})
+            session.out.json({"url": found.url, "project": project, "token": shown, "sources": found.sources})
             return 0
-        rows = [("URL", profile.url, "url"), ("Project", project, "project"), ("Token", shown or "none", "token")]
+        rows = [("URL", found.url, "url"), ("Project", project, "project"), ("Token", shown or "none", "token")]
         session.out.table(
             ("SETTING", "VALUE", "FROM"),
-            [(label, value, profile.sources.get(key, "-")) for label, value, key in rows],
+            [(label, value, found.sources.get(key, "-")) for label, value, key in rows],
         )
         session.out.note(f"`tidepool login` stores them in {config_path(session.environ)}")
         return 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from tidepool.choices import gather
 from tidepool.command import Command
-from tidepool.commands.plans import no_offers, show_plan
-from tidepool.instance_table import show_instances
-from tidepool.options import add_filters, add_lifetime, add_max_offers, add_pool, add_resources, plan_request
-from tidepool.rows import instance_row
+from tidepool.commands.plans import explain_plan, no_offers, show_idle, show_plan
+from tidepool.options import add_files, add_filters, add_lifetime, add_max_offers, add_pool, add_resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,18 +26,20 @@ class ShowOffers(Command):
         add_filters(parser)
         add_max_offers(parser)
         add_lifetime(parser, "72h, for a run 5m")
+        add_files(parser, "none")
 
     def run(self, args: Namespace, session: Session) -> int:
-        plan = session.client.instances.plan(plan_request(args, for_run=args.for_run))
+        choices = gather(args, session)
+        request = choices.plan_request(for_run=args.for_run, max_offers=args.max_offers)
+        plan = choices.asked(session.client.instances.plan, request)
+        if args.explain:
+            explain_plan(args, session, choices, plan, for_run=args.for_run)
+            return 0
         if args.json:
             session.out.json(plan)
         else:
             show_plan(session.out, plan)
-            if plan["instances"]:
-                now = session.now()
-                rows = [instance_row(instance, now) for instance in plan["instances"]]
-                session.out.line("\nIdle instances that match:")
-                show_instances(session.out, rows)
+            show_idle(session, plan)
         if not plan["offers"] and not plan["instances"]:
             raise no_offers(plan)
         return 0

@@ -4,55 +4,71 @@ from __future__ import annotations
 
 from tidepool.errors import NoOffersError
 from tidepool.output import cell
-from tidepool.rows import OFFER_HEADER, offer_row
-from tidepool.text import duration_text, money_text
+from tidepool.rows import OFFER_HEADER, instance_row, offer_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
     from typing import Any
 
+    from tidepool.choices import Choices
+    from tidepool.command import Session
+    from tidepool.keys import Said
     from tidepool.output import Output
     from tidepool.wire import Plan
 
 
 def show_plan(out: Output, plan: Plan) -> None:
-    """Show what was understood, and the cheapest offers."""
-    pairs = [("Pool", plan["pool"]), ("Requirements", cell(plan["requirements"]))]
-    pairs += [policy_pair(key, value) for key, value in plan["policies"].items() if key != "requirements"]
-    out.block(pairs)
-    out.line()
+    """Show the best offers, and what is to be known about them."""
     if plan["offers"]:
         out.table(OFFER_HEADER, [offer_row(offer) for offer in plan["offers"]], shrink=(2,))
     if plan["total_offers"] > len(plan["offers"]):
         out.line(f"… and {plan['total_offers'] - len(plan['offers'])} more")
-    for line in (*plan.get("warnings", ()), *(plan["filters"] if plan["offers"] else ())):
-        out.note(f"note: {cell(line)}")
+    told: Mapping[str, Any] = plan
+    for kind in ("notes", "warnings", "filters" if plan["offers"] else ""):
+        for line in told.get(kind) or ():
+            out.note(f"note: {cell(line)}")
+
+
+def show_idle(session: Session, plan: Plan) -> None:
+    """Show the idle instances that a run could take."""
+    if plan["instances"]:
+        from tidepool.instance_table import show_instances
+
+        session.out.line("\nIdle instances that match:")
+        now = session.now()
+        show_instances(session.out, [instance_row(instance, now) for instance in plan["instances"]])
+
+
+def explain_plan(
+    args: Namespace,
+    session: Session,
+    choices: Choices,
+    plan: Plan,
+    *,
+    for_run: bool = False,
+    job: Mapping[str, Said] | None = None,
+) -> None:
+    """Show each value with its source, then the plan; when nothing fits, what removed the last candidates."""
+    from tidepool.explain import HEADER, job_rows, rows, table
+
+    entries = [*job_rows(job or {}), *rows(choices, plan, for_run=for_run)]
+    if args.json:
+        told = [{name: entry[name] for name in ("key", "value", "source")} for entry in entries]
+        session.out.json({**plan, "explain": told, "explain_notes": choices.notes})
+        return
+    session.out.table(HEADER, table(entries))
+    session.out.line(f"\nRequirements: {cell(plan['requirements'])}")
+    session.out.line()
+    show_plan(session.out, plan)
+    show_idle(session, plan)
+    if not plan["offers"]:
+        session.out.line("no offer fits these requirements")
+        for line in plan["filters"]:
+            session.out.line(f"  {cell(line)}")
 
 
 def no_offers(plan: Plan) -> NoOffersError:
     """Say that nothing fits, and what removed the last candidates."""
     return NoOffersError("no offer fits these requirements", context={"filters": plan["filters"]})
-
-
-def policy_pair(key: str, value: Any) -> tuple[str, str]:
-    """A policy as a person reads it: units come from the key, as on the wire."""
-    if key.endswith("_s") and isinstance(value, int | float):
-        return _label(key.removesuffix("_s")), duration_text(value)
-    if key.endswith("_micros") and isinstance(value, int | float):
-        return _label(key.removesuffix("_micros")), f"{money_text(int(value))}/h"
-    return _label(key.removesuffix("_s").removesuffix("_micros")), _value(value)
-
-
-def _label(key: str) -> str:
-    return key.replace("_", " ").capitalize().replace("gpu", "GPU")
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "all"
-    if isinstance(value, dict):
-        pairs = [policy_pair(key, entry) for key, entry in value.items()]
-        return "; ".join(f"{label.lower()} {text}" for label, text in pairs) or "-"
-    return cell(value)

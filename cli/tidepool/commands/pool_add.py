@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tidepool.choices import gather
 from tidepool.command import Command
-from tidepool.commands.plans import no_offers, show_plan
+from tidepool.commands.plans import explain_plan, no_offers, show_plan
 from tidepool.errors import ConflictError, ProvisioningFailedError
 from tidepool.instance_table import show_instances
 from tidepool.options import (
+    add_files,
     add_filters,
     add_lifetime,
     add_max_offers,
@@ -14,8 +16,6 @@ from tidepool.options import (
     add_resources,
     add_yes,
     name,
-    plan_request,
-    policies,
 )
 from tidepool.progress import Patience, Progress
 from tidepool.rows import instance_row
@@ -50,18 +50,25 @@ class AddInstance(Command):
         add_filters(parser)
         add_max_offers(parser)
         add_lifetime(parser, "72h")
+        add_files(parser, "none")
 
     def run(self, args: Namespace, session: Session) -> int:
-        session.require_answer(yes=args.yes)
-        plan = session.client.instances.plan(plan_request(args))
+        if not args.explain:
+            session.require_answer(yes=args.yes)
+        choices = gather(args, session)
+        plan = choices.asked(session.client.instances.plan, choices.plan_request(max_offers=args.max_offers))
+        if args.explain:
+            explain_plan(args, session, choices, plan)
+            return 0
         show_plan(session.out, plan)
-        if not plan["offers"] and not (args.retry or args.retry_duration):
+        if not plan["offers"] and not choices.get("retry"):
             raise no_offers(plan)
         if not plan["offers"]:
             session.out.note("no offer fits now; it will be tried again until one does")
         if not args.yes:
             session.confirm("Continue?")
-        made = session.client.instances.add(plan["pool"], policies(args), name=args.name or "")
+        add = session.client.instances.add
+        made = choices.asked(add, plan["pool"], choices.policies(), name=args.name or "")
         show_row(session, made)
         if args.wait:
             made = wait_until_ready(session, made)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from tidepool.command import Command
+from tidepool.control_plane import local_cloud
 from tidepool.errors import BadAnswerError, NotFoundError, from_problem
 from tidepool.options import reference, seconds
 from tidepool.output import cell
-from tidepool.profile import local_cloud
 from tidepool.text import duration_text
 from tidepool.transport import Transport
 

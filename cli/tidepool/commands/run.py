@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from tidepool.choices import gather
 from tidepool.command import Command, UsageError
-from tidepool.errors import InputError
 from tidepool.follow import Follower, attend
 from tidepool.options import (
+    add_files,
     add_filters,
     add_lifetime,
     add_pool,
     add_resources,
-    job_part,
+    add_run_policies,
     name,
-    policies,
     seconds,
 )
 from tidepool.rows import end_text
-from tidepool.text import clean, size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from tidepool.choices import Choices
     from tidepool.command import Session
+    from tidepool.job import Job
     from tidepool.wire import Run as RunDoc
     from tidepool.wire import RunRequest
 
@@ -33,20 +34,19 @@ GRACE_S = 10.0
 class Run(Command):
     """Run a command on an instance of a pool: takes an idle one that matches, else provisions the cheapest offer. Ships
     the current folder (what .gitignore leaves in), streams the output, and ends with the command's own exit code. Put
-    the command after `--`."""
+    the command after `--`; without one, that of the run file .tidepool.yml is run."""
 
     takes_command = True
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.usage = f"{parser.prog} [options] -- COMMAND [ARG …]"
+        parser.usage = f"{parser.prog} [options] [-- COMMAND [ARG …]]"
         add_pool(parser)
         parser.add_argument("-n", "--name", type=name, help="the run's name (default: one is made up)")
         parser.add_argument("-d", "--detach", action="store_true", help="print the run's name and return")
+        add_run_policies(parser)
         parser.add_argument(
-            "--reuse", action="store_true", help="never provision: an idle instance or none (exit code 6)"
+            "-e", "--env", action="append", metavar="K=V", help="set a variable, or pass K of mine on; repeatable"
         )
-        parser.add_argument("--instance", type=name, metavar="NAME", help="only this instance")
-        parser.add_argument("-e", "--env", action="append", metavar="K=V", help="set a variable; repeatable")
         parser.add_argument("--image", default="", help="run inside this container image")
         parser.add_argument("--no-code", action="store_true", help="do not ship the current folder")
         parser.add_argument(
@@ -58,21 +58,51 @@ class Run(Command):
         add_resources(parser)
         add_filters(parser, spot_default="auto")
         add_lifetime(parser, "5m for an instance that the run makes")
+        add_files(parser, ".tidepool.yml of the folder, when there is no COMMAND")
 
     def run(self, args: Namespace, session: Session) -> int:
-        if not args.job:
-            raise UsageError("what is to be run? Put it after `--`: tidepool run [options] -- COMMAND [ARG …]")
-        request: RunRequest = {**policies(args), **job_part(args)}
-        if not args.no_code:
-            request["code"] = ship(session)
-        run = submit(session, request)
+        from tidepool.job import assemble
+
+        choices = gather(args, session, of_folder=True)
+        job = assemble(args, session.environ, choices.run_file)
+        if not job.argv and not args.explain:
+            without = f"{choices.run_file.shown} has no commands." if choices.run_file else "what is to be run?"
+            raise UsageError(
+                f"{without} Put it after `--` (tidepool run [options] -- COMMAND [ARG …]), or into a run file "
+                "(`tidepool help run-file`)"
+            )
+        if args.explain:
+            return explain(args, session, choices, job)
+        request: RunRequest = {**choices.policies(for_run=True), **choices.placement(), **job.request()}  # type: ignore[typeddict-item]
+        code = ship_code(args, session, choices)
+        if code:
+            request["code"] = code
+        run = choices.asked(submit, session, request)
         if args.detach:
             if args.json:
                 session.out.json(run)
             else:
                 session.out.line(run["name"])
             return 0
-        return watch(args, session, run)
+        return watch(args, session, run, GRACE_S if job.kill_after_s is None else job.kill_after_s)
+
+
+def ship_code(args: Namespace, session: Session, choices: Choices) -> str:
+    """Store what travels; answer its hash, or nothing when nothing does."""
+    if args.no_code and not (choices.run_file and choices.run_file.files):
+        return ""
+    from tidepool.shipping import ship
+
+    return ship(session, choices.run_file, with_folder=not args.no_code)
+
+
+def explain(args: Namespace, session: Session, choices: Choices, job: Job) -> int:
+    """Show what would be asked for, and what is there for it."""
+    from tidepool.commands.plans import explain_plan
+
+    plan = choices.asked(session.client.instances.plan, choices.plan_request(for_run=True))
+    explain_plan(args, session, choices, plan, for_run=True, job=job.said)
+    return 0
 
 
 def submit(session: Session, request: RunRequest) -> RunDoc:
@@ -84,13 +114,12 @@ def submit(session: Session, request: RunRequest) -> RunDoc:
         raise
 
 
-def watch(args: Namespace, session: Session, run: RunDoc) -> int:
-    """Follow a run of ours to its end."""
+def watch(args: Namespace, session: Session, run: RunDoc, grace_s: float) -> int:
+    """Follow a run of ours to its end. `grace_s` is what its job gets from SIGTERM to SIGKILL."""
     where = f" on {run['instance']['name']}" if run["instance"] else ""
     session.out.note(f"run {run['name']}{where}")
     stream = session.out.stderr if args.json else session.out.stdout
     follower = Follower(session, run["run_id"], stream.buffer)
-    grace_s = GRACE_S if args.kill_after is None else args.kill_after
     ended, code = attend(session, run, follower, grace_s=grace_s)
     if args.json:
         session.out.json(ended or session.client.runs.get(run["run_id"]))
@@ -112,26 +141,3 @@ def report_end(session: Session, run: RunDoc, follower: Follower) -> None:
             return  # the end itself has been told
         for attempt in follower.untold(attempts):
             session.out.note(f"  {attempt_line(attempt)}")
-
-
-def ship(session: Session) -> str:
-    """Store the current folder's archive unless it is there already; answer its hash."""
-    from tidepool.archive import pack, survey
-    from tidepool.archive_cache import fingerprint, look_up, remember
-
-    if not session.folder:
-        raise InputError("the current folder was removed; --no-code runs without it")
-    entries, left_out = survey(session.folder)
-    for line in left_out:
-        session.out.note(f"not shipped: {clean(line)}")
-    key = fingerprint(entries, session.now())
-    known = look_up(session.environ, key)
-    if known and session.client.runs.is_stored(*known):
-        return known[0]
-    archive = pack(entries)
-    with archive.file:
-        if archive.size > 1 << 20:
-            session.out.note(f"shipping {size_text(round(archive.size / (1 << 20), 1))} of code")
-        session.client.runs.upload(archive.file, archive.sha256, archive.size)
-    remember(session.environ, key, archive.sha256, archive.size)
-    return archive.sha256

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
+from tidepool.control_plane import config_path, load, local_cloud, read_config, read_env_file, write_config
 from tidepool.errors import InputError
-from tidepool.profile import config_path, load, local_cloud, read_config, read_env_file, write_config
 
 LOCAL = "TIDEPOOL_URL=http://local\nTIDEPOOL_TOKEN=local-token\nTIDEPOOL_PROJECT=tide\n"
 
@@ -30,8 +30,8 @@ def local_env(folder, text=LOCAL):
 
 
 def found(environ, folder):
-    profile = load(environ, str(folder))
-    return profile.url, profile.token, profile.project
+    found = load(environ, str(folder))
+    return found.url, found.token, found.project
 
 
 def test_the_environment_wins_over_everything(environ, folder):

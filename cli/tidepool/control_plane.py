@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_PROJECT = "main"
 
 
-class Profile:
+class ControlPlane:
     """The settings of one command; `sources` says where each came from."""
 
     __slots__ = ("project", "sources", "token", "url")
@@ -33,7 +33,7 @@ class Profile:
         self.sources = sources
 
 
-def load(environ: Mapping[str, str], folder: str) -> Profile:
+def load(environ: Mapping[str, str], folder: str) -> ControlPlane:
     """Find the settings. Raises `InputError` when nothing names a control plane."""
     found: dict[str, str] = {name: _variable(environ, name) for name in ("url", "token", "project")}
     sources = {name: f"TIDEPOOL_{name.upper()}" for name, value in found.items() if value}
@@ -54,7 +54,7 @@ def load(environ: Mapping[str, str], folder: str) -> Profile:
     if not found["project"]:
         found["project"] = DEFAULT_PROJECT
         sources["project"] = "default"
-    return Profile(found["url"].rstrip("/"), found["token"], found["project"], sources)
+    return ControlPlane(found["url"].rstrip("/"), found["token"], found["project"], sources)
 
 
 def current_folder() -> str:
