@@ -94,7 +94,10 @@ class Resources(TypedDict):
 
 
 class Offer(TypedDict):
-    """What a backend would rent. `price_micros` is micro-dollars an hour."""
+    """What a backend would rent. `price_micros` is micro-dollars an hour, as it was at `priced_at` (null: not known).
+
+    `availability` is `available`, `unknown`, or `stocked-out` for what was sold out a moment ago.
+    """
 
     backend: str
     region: str
@@ -187,7 +190,10 @@ class InstanceDetail(Instance):
 
 
 class Plan(TypedDict):
-    """What a request would get. `filters` says why nothing is left, `warnings` what looks like a slip."""
+    """What a request would get.
+
+    `filters` says why nothing is left, `warnings` what looks like a slip, `notes` of which backends the prices are old.
+    """
 
     pool: str
     requirements: str
@@ -197,6 +203,7 @@ class Plan(TypedDict):
     total_offers: int
     filters: list[str]
     warnings: list[str]
+    notes: list[str]
 
 
 class Lease(TypedDict):

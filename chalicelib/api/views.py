@@ -122,6 +122,7 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
         "total_offers": plan.total_offers,
         "filters": plan.filters,
         "warnings": warnings,
+        "notes": plan.notes,
     }
 
 

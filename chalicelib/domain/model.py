@@ -35,7 +35,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a backend would rent, where, and for how much. `availability`: `available` or `unknown`."""
+    """What a backend would rent, where, and for how much. `availability`: `available`, `unknown` or `stocked-out`."""
 
     backend: str
     region: str
