@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import client
+from chalicelib.domain.errors import UnavailableError
 
 _ABSENT: Final = "ResourceNotFoundException"
 _GOING: Final = "InvalidRequestException"
@@ -37,13 +38,15 @@ class SecretsManager:
                 raise
 
     def get(self, name: str) -> dict[str, str] | None:
-        """Read a secret; None when there is none (any more)."""
+        """Read a secret; None when there is none (any more). Raises `UnavailableError` when that cannot be told."""
         try:
             answer = client("secretsmanager").get_secret_value(SecretId=self._prefix + name)
+        except BotoCoreError as error:
+            raise UnavailableError(f"Secrets Manager did not answer: {type(error).__name__}") from error
         except ClientError as error:
-            if _code(error) not in {_ABSENT, _GOING}:
-                raise
-            return None
+            if _code(error) in {_ABSENT, _GOING}:
+                return None
+            raise UnavailableError(f"Secrets Manager refused: {_code(error)}") from error
         found: dict[str, str] = json.loads(answer["SecretString"])
         return found
 

@@ -21,6 +21,8 @@ from chalicelib.domain.errors import (
     InvalidInputError,
     LostRaceError,
     NotFoundError,
+    TransientError,
+    UnavailableError,
 )
 from chalicelib.domain.names import require_name
 from chalicelib.services import backend_use, pools
@@ -81,7 +83,9 @@ def get(deps: Deps, project: str, name: str) -> BackendRecord:
 
 
 def account(deps: Deps, project: str, name: str) -> Account:
-    """Return an account with its credentials, closed or not. Raises `NotFoundError`, `BackendAuthError`."""
+    """Return an account with its credentials, closed or not. Raises `NotFoundError`, and `BackendAuthError` or
+    `TransientError` when its credentials are gone or cannot be read now.
+    """
     return _open(deps, get(deps, project, name))
 
 
@@ -148,7 +152,7 @@ class DriverCache:
         self._made: dict[tuple[str, str], tuple[str, Backend]] = {}
 
     def backend(self, deps: Deps, project: str, name: str) -> Backend:
-        """Return the driver of one account. Raises `NotFoundError`, `BackendAuthError`."""
+        """Return the driver of one account. Raises what `account` does."""
         if name in deps.drivers.built_in():
             project = ""  # one for all projects: it is the operator's account
             secret = ""
@@ -263,7 +267,12 @@ def _open(deps: Deps, record: BackendRecord) -> Account:
     for _ in range(READS):
         if not record.secret:
             return Account(record.project, record.name, record.kind, record.config)
-        credentials = deps.secrets.get(record.secret)
+        try:
+            credentials = deps.secrets.get(record.secret)
+        except UnavailableError as error:  # to whoever wants the driver, this is a backend that fails in passing
+            raise TransientError(
+                f"the credentials of backend {record.name!r} cannot be read: {error.detail}"
+            ) from error
         if credentials is not None:
             return Account(record.project, record.name, record.kind, record.config, credentials)
         record = get(deps, record.project, record.name)

@@ -17,9 +17,10 @@ from chalicelib.domain.errors import (
     LostRaceError,
     NotFoundError,
     TransientError,
+    UnavailableError,
 )
 from chalicelib.domain.model import AttemptState
-from chalicelib.services import backends, checkups, pools
+from chalicelib.services import backends, checkups, pools, reconcile
 from chalicelib.services.backends import Wanted
 from chalicelib.store import backends as store
 from chalicelib.store import journal
@@ -360,6 +361,37 @@ def test_credentials_that_an_operator_deleted_are_said_to_be_gone(world):
     world.secrets.kept.clear()
     with pytest.raises(BackendAuthError, match="gone"):
         world.deps.backend("main", "mine")
+
+
+def test_credentials_that_cannot_be_read_are_a_backend_that_fails_in_passing(world, monkeypatch):
+    add(world)
+
+    def refuse(_name):
+        raise UnavailableError("no answer")
+
+    monkeypatch.setattr(world.secrets, "get", refuse)
+    with pytest.raises(TransientError, match="cannot be read"):
+        world.deps.backend("main", "mine")
+
+
+def test_credentials_that_are_replaced_between_two_reads_are_read_again(world, monkeypatch):
+    add(world)
+    get = world.secrets.get
+
+    def replace_first(name):
+        monkeypatch.setattr(world.secrets, "get", get)
+        add(world, moon(key="another-key"), replacing=True)
+        return get(name)
+
+    monkeypatch.setattr(world.secrets, "get", replace_first)
+    assert backends.account(world.deps, "main", "mine").credentials == {"key": "another-key"}
+
+
+def test_a_closed_backend_is_still_compared_with_its_provider(world):
+    add(world)
+    seen = store.entry("main", "mine")
+    store.put(seen, replace(seen.record, closed=True), seen.spare)
+    assert [(report.backend, report.failed) for report in reconcile.compare(world.deps)] == [("sim", ""), ("mine", "")]
 
 
 def test_secrets_that_could_not_be_deleted_do_not_fail_an_addition(world, capsys):

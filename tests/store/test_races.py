@@ -17,7 +17,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Role
-from chalicelib.store import calls, idempotency, instances, pools, projection, rows, tokens
+from chalicelib.store import backends, calls, idempotency, instances, pools, projection, rows, tokens
 from chalicelib.store.models import InstanceRow
 from tests.builders import NOW, later, make_instance, make_lease, make_offer, make_token
 from tests.store.seeds import DEADLINE, ended, seed
@@ -194,3 +194,10 @@ def test_a_pool_that_is_being_deleted_gets_no_instance_however_close_they_come()
     race([delete, create])
     names = [pool.name for pool in pools.list_pools("acme")]
     assert instances.any_live("acme", "main") == ("main" in names)
+
+
+def test_of_many_who_write_one_backend_on_the_same_read_one_is_stored():
+    seen = backends.entry("acme", "mine")
+    outcomes = race([lambda spare=(str(n),): backends.put(seen, None, spare) for n in range(THREADS)])
+    (winner,) = winners(outcomes, LostRaceError)
+    assert backends.entry("acme", "mine") == winner
