@@ -120,7 +120,7 @@ def _job_value(key: str, value: Value) -> object:
 
 def _argv(entries: Mapping[str, Value]) -> list[str]:
     """The command: `commands` (lines of a script), `command` (a line, or a list of words), `argv` (words)."""
-    written = [key for key in COMMAND_KEYS if key in entries]
+    written = sorted((key for key in COMMAND_KEYS if key in entries), key=lambda key: entries[key].line)
     if not written:
         return []
     if len(written) > 1:

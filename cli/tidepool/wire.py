@@ -61,7 +61,8 @@ class LeaseFacts(TypedDict):
 
 
 class Instance(TypedDict):
-    """One machine. The offer's fields are None until one is chosen; `idle_limit_s` None means never."""
+    """One machine. The offer's fields are None until one is chosen; `idle_limit_s` None means never; `interrupted`: its
+    provider takes it back, by `ends_at`."""
 
     instance_id: str
     name: str
@@ -85,6 +86,8 @@ class Instance(TypedDict):
     lease: LeaseFacts | None
     unreachable: bool
     cordoned: bool
+    interrupted: bool
+    ends_at: str | None
     seen_at: str | None
     fence: int
 
@@ -161,7 +164,8 @@ class RunInstance(TypedDict):
 
 
 class Run(TypedDict):
-    """A user's work. `attempts` is there while an instance is provisioned for it."""
+    """A user's work. `attempts` is there while an instance is provisioned for it, `last_failure` and `retry_at` while it
+    waits for its next try; `ends_by` is when it has used up its `max_duration`."""
 
     run_id: str
     name: str
@@ -180,6 +184,10 @@ class Run(TypedDict):
     instance: RunInstance | None
     lease_id: str
     placements: int
+    tries: int
+    last_failure: str
+    retry_at: str | None
+    ends_by: str | None
     attempts: NotRequired[list[Attempt]]
 
 

@@ -51,6 +51,8 @@ def make_instance(**changes: Any) -> dict[str, Any]:
         "lease": None,
         "unreachable": False,
         "cordoned": False,
+        "interrupted": False,
+        "ends_at": None,
         "seen_at": "2025-12-31T23:59:58.000Z",
         "fence": 3,
         **changes,
@@ -108,6 +110,10 @@ def make_run(**changes: Any) -> dict[str, Any]:
         "instance": {"instance_id": "i-calm-heron-10", "name": "calm-heron-10"},
         "lease_id": "",
         "placements": 1,
+        "tries": 1,
+        "last_failure": "",
+        "retry_at": None,
+        "ends_by": None,
         **changes,
     }
     return {"run_id": f"run-{made['name']}", **made}
