@@ -25,6 +25,11 @@ def _small(limit: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+NOT_SHOWN: Final = frozenset({"external_id"})
+"""Settings that are no credential, and yet the one thing that another project must not learn about a role."""
+
+SET: Final = "(set)"
+
 Kind = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
 Config = Annotated[dict[str, Any], _small(MAX_CONFIG)]
 Credentials = Annotated[dict[str, Word], _small(MAX_CREDENTIALS)]
@@ -73,10 +78,11 @@ class CheckupResult(TypedDict):
 
 
 class Backend(TypedDict):
-    """A backend. `config` is what was configured, without credentials; empty `regions`: whatever the provider has.
+    """A backend. Empty `regions`: whatever the provider has.
 
-    `state` is `open`, or `closing` when its removal has begun; removing it again goes on with that. A built-in one is
-    the operator's: it has neither configuration nor history.
+    `config` is what was configured: no credentials, and of an external id only that it is set. `state` is `open`, or
+    `closing` when its removal has begun; removing it again goes on with that. A built-in one is the operator's: it has
+    neither configuration nor history.
     """
 
     name: str
@@ -108,7 +114,7 @@ def backend(record: BackendRecord) -> Backend:
         "built_in": built_in,
         "state": "closing" if record.closed else "open",
         "regions": list(record.config.get("regions", ())),
-        "config": dict(record.config),
+        "config": {name: SET if name in NOT_SHOWN else value for name, value in record.config.items()},
         "version": record.version,
         "created_at": None if built_in else views.moment(record.created_at),
         "changed_at": None if built_in else views.moment(record.changed_at),

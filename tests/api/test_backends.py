@@ -1,8 +1,13 @@
 """Backends over HTTP: what is answered, and that credentials are not."""
 
+from dataclasses import replace
+
 import pytest
 
+from chalicelib.api import backend_wire as wire
 from chalicelib.backends.base import Check
+from chalicelib.services import backends
+from chalicelib.services.backends import Wanted
 from chalicelib.store import calls
 from chalicelib.store.models import BackendRow, IdempotencyRow
 
@@ -84,6 +89,13 @@ def test_credentials_are_in_no_answer_no_log_and_no_table(api, capsys):
     assert len(texts) == 10
     assert not [text for text in texts if KEY in text]
     assert any("***" in text for text in texts)
+
+
+def test_an_external_id_is_shown_as_set(api):
+    """Whoever knows it, and the role, could rent with them from another project."""
+    wanted = Wanted("mine", "moon", {}, {"key": KEY})
+    record = replace(backends.add(api.world.deps, "acme", wanted, actor="x"), config={"external_id": "e-1"})
+    assert wire.backend(record)["config"] == {"external_id": "(set)"}
 
 
 def test_a_driver_that_fails_leaves_no_credential_behind(api, capsys):
