@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
-from chalicelib.services import agents
+from chalicelib.services import agents, jobs
 from chalicelib.store.columns import stamp
 
 MAX_CHUNK: Final = 512 * 1024
@@ -107,10 +107,10 @@ class SyncRequest(FromAgent):
             boot_id=self.boot_id,
             facts=self.facts,
             jobs=tuple(
-                agents.JobReport(each.run_id, each.state, each.exit_code, each.detail, each.log_size, each.interrupted)
+                jobs.JobReport(each.run_id, each.state, each.exit_code, each.detail, each.log_size, each.interrupted)
                 for each in self.jobs
             ),
-            logs=tuple(agents.LogChunk(each.run_id, each.offset, b64decode(each.data)) for each in self.logs),
+            logs=tuple(jobs.LogChunk(each.run_id, each.offset, b64decode(each.data)) for each in self.logs),
             stopping=self.stopping,
             interruption=self._notice(),
         )
@@ -200,7 +200,7 @@ def sync_answer(wanted: agents.SyncAnswer) -> SyncAnswer:
     }
 
 
-def _job(job: agents.WantedJob) -> WantedJob:
+def _job(job: jobs.WantedJob) -> WantedJob:
     return {
         "run_id": job.run_id,
         "name": job.name,

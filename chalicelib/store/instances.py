@@ -244,7 +244,8 @@ def flag(
 ) -> Instance:
     """Change flags or the idle limit (None: never) and keep the fence; return the instance as stored.
 
-    `ends_at` is when the machine will have been taken back; nothing unsays that. The index follows the flags, and an idle instance's deadline follows the limit, counted from when it became idle.
+    `ends_at` is when the machine will have been taken back; nothing unsays that. The index follows the flags, and an
+    idle instance's deadline follows the limit, counted from when it became idle.
     Raises `LostRaceError` when the row has another state, fence or flags than `seen`.
     """
     changes: dict[str, Any] = {}

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from chalicelib.api import http
-from chalicelib.services import agents
+from chalicelib.services.jobs import LogChunk
 from tests.api.conftest import settle
 
 RUNS = "/projects/acme/runs"
@@ -91,7 +91,7 @@ def test_logs_are_read_from_any_byte_on(api, ready):
     ready()
     run = submit(api).body
     (ref,) = api.world.agents
-    api.world.sync(ref, logs=(agents.LogChunk(run["run_id"], 0, b"one\ntwo\n"),))
+    api.world.sync(ref, logs=(LogChunk(run["run_id"], 0, b"one\ntwo\n"),))
     chunk = api("GET", f"{RUNS}/{run['name']}/logs?after=4&limit=100").body
     assert base64.b64decode(chunk["data"]) == b"two\n"
     assert (chunk["offset"], chunk["next"], chunk["complete"]) == (4, 8, False)

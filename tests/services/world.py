@@ -27,6 +27,7 @@ from chalicelib.domain.launch_rate import Bucket, full, turn
 from chalicelib.domain.model import Offer
 from chalicelib.services import agents, backends, provisioning, teardown, tokens
 from chalicelib.services.deps import Deps
+from chalicelib.services.jobs import JobReport
 from tests.builders import NOW, make_offer
 from tests.services.accounts import MemorySecrets, SimDrivers
 
@@ -281,7 +282,7 @@ class SimAgent:
     ref: str
     secret: str
     token: str = ""
-    jobs: dict[str, agents.JobReport] = field(default_factory=dict)
+    jobs: dict[str, JobReport] = field(default_factory=dict)
     off: bool = False
 
 
@@ -369,9 +370,9 @@ class World:
             for run_id in answer.acknowledged:
                 agent.jobs.pop(run_id, None)
             if answer.job is not None and answer.job.run_id not in agent.jobs:
-                agent.jobs[answer.job.run_id] = agents.JobReport(answer.job.run_id, "running")
+                agent.jobs[answer.job.run_id] = JobReport(answer.job.run_id, "running")
 
     def finish_job(self, ref: str, exit_code: int = 0) -> None:
         """The machine's job exits; its agent reports it at its next sync."""
         agent = self.agents[ref]
-        agent.jobs = {run_id: agents.JobReport(run_id, "exited", exit_code) for run_id in agent.jobs}
+        agent.jobs = {run_id: JobReport(run_id, "exited", exit_code) for run_id in agent.jobs}

@@ -1,0 +1,187 @@
+"""The jobs of a machine between its agent and the runs: what an agent says of them, and which one it should execute.
+
+A job is one try of a run. What an agent says of another try than the present one is acknowledged, and changes nothing.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from chalicelib import log
+from chalicelib.domain.errors import LostRaceError, NotFoundError
+from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
+from chalicelib.services import leases, run_ends, run_output, runs
+from chalicelib.services.deps import Deps
+from chalicelib.store import runs as store
+
+CODE_URL_FOR: Final = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """What the agent says of a job. `state`: starting, running, exited or failed.
+
+    `run_id` is the `job_id` of a run: the id of its first try is the run's. `interrupted`: the agent stopped it because
+    its machine is taken back.
+    """
+
+    run_id: str
+    state: str
+    exit_code: int | None = None
+    detail: str = ""
+    log_size: int = 0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Bytes of a job's output from `offset` on."""
+
+    run_id: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJob:
+    """What should run now, or, with `stop`, what should end."""
+
+    run_id: str
+    name: str
+    argv: tuple[str, ...]
+    image: str
+    env: dict[str, str]
+    code_url: str | None
+    code_sha256: str
+    kill_after: timedelta
+    stop: bool
+
+
+def held_by(row: Instance) -> Run | None:
+    """The run that an instance works for."""
+    run_id = run_ends.run_of(row)
+    if not run_id:
+        return None
+    try:
+        return store.get(row.project, run_id)
+    except NotFoundError:
+        return None
+
+
+def store_logs(deps: Deps, run: Run | None, chunks: tuple[LogChunk, ...]) -> dict[str, int]:
+    """Store the chunks of the present try; others are dropped, and acknowledged so that their jobs end."""
+    offsets: dict[str, int] = {}
+    for chunk in chunks:
+        if run is not None and chunk.run_id == run.job_id:
+            run_output.keep(deps, run, chunk.offset, chunk.data)
+        offsets[chunk.run_id] = chunk.offset + len(chunk.data)
+    return offsets
+
+
+def take_in(deps: Deps, row: Instance, run: Run | None, job: JobReport) -> bool:
+    """Bring the run up to what the agent says of its job. True when the job's end is stored, or is nobody's concern."""
+    over = job.state in ("exited", "failed")
+    if run is None or job.run_id != run.job_id:
+        return over
+    if run.state not in RUN_ENDS and row.lease is not None and run.lease_id == row.lease.lease_id:
+        if over:
+            _finish(deps, row, run, job)
+        elif run.state is RunState.STARTING:
+            _running(deps, run)
+    if over and row.lease is not None:
+        leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+    return over
+
+
+def _running(deps: Deps, run: Run) -> None:
+    """The agent has the job; from here on its lease is what bounds the silence."""
+    now = deps.now()
+    try:
+        store.step(
+            run,
+            RunState.RUNNING,
+            now=now,
+            reason=RunReason.PICKED_UP,
+            actor="agent",
+            deadline=None,
+            started_at=run.started_at or now,
+            tries=replace(run.tries, began_at=now),
+        )
+    except LostRaceError:
+        log.event("running-lost-race", run=run.run_id)
+
+
+def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
+    """Write the end that the agent reports: an exit code, or why the job could not be started."""
+    actor = f"agent:{row.name}"
+    if run.state is RunState.STOPPING:
+        state, reason = RunState.STOPPED, run.reason
+    elif job.interrupted:
+        state, reason = RunState.FAILED, RunReason.INTERRUPTED
+    elif job.state == "failed":
+        state, reason = RunState.FAILED, RunReason.START_FAILED
+    elif job.exit_code == 0:
+        state, reason = RunState.DONE, RunReason.EXITED
+    else:
+        state, reason = RunState.FAILED, RunReason.EXITED_NON_ZERO
+    run_ends.finish(deps, run, state, reason, actor=actor, detail=job.detail, exit_code=job.exit_code)
+
+
+def wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
+    """What should run on this machine: the job of the run that holds it, as long as the run has not ended."""
+    if row.state is not State.BUSY or row.lease is None or not run_ends.run_of(row):
+        return None
+    run = held_by(row)
+    if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING) and not row.interrupted:
+        run = _starting(deps, row, run, now)
+    if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
+        leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+        return None
+    spec = run.spec
+    key = runs.code_key(run.project, spec.code)
+    return WantedJob(
+        run_id=run.job_id,
+        name=run.name,
+        argv=spec.argv,
+        image=spec.image,
+        env={
+            "TIDEPOOL_RUN_NAME": run.name,
+            "TIDEPOOL_INSTANCE_NAME": row.name,
+            **spec.env,
+            "TIDEPOOL_RUN_ID": run.run_id,
+            "TIDEPOOL_TRY": str(run.tries.number),
+        },
+        code_url=deps.objects.get_url(key, expires=CODE_URL_FOR) if spec.code else None,
+        code_sha256=spec.code,
+        kill_after=spec.kill_after,
+        stop=run.state is RunState.STOPPING,
+    )
+
+
+def _starting(deps: Deps, row: Instance, run: Run, now: datetime) -> Run:
+    """The run names the machine before the job is handed to it, so that no other machine can be given the job too.
+
+    From now on it must be taken within its time. A run that names another machine, or that was
+    taken back from one, is returned as it is.
+    """
+    placed = run.placements > run.tries.placements
+    if run.instance_id not in ("", row.instance_id) or (run.state is RunState.SUBMITTED and placed):
+        return run
+    if run.tries.retry_at is not None and now < run.tries.retry_at:
+        return run
+    try:
+        return store.step(
+            run,
+            RunState.STARTING,
+            now=now,
+            reason=RunReason.READY if run.instance_id else RunReason.REUSED,
+            actor="agent",
+            deadline=now + deps.settings.pickup_within,
+            instance_id=row.instance_id,
+            instance_name=row.name,
+            lease_id=row.lease.lease_id if row.lease else "",
+            placements=max(run.placements, run.tries.placements + 1),
+        )
+    except LostRaceError:
+        return store.get(run.project, run.run_id)
