@@ -67,7 +67,7 @@ def only(machines: Iterator[Machine]) -> Machine:
 
 
 class BackendContract:
-    """Subclasses give `backend`, `rehearsal` and `hasty`; they say in `kinds` which refusals the provider knows."""
+    """Subclasses give the fixtures that raise here; they say in `kinds` which refusals the provider knows."""
 
     kinds: tuple[str, ...] = tuple(CLASSES)
     hasty_limit_s = 0.5
@@ -79,6 +79,11 @@ class BackendContract:
 
     @pytest.fixture
     def hasty(self) -> Backend:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def locked_out(self) -> Backend:
+        """The same account with credentials that are wrong."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -215,8 +220,10 @@ class BackendContract:
         assert list(backend.owned(owner)) == []
         assert backend.find(spec.attempt_id, owner) is None
 
-    def test_an_interrupted_machine_says_so(self, backend, rehearsal, spec):
-        ref = backend.launch(spec).ref
+    def test_an_interrupted_machine_says_so(self, backend, rehearsal, owner):
+        if not backend.capabilities.spot:
+            pytest.skip("the backend has no spot")
+        ref = backend.launch(spec_for(self.cheapest(backend, spot=True), owner=owner)).ref
         rehearsal.interrupt(ref)
         assert backend.describe(ref).interrupted
 
@@ -231,7 +238,8 @@ class BackendContract:
         assert list(backend.owned(owner)) == []
         assert backend.launch(spec).attempt_id == spec.attempt_id, "the next launch meets no fault"
 
-    def test_a_slow_launch_is_cut_off_and_its_outcome_is_unknown(self, hasty, rehearsal, spec):
+    def test_a_slow_launch_is_cut_off_and_its_outcome_is_unknown(self, hasty, rehearsal, owner, spec):
+        hasty.launch(spec_for(spec.offer, owner=owner))  # what a driver looks up once is known from here on
         rehearsal.slow(4 * self.hasty_limit_s)
         with pytest.raises(errors.UnknownOutcomeError):
             self.within_limit(lambda: hasty.launch(spec))
@@ -248,6 +256,29 @@ class BackendContract:
         }
         with pytest.raises(errors.TransientError):
             self.within_limit(calls[verb])
+
+    def test_a_good_account_passes_every_check(self, backend):
+        found = backend.check()
+        assert found
+        assert [each for each in found if not each.ok] == []
+
+    def test_wrong_credentials_are_a_failed_check_that_says_what_to_do(self, locked_out):
+        failed = [each for each in locked_out.check() if not each.ok]
+        assert failed
+        assert all(each.name and each.detail and each.fix for each in failed)
+
+    @pytest.mark.parametrize("verb", ["offers", "launch", "describe", "terminate", "find", "owned"])
+    def test_wrong_credentials_are_an_auth_error_at_every_call(self, locked_out, spec, verb):
+        calls = {
+            "offers": locked_out.offers,
+            "launch": lambda: locked_out.launch(spec),
+            "describe": lambda: locked_out.describe(self.unknown_ref),
+            "terminate": lambda: locked_out.terminate(self.unknown_ref),
+            "find": lambda: locked_out.find(spec.attempt_id, spec.owner),
+            "owned": lambda: list(locked_out.owned(spec.owner)),
+        }
+        with pytest.raises(errors.BackendAuthError):
+            calls[verb]()
 
     def within_limit(self, call: Callable[[], object]) -> object:
         """Make a call; fail when it outlives the time limit of `hasty` by more than a busy computer explains."""
