@@ -16,7 +16,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test check format bench bench-peers package deploy token
+.PHONY: help demo up down status logs test check format bench bench-peers package deploy token catalog
 
 help:
 	@echo "make demo      set everything up and run the main job on the embedded control plane"
@@ -29,6 +29,7 @@ help:
 	@echo "make package   make the template and the code for AWS in build/STAGE (STAGE=prod)"
 	@echo "make deploy    package and deploy them (STAGE=prod)"
 	@echo "make token     make a token for what was deployed (STAGE=prod, ARGS='--role user --expires 7d')"
+	@echo "make catalog   import a catalog of offers, or list them (STAGE=prod, ARGS=list)"
 
 demo: $(READY)
 	@$(BIN)/python -m infra.local.demo $(ARGS)
@@ -67,6 +68,10 @@ deploy: package
 token: $(READY)
 	@test -n "$(STAGE)" || { echo "which stage? make token STAGE=prod"; exit 2; }
 	@$(BIN)/python -m infra.token --stage $(STAGE) $(ARGS)
+
+catalog: $(READY)
+	@test -n "$(STAGE)" || { echo "which stage? make catalog STAGE=prod ARGS=list"; exit 2; }
+	@$(BIN)/python -m infra.catalog $(ARGS) --stage $(STAGE)
 
 %/ready: tests/requirements.txt requirements.txt cli/pyproject.toml
 	@$(call set-up,$*,$(if $(findstring build/venv,$*),$(RUNTIME),$(PYTHON)))

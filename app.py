@@ -2,7 +2,8 @@
 
 A route (`chalicelib/api`) checks who calls, reads the body, calls one verb of `chalicelib/services` and answers. What
 takes longer is done by the workers (`chalicelib/workflows`): two workflows rent and return machines, the sweep and the
-timers' stream make things happen later, the projector keeps history and counts, reconcile compares with the clouds.
+timers' stream make things happen later, the projector keeps history and counts, reconcile compares with the clouds,
+the catalog asks for prices.
 `docs/architecture.md` has the contracts. Nothing is read or connected at import: `chalice package` imports this too.
 """
 
@@ -11,7 +12,7 @@ import gc
 from chalice.app import Chalice
 
 from chalicelib.api import agent, auth, backends, health, instances, leases, openapi, pools, runs, tokens, uploads
-from chalicelib.workflows import projector, provision, reconcile, teardown, timers
+from chalicelib.workflows import catalog, projector, provision, reconcile, teardown, timers
 
 app = Chalice(app_name="tidepool")
 
@@ -32,6 +33,7 @@ app.register_blueprint(teardown.workers)
 app.register_blueprint(timers.workers)
 app.register_blueprint(projector.workers)
 app.register_blueprint(reconcile.workers)
+app.register_blueprint(catalog.workers)
 
 # What was imported lives as long as the process: taking it out of every collection cuts the longest pauses by 3 to 5.
 gc.freeze()

@@ -19,6 +19,7 @@ HANDLERS = {
     "projector": "chalicelib.workflows.projector:projector",
     "sweep": "chalicelib.workflows.timers:sweep",
     "reconcile": "chalicelib.workflows.reconcile:reconcile",
+    "catalog": "chalicelib.workflows.catalog:catalog",
 }
 HEAVY = frozenset({"azure", "paramiko", "numpy", "rich", "google", "kubernetes"})
 EC2 = f"{os.sep}data{os.sep}ec2{os.sep}"

@@ -50,6 +50,8 @@ WATCHED: Final = {
     "BackendOut": Watch("Provision", ("backend-out",), count=1, period_s=900),
     # The driver lacks a line for it: until it has one, each of these costs a look-up.
     "AnswerUnmapped": Watch("Provision", ("answer-unmapped",), count=1, period_s=3600),
+    # Of the three tries of the time, all: prices that a provider does not tell for a moment are a few hours old.
+    "PricesOld": Watch("Catalog", ("catalog-failed",), count=3, period_s=2700),
     # Of 5 sweeps in the time, most: one alone is a minute with very many timers.
     "SweepBehind": Watch("Sweep", ("sweep-incomplete",), count=3, period_s=300),
 }

@@ -22,10 +22,11 @@ FUNCTIONS: Final = {
     "Projector": "projector",
     "Sweep": "sweep",
     "Reconcile": "reconcile",
+    "Catalog": "catalog",
 }
 """The logical id that Chalice gives each function, and what its name ends with."""
 
-WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile")
+WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile", "Catalog")
 """The functions that nobody waits for, so that only an alarm tells of their errors."""
 
 WORKFLOWS: Final = {"provision": "Provision", "teardown": "Teardown"}

@@ -46,6 +46,9 @@ CALLED = {
 }
 """Call of a boto3 client -> the right it needs. Source: Service Authorization Reference."""
 
+MISSED = {"head_object", "get_object"}
+"""Calls that ask for what may not be there: without the right to list, S3 says that it is forbidden."""
+
 STARTED = {"start": "states:StartExecution", "running": "states:DescribeExecution"}
 """What is done with a workflow, named by its setting -> the right it needs to it."""
 
@@ -198,6 +201,8 @@ def _asked(code: ast.AST) -> Iterator[Need]:
                 yield "sts:AssumeRole", ""
             case ast.Call(func=ast.Attribute(attr=method)) if method in CALLED:
                 yield CALLED[method], ""
+                if method in MISSED:
+                    yield "s3:ListBucket", ""
 
 
 def _rows(*nodes: ast.AST) -> set[str]:

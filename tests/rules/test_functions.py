@@ -25,4 +25,4 @@ def test_every_function_is_configured_and_nothing_else_is():
 def test_every_function_has_rights_and_limits_of_its_own():
     policies = [function["iam_policy_file"] for function in CONFIGURED.values()]
     assert len(set(policies)) == len(policies)
-    assert all(function["lambda_timeout"] <= 240 and function["lambda_memory_size"] for function in CONFIGURED.values())
+    assert all(function["lambda_timeout"] <= 300 and function["lambda_memory_size"] for function in CONFIGURED.values())

@@ -18,6 +18,7 @@ HANDLERS = {
     "projector": ["chalicelib.workflows.projector:projector"],
     "sweep": ["chalicelib.workflows.timers:sweep"],
     "reconcile": ["chalicelib.workflows.reconcile:reconcile"],
+    "catalog": ["chalicelib.workflows.catalog:catalog"],
 }
 
 LAMBDAS_OWN = {"OwnLog", "ReadStream", "ListStream", "KeepFailures"}
