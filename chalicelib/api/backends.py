@@ -35,6 +35,7 @@ routes = Blueprint(__name__)
         AlreadyExistsError,
         ConflictError,
         BackendCheckFailedError,
+        BackendInUseError,
         BackendThrottledError,
         LostRaceError,
         TransientError,

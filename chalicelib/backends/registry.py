@@ -27,6 +27,13 @@ BUILT_IN: Final = frozenset({"local"})
 """Kinds that settings turn on; a project adds all others, whose package has `config.parse`."""
 
 
+IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
+    "aws": ("role_arn",),
+    "azure": ("subscription_id", "resource_group"),
+}
+"""Kind -> the settings that name the account, so that a replacement with others is another account."""
+
+
 class Drivers:
     """`services.deps.Drivers`: the registry under one deployment's settings."""
 
@@ -49,6 +56,10 @@ class Drivers:
             raise InvalidInputError("kind", kind, f"one of {', '.join(self.kinds())}")
         read = cast(Parse, import_module(f"chalicelib.backends.{kind}.config").parse)
         return read(config, credentials)
+
+    def identity(self, kind: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Say which account a configuration is for, as far as it says so itself."""
+        return tuple(config.get(name) for name in IDENTITY.get(kind, ()))
 
     def make(self, account: Account) -> Backend:
         """Make the driver of one account."""

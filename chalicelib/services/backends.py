@@ -57,8 +57,9 @@ def add(
     """Configure a backend, or with `replacing` give one that is there another configuration and other credentials.
 
     Raises `InvalidInputError` for what the driver does not understand, `AlreadyExistsError` for a name that is taken,
-    `ConflictError` when it is of another kind, `BackendCheckFailedError` before anything is stored, and `LostRaceError`
-    when another request changed the name meanwhile.
+    `ConflictError` when it is of another kind, `BackendInUseError` when it is another account than the one that has
+    machines, `BackendCheckFailedError` before anything is stored, and `LostRaceError` when another request changed the
+    name meanwhile.
     """
     pools.require_project(deps, project)
     wanted = _parsed(deps, wanted)
@@ -69,6 +70,8 @@ def add(
         found = checkup(deps, _account(project, wanted))
         if not found.ok:
             raise _failed(wanted.name, found)
+    if seen.record is not None and _is_elsewhere(deps, seen.record, wanted):
+        seen = _close_unused(deps, seen, seen.record, actor)
     return _store(deps, seen, wanted, found, actor)
 
 
@@ -121,9 +124,7 @@ def test(deps: Deps, project: str, name: str) -> Checkup:
 def remove(deps: Deps, project: str, name: str, *, actor: str) -> None:
     """Remove a backend and its credentials. Removing goes on where an earlier call died.
 
-    The record is closed before anything is looked at: a launch writes its intent before it asks whether the backend is
-    open, so either the launch sees that it is not, or this sees the intent. Raises `BackendInUseError` while something
-    is rented, with the backend open again; `NotFoundError`; `LostRaceError`.
+    Raises `BackendInUseError` while something is rented, with the backend open again; `NotFoundError`; `LostRaceError`.
     """
     if name in deps.drivers.built_in():
         raise ConflictError(f"backend {name!r} is built in; the operator's settings turn it off", backend=name)
@@ -131,13 +132,7 @@ def remove(deps: Deps, project: str, name: str, *, actor: str) -> None:
     if seen.record is None:
         _clear(deps, seen)
         raise NotFoundError(f"project {project!r} has no backend {name!r}", backend=name)
-    closed = store.put(seen, _changed(deps, seen.record, closed=True, actor=actor), seen.spare)
-    used = backend_use.instances_on(project, name)
-    if used:
-        _reopen(deps, closed, actor)
-        raise BackendInUseError(
-            f"backend {name!r} has machines; remove them first: {', '.join(used)}", backend=name, instances=used
-        )
+    closed = _close_unused(deps, seen, seen.record, actor)
     _clear(deps, store.put(closed, None, (*closed.spare, seen.record.secret)))
     log.event("backend-removed", project=project, backend=name, actor=actor)
 
@@ -250,6 +245,30 @@ def _clear(deps: Deps, seen: BackendEntry) -> None:
 
 def _changed(deps: Deps, record: BackendRecord, *, closed: bool, actor: str) -> BackendRecord:
     return replace(record, closed=closed, version=record.version + 1, changed_at=deps.now(), actor=actor)
+
+
+def _is_elsewhere(deps: Deps, record: BackendRecord, wanted: Wanted) -> bool:
+    """Whether machines that are rented with a record could not be found with what is wanted in its place."""
+    identity = deps.drivers.identity
+    return identity(record.kind, record.config) != identity(wanted.kind, wanted.config)
+
+
+def _close_unused(deps: Deps, seen: BackendEntry, record: BackendRecord, actor: str) -> BackendEntry:
+    """Close a backend that nothing is rented on; else leave it open and raise `BackendInUseError`.
+
+    It is closed before anything is looked at: a launch writes its intent before it asks whether the backend is open,
+    so either the launch sees that it is not, or this sees the intent.
+    """
+    closed = store.put(seen, _changed(deps, record, closed=True, actor=actor), seen.spare)
+    used = backend_use.instances_on(record.project, record.name)
+    if used:
+        _reopen(deps, closed, actor)
+        raise BackendInUseError(
+            f"backend {record.name!r} has machines; remove them first: {', '.join(used)}",
+            backend=record.name,
+            instances=used,
+        )
+    return closed
 
 
 def _reopen(deps: Deps, closed: BackendEntry, actor: str) -> None:

@@ -88,6 +88,9 @@ class Drivers(Protocol):
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return both in their normal form. Raises `InvalidInputError`, also for a kind that cannot be added."""
 
+    def identity(self, kind: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Say which account a configuration is for: machines of one are not found with another's credentials."""
+
     def make(self, account: Account) -> Backend: ...
 
 

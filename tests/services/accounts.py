@@ -90,5 +90,8 @@ class SimDrivers:
             raise InvalidInputError("credentials.key", credentials["key"], f"more than {credentials['key']}")
         return {"crater": config.get("crater", "tycho"), "regions": config.get("regions", [])}, dict(credentials)
 
+    def identity(self, kind: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (kind, config["crater"])
+
     def make(self, account: Account) -> Backend:
         return self.cloud if account.kind == "sim" else Moon(account, self)

@@ -224,6 +224,26 @@ def test_a_backend_with_an_idle_machine_stays_open_and_says_which(world):
     assert world.deps.backend("main", "mine").account.credentials == {"key": KEY}
 
 
+def test_an_account_that_has_machines_gets_other_credentials_but_no_other_account_takes_its_place(world):
+    add(world)
+    pools.create(world.deps, "main", "gpu")
+    seed(on_mine())
+    with pytest.raises(BackendInUseError):
+        add(world, moon(crater="copernicus"), replacing=True)
+    assert backends.is_open(world.deps, "main", "mine")
+    assert len(world.secrets.kept) == 1
+    add(world, moon(key="another-key"), replacing=True)
+    assert world.deps.backend("main", "mine").account.credentials == {"key": "another-key"}
+
+
+def test_another_account_takes_the_place_of_one_without_machines(world):
+    add(world)
+    record = add(world, moon(crater="copernicus"), replacing=True)
+    assert record == backends.get(world.deps, "main", "mine")
+    assert (record.closed, record.config["crater"]) == (False, "copernicus")
+    assert len(world.secrets.kept) == 1
+
+
 @pytest.mark.parametrize(
     ("state", "held"),
     [
