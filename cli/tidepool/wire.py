@@ -164,8 +164,8 @@ class RunInstance(TypedDict):
 
 
 class Run(TypedDict):
-    """A user's work. `attempts` is there while an instance is provisioned for it, `last_failure` and `retry_at` while it
-    waits for its next try; `ends_by` is when it has used up its `max_duration`."""
+    """A user's work. `attempts` is there while an instance is provisioned for it, `last_failure` and `retry_at` while
+    it waits for its next try; `ends_by` is when it has used up its `max_duration`."""
 
     run_id: str
     name: str

@@ -112,9 +112,8 @@ def test_working_dir_is_where_the_command_runs(stub, cli, tmp_path):
     (tmp_path / "f.yml").write_text("argv: [sh, -c, 'pwd; echo \"$1\"', x, a  b]\nworking_dir: -odd dir\n")
     assert cli("run", "-d", "--no-code", "-f", "f.yml").code == 0
     (tmp_path / "-odd dir").mkdir()
-    ended = subprocess.run(
-        submitted(stub)["argv"], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
-    )
+    argv = submitted(stub)["argv"]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
     assert ended.stdout == f"{tmp_path / '-odd dir'}\na  b\n"
     ended = subprocess.run(argv, cwd="/", capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode != 0
