@@ -22,6 +22,8 @@ NAME_FORM: Final = "GPU names that begin with a letter, with commas between, suc
 CAPABILITY_FORM: Final = "the least compute capability, such as 8.0"
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", re.ASCII)
+_NAME_WITH_COUNT: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*[0-9])[x*]([0-9]{1,2})", re.ASCII | re.IGNORECASE)
+_COUNT_BEFORE_NAME: Final = re.compile(r"([0-9]{1,2})[x*]([A-Za-z][A-Za-z0-9]*)", re.ASCII | re.IGNORECASE)
 _NAME_WITH_SIZE: Final = re.compile(r"(.+)[-_]([0-9]+GB)", re.ASCII | re.IGNORECASE)
 _CAPABILITY: Final = re.compile(r"([0-9]{1,2})(?:\.([0-9]))?", re.ASCII)
 
@@ -56,6 +58,8 @@ def parse(value: object, field: str) -> GpuRequirement:
     parts: dict[str, Any] = {}
     for token in text.split(":"):
         kind = _kind_of(token)
+        if match := _COUNT_BEFORE_NAME.fullmatch(token):
+            raise InvalidInputError(field, token, f"name and count apart, {match[2]}:{match[1]}")
         if not token or kind in parts:
             raise InvalidInputError(field, token or text, FORM if not token else f"one {kind} only; {FORM}")
         parts[kind] = token
@@ -161,6 +165,8 @@ def _names(value: object, field: str) -> tuple[str, ...]:
             raise InvalidInputError(field, value, f"the vendor apart from the names, such as {name.lower()}:A100")
         if match := _NAME_WITH_SIZE.fullmatch(name):
             raise InvalidInputError(field, name, f"name and memory apart, {match[1]}:{match[2]}")
+        if match := _NAME_WITH_COUNT.fullmatch(name):
+            raise InvalidInputError(field, name, f"name and count apart, {match[1]}:{match[2]}")
     return tuple(dict.fromkeys("".join(name.split()) for name in names))
 
 

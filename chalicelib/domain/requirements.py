@@ -94,4 +94,9 @@ def _at_least(said: Mapping[str, Any], key: str, field: str, read: Callable[...,
 
 
 def _one_size(said: Mapping[str, Any], key: str, field: str) -> int | None:
-    return units.parse_size_mib(said[key], f"{field}.{key}") if key in said else None
+    if key not in said:
+        return None
+    size = units.parse_size_mib(said[key], f"{field}.{key}")
+    if not size:
+        raise InvalidInputError(f"{field}.{key}", said[key], "more than 0")
+    return size

@@ -101,6 +101,7 @@ def test_a_binary_unit_is_refused_naming_the_end_at_fault(given_, part, right):
 def test_shared_memory_is_one_size_and_no_more_than_the_memory():
     assert parsed(shared_memory="16GB").shared_memory_mib == 16 * GB
     assert refusal(shared_memory="16GB..").field == "requirements.shared_memory"
+    assert refusal(shared_memory="0").expected == "more than 0"
     assert refusal(memory="8GB..16GB", shared_memory="17GB").expected == "no more than the memory, 16GB"
 
 
@@ -116,6 +117,7 @@ def test_shared_memory_is_one_size_and_no_more_than_the_memory():
         ("A100:40GB..80GB:2", GpuRequirement(Span(2, 2), ("A100",), memory_mib=Span(40 * GB, 80 * GB))),
         ("24GB..40GB:2", GpuRequirement(Span(2, 2), memory_mib=Span(24 * GB, 40 * GB))),
         ("A10G,A100", GpuRequirement(names=("A10G", "A100"))),
+        ("MI300X", GpuRequirement(names=("MI300X",))),
         ("A10G, A100, A10G", GpuRequirement(names=("A10G", "A100"))),
         ("RTX 4090", GpuRequirement(names=("RTX4090",))),
         ("nvidia", GpuRequirement(vendor="nvidia")),
@@ -157,6 +159,9 @@ def test_gpu_texts_mean_what_they_say(text, wanted):
         ("A100:80G", "80G", "80GB"),
         ("80GiB", "80GiB", "80GB"),
         ("A100-80GB", "A100-80GB", "A100:80GB"),
+        ("2xA100", "2xA100", "A100:2"),
+        ("A100x2", "A100x2", "A100:2"),
+        ("8*H100:80GB", "8*H100", "H100:8"),
         ("4..2:A100", "4..2", "2..4"),
         ("80GB..40GB", "80GB..40GB", "40GB..80GB"),
         ("80GB:0", "80GB:0", "0 alone"),
