@@ -1,0 +1,2 @@
+VERSION = None
+SKEW_S = 0
