@@ -137,7 +137,7 @@ class Host:
         if self._process is None:
             return
         self._lab.order("hold", self.name)
-        self._kill()
+        self.kill()
         process, self._process = self._process, None
         process.wait(timeout=RUN_LIMIT_S)
         for pipe in (process.stdin, process.stdout):
@@ -145,10 +145,11 @@ class Host:
                 pipe.close()
         self._lab.order("drop", self.name)
 
-    def end(self) -> None:
-        """Pull the plug for good, without waiting for the kernel to clean up."""
+    def kill(self) -> None:
+        """End the first process, and with it all others, without waiting for that."""
         if self._process is not None:
-            self._kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def reboot(self) -> None:
         """Files stay, processes go, enabled units start; `boot_id` is another."""
@@ -170,7 +171,7 @@ class Host:
             self._lab.order("release", self.name)
 
     def degrade(self, *, delay_ms: int = 0, loss_percent: float = 0.0) -> None:
-        """Delay and lose packets towards this host in its first network; zeros end that. Needs `netem` in the kernel."""
+        """Delay and lose packets towards this host in its first network; zeros end it. Needs `netem` in the kernel."""
         port = self.cables[0].port
         faults = [f"delay {delay_ms}ms"] * (delay_ms > 0) + [f"loss {loss_percent}%"] * (loss_percent > 0)
         action = ["tc", "qdisc", "replace", "dev", port, "root", "netem", *" ".join(faults).split()]
@@ -302,10 +303,6 @@ class Host:
         networks.run_ip((line for cable in self.cables for line in cable.plug(self.pid)), namespace=self._lab.bridges)
         settled = [line for n, cable in enumerate(self.cables) for line in cable.settle(is_first=n == 0)]
         networks.run_ip([*settled, *late], namespace=inside)
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)  # process 1 of its namespace: the kernel ends the others
 
     def _set_cables(self, state: str, network: str) -> None:
         chosen = [cable for cable in self.cables if network in {"", cable.network.name}]

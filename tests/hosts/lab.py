@@ -105,11 +105,13 @@ class Lab:
     def close(self) -> None:
         """End every host and all that is shared."""
         for host in self._hosts.values():
-            host.end()
+            host.kill()
         for pipe in (self._keeper.stdin, self._keeper.stdout):
             if pipe:
                 pipe.close()
         self._keeper.wait(timeout=30)
+        for host in self._hosts.values():
+            host.power_off()
 
     # --- what tests ask for
 
