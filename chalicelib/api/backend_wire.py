@@ -1,5 +1,6 @@
 """Configured backends between JSON and the values of `services.backends`. Credentials come in here and never go out."""
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -82,7 +83,8 @@ class Backend(TypedDict):
 
     `config` is what was configured: no credentials, and of an external id only that it is set. `state` is `open`, or
     `closing` when its removal has begun; removing it again goes on with that. A built-in one is the operator's: it has
-    neither configuration nor history.
+    neither configuration nor history. `catalog_at` is when its own offers were stored; null: not yet, or they are
+    asked for live. A listing alone tells it.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Backend(TypedDict):
     changed_at: str | None
     actor: str
     checkup: CheckupResult | None
+    catalog_at: str | None
 
 
 class RemovedBackend(TypedDict):
@@ -105,8 +108,8 @@ class RemovedBackend(TypedDict):
     removed: bool
 
 
-def backend(record: BackendRecord) -> Backend:
-    """Show a backend."""
+def backend(record: BackendRecord, catalog_at: datetime | None = None) -> Backend:
+    """Show a backend. A catalog from before the name was added is another account's."""
     built_in = not record.secret
     return {
         "name": record.name,
@@ -120,6 +123,7 @@ def backend(record: BackendRecord) -> Backend:
         "changed_at": None if built_in else views.moment(record.changed_at),
         "actor": record.actor,
         "checkup": checkup(record.checkup) if record.checkup else None,
+        "catalog_at": views.moment(catalog_at) if catalog_at and catalog_at >= record.created_at else None,
     }
 
 

@@ -1,5 +1,7 @@
 """The backends of a project: added, listed, tested, removed."""
 
+from datetime import datetime
+
 from chalice.app import Blueprint, Response
 
 from chalicelib.api import backend_wire as wire
@@ -7,6 +9,7 @@ from chalicelib.api import views
 from chalicelib.api.backend_wire import NewBackend
 from chalicelib.api.http import ADMIN, MANAGER, VIEWER, Call, answer, endpoint, listing
 from chalicelib.api.parameters import PAGE
+from chalicelib.domain.accounts import BackendRecord
 from chalicelib.domain.errors import (
     AlreadyExistsError,
     BackendAuthError,
@@ -17,7 +20,7 @@ from chalicelib.domain.errors import (
     LostRaceError,
     TransientError,
 )
-from chalicelib.services import backends, pools
+from chalicelib.services import backends, catalog, pools
 from chalicelib.wiring import deps
 
 routes = Blueprint(__name__)
@@ -54,7 +57,8 @@ def add_backend(call: Call[NewBackend], project: str) -> Response:
 def list_backends(call: Call[None], project: str) -> Response:
     """List the backends of a project, the built-in ones first. All of them are on one page."""
     pools.require_project(deps(), project)
-    return listing([views.text(wire.backend(record)) for record in backends.list_backends(deps(), project)], None)
+    found = backends.list_backends(deps(), project)
+    return listing([views.text(wire.backend(record, _catalog_at(record))) for record in found], None)
 
 
 @endpoint(
@@ -83,3 +87,8 @@ def remove_backend(call: Call[None], project: str, backend: str) -> Response:
     """Remove a backend that no instance is on, and its credentials."""
     backends.remove(deps(), project, backend, actor=call.actor)
     return answer({"name": backend, "removed": True})
+
+
+def _catalog_at(record: BackendRecord) -> datetime | None:
+    """When the offers of an account were stored last. What is built in is asked live."""
+    return deps().objects.modified(catalog.own_key(record.project, record.name)) if record.secret else None

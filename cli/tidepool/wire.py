@@ -309,6 +309,7 @@ class Backend(TypedDict):
     changed_at: str | None
     actor: str
     checkup: Checkup | None
+    catalog_at: str | None
 
 
 class NewBackend(TypedDict):

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.api import backend_wire as wire
 from chalicelib.backends.base import Check
-from chalicelib.services import backends
+from chalicelib.services import backends, catalog
 from chalicelib.services.backends import Wanted
 from chalicelib.store import calls
 from chalicelib.store.models import BackendRow, IdempotencyRow
@@ -96,6 +96,17 @@ def test_an_external_id_is_shown_as_set(api):
     wanted = Wanted("mine", "moon", {}, {"key": KEY})
     record = replace(backends.add(api.world.deps, "acme", wanted, actor="x"), config={"external_id": "e-1"})
     assert wire.backend(record)["config"] == {"external_id": "(set)"}
+
+
+def test_the_age_of_a_catalog_is_listed_unless_it_is_that_of_a_former_account(api):
+    key = catalog.own_key("acme", "moon")
+    api.world.objects.put(key, b"")
+    api.world.pass_time(60)
+    api("POST", BACKENDS, BODY)
+    assert api("GET", BACKENDS).body["items"][1]["catalog_at"] is None
+    api.world.pass_time(60)
+    api.world.objects.put(key, b"")
+    assert api("GET", BACKENDS).body["items"][1]["catalog_at"] == "2030-01-02T03:06:05.000Z"
 
 
 def test_a_driver_that_fails_leaves_no_credential_behind(api, capsys):

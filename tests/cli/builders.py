@@ -144,5 +144,6 @@ def make_backend(**changes: Any) -> dict[str, Any]:
         "changed_at": NOW_TEXT,
         "actor": "user:ann",
         "checkup": None,
+        "catalog_at": None,
         **changes,
     }

@@ -120,11 +120,12 @@ def test_a_test_shows_the_checks_and_ends_with_8_when_one_fails(stub, cli):
 def test_backends_are_listed_with_account_state_and_last_check(stub, cli):
     checkup = {"at": "2025-12-31T23:00:00.000Z", "ok": False, "checks": [BAD]}
     local = make_backend(name="local", kind="local", built_in=True, config={})
-    stub.backends = [local, make_backend(config={"role_arn": "arn", "regions": ["a", "b"]}, checkup=checkup)]
+    known = {"checkup": checkup, "catalog_at": "2025-12-31T21:00:00.000Z"}
+    stub.backends = [local, make_backend(config={"role_arn": "arn", "regions": ["a", "b"]}, **known)]
     assert cli("backend", "list").out.splitlines() == [
-        "NAME   KIND   REGIONS  ACCOUNT   STATE  CHECKED",
-        "local  local  -        built in  open   -",
-        "aws    aws    a, b     arn       open   failed 1h ago",
+        "NAME   KIND   REGIONS  ACCOUNT   STATE  CHECKED        CATALOG",
+        "local  local  -        built in  open   -              -",
+        "aws    aws    a, b     arn       open   failed 1h ago  3h old",
     ]
     assert json.loads(cli("backend", "list", "--json").out) == stub.backends
 

@@ -32,7 +32,7 @@ class ListBackends(Command):
             return 0
         now = session.now()
         session.out.table(
-            ("NAME", "KIND", "REGIONS", "ACCOUNT", "STATE", "CHECKED"),
+            ("NAME", "KIND", "REGIONS", "ACCOUNT", "STATE", "CHECKED", "CATALOG"),
             [
                 (
                     backend["name"],
@@ -41,6 +41,7 @@ class ListBackends(Command):
                     account_text(backend),
                     backend["state"],
                     checked_text(backend, now),
+                    since_text(backend["catalog_at"], now) + " old" if backend["catalog_at"] else cell(""),
                 )
                 for backend in backends
             ],
