@@ -37,15 +37,17 @@ class Network:
         self._groups: dict[tuple[str, str, str], str] = {}
 
     def place(self, region: str, zone: str, *, owner: str, attempt_id: str) -> Place:
-        """Choose where a machine goes, the same for the same attempt. An empty `zone` allows all.
+        """Choose where a machine goes, the same for the same attempt. Makes the security group when there is none.
 
-        Raises `InvalidRequestError` when no subnet is in the zone. Makes the security group when there is none.
+        Without a `zone` EC2 chooses among the subnets of the default network, as it knows best where there is
+        capacity; among subnets that were chosen nobody else can. Raises `InvalidRequestError` when no subnet fits.
         """
         fitting = [subnet for subnet in self.subnets(region) if zone in ("", subnet.zone)]
         if not fitting:
             raise InvalidRequestError(f"aws: no subnet for machines in {zone or region}")
         subnet = fitting[int(sha256(attempt_id.encode()).hexdigest(), 16) % len(fitting)]
-        return Place(subnet.subnet_id, self._group(region, subnet.vpc, owner))
+        is_open = not zone and region not in self._chosen
+        return Place("" if is_open else subnet.subnet_id, self._group(region, subnet.vpc, owner))
 
     def subnets(self, region: str) -> tuple[Subnet, ...]:
         """The subnets of a region that machines may be put in, by id; none where there is no default network."""

@@ -30,7 +30,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a region a machine goes: a subnet, which fixes the zone, and the group without inbound rules."""
+    """Where in a region a machine goes: the group without inbound rules, and a subnet, which fixes the zone.
+
+    An empty `subnet` leaves the choice to EC2.
+    """
 
     subnet: str
     group: str
@@ -82,7 +85,7 @@ def run_instances(spec: LaunchSpec, image: Image, place: Place | None, *, disk_g
         request["NetworkInterfaces"] = [
             {
                 "DeviceIndex": 0,
-                "SubnetId": place.subnet,
+                **({"SubnetId": place.subnet} if place.subnet else {}),
                 "Groups": [place.group],
                 "AssociatePublicIpAddress": True,
                 "DeleteOnTermination": True,

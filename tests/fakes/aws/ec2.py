@@ -69,7 +69,7 @@ class Ec2(EC2Response):
         world, body = self.world, dict(self.params)
         subnet = self._subnet(body)
         type_, market = body["InstanceType"], body.get("InstanceMarketOptions", {}).get("MarketType", "on-demand")
-        zone = subnet.availability_zone if subnet else catalog.ZONES[self.region][0]
+        zone = subnet.availability_zone if subnet else self._best_zone(type_)
         if body.pop("DryRun", False):
             raise Refused(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
         token = (self.current_account, self.region, zone if subnet else "", body.pop("ClientToken", uuid4().hex))
@@ -82,7 +82,7 @@ class Ec2(EC2Response):
         made = super().run_instances()
         instance = made.result.instances[0]
         instance.client_token = token[-1]
-        record = self._record(instance, token, signature, market)
+        record = self._record(instance, token, signature, zone, market)
         if record.market == "spot":
             instance.spot_instance_request_id = record.spot_request
         world.launches.append({"region": self.region, "zone": zone, **body})
@@ -203,6 +203,11 @@ class Ec2(EC2Response):
         found = (each for each in self.ec2_backend.reservations.values() if instance in each.instances)
         return ActionResult(next(found))
 
+    def _best_zone(self, type_: str) -> str:
+        """Where EC2 puts what names no zone: the last one that sells the type."""
+        zones = catalog.ZONES[self.region]
+        return max((zone for name, zone in catalog.sold(self.region) if name == type_), default=zones[0])
+
     def _subnet(self, body: dict[str, Any]) -> Any:
         """The subnet that a request names; None leaves the zone to EC2."""
         named = [each["SubnetId"] for each in body.get("NetworkInterfaces", []) if each.get("SubnetId")]
@@ -222,7 +227,7 @@ class Ec2(EC2Response):
         if len(base64.b64decode(body.get("UserData", ""))) > USER_DATA_LIMIT:
             raise Refused(400, "InvalidParameterValue", "User data is limited to 16384 bytes")
 
-    def _record(self, instance: Any, token: tuple[str, ...], signature: str, market: str) -> Record:
+    def _record(self, instance: Any, token: tuple[str, ...], signature: str, zone: str, market: str) -> Record:
         now, switches = time.monotonic(), self.world.switches
         is_spot = market == "spot"
         record = Record(
@@ -232,7 +237,7 @@ class Ec2(EC2Response):
             signature=signature,
             token=token,
             type=instance.instance_type,
-            zone=instance.availability_zone,
+            zone=zone,
             market=market,
             visible_at=now + switches.lag_s,
             tagged_at=now + max(switches.lag_s, switches.tag_lag_s),

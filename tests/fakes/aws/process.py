@@ -62,6 +62,10 @@ class AwsProcess:
         """The bodies of the last launches that were taken, oldest first."""
         return list(self._call("GET", "/launches"))
 
+    def sessions(self) -> list[str]:
+        """The keys of the sessions in which roles were assumed."""
+        return list(self._call("GET", "/sessions"))
+
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
         with urlopen(Request(f"{self.url}/_rehearsal{path}", content, method=method), timeout=20) as answer:

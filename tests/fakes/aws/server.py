@@ -136,11 +136,16 @@ class Handler(BaseHTTPRequestHandler):
         return 200, json.dumps(content).encode(), "application/x-amz-json-1.1"
 
     def _rehearse(self, path: str, body: bytes) -> tuple[int, Any]:
-        """Switches: PUT some, DELETE all. `/launches`, `/leftovers?id=`, and `/interrupt` of `{"id", "after_s"}`."""
+        """Switches: PUT some, DELETE all.
+
+        To read: `/launches`, `/sessions`, `/leftovers?id=`. To act: `/interrupt` of `{"id", "after_s"}`.
+        """
         world = self.server.world
         with world.guard:
             if path == "/_rehearsal/launches":
                 return 200, json.loads(json.dumps(list(world.launches), default=str))
+            if path == "/_rehearsal/sessions":
+                return 200, [key_id for key_id in world.keys if key_id.startswith("ASIA")]
             if path == "/_rehearsal/leftovers":
                 ec2.settle(world)
                 return 200, ec2.leftovers(world, parse_qs(urlsplit(self.path).query)["id"][0])
