@@ -58,7 +58,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         sync_every=sync_every,
         unreachable_after=seconds("UNREACHABLE", 2 * sync_every.total_seconds() + 120),
         lost_after=seconds("LOST", 1200),
-        ready_within=seconds("READY", 600),
+        ready_within=seconds("READY", 0),
         pickup_within=seconds("PICKUP", 60),
         lease_for=seconds("LEASE", 120),
     )

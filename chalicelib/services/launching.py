@@ -18,11 +18,12 @@ from chalicelib.domain.errors import (
     BalanceError,
     LostRaceError,
     NotFoundError,
+    TidepoolError,
     UnknownOutcomeError,
 )
 from chalicelib.domain.lifecycle import Event, Reason
 from chalicelib.domain.model import Attempt, AttemptState, Instance, Offer
-from chalicelib.services import bootstrap, launch_limit, stock_outs, teardown
+from chalicelib.services import backends, bootstrap, launch_limit, stock_outs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, machines
@@ -59,19 +60,14 @@ class Step:
 
 def launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str, Any], here: Step) -> Step:
     """Take a turn, write the intent, make sure that it still counts, then ask the provider and write what it said."""
-    backend = deps.backend(row.project, offer.backend)
+    try:
+        backend = deps.backend(row.project, offer.backend)
+    except (BackendError, NotFoundError) as error:
+        return _not_to_be_had(deps, row, _attempt(deps, row, offer, number, timedelta()), error, here)
     if wait_s := launch_limit.wait_s(deps, backend, row, offer):
         return here.wait(wait_s)
-    ready_within = min(deps.settings.ready_within, backend.capabilities.ready_within)
-    now = deps.now()
-    attempt = Attempt(
-        attempt_id=f"{row.instance_id}-{number}",
-        number=number,
-        offer=offer,
-        state=AttemptState.INTENT,
-        started_at=now,
-        deadline=now + ready_within,
-    )
+    ready_within = deps.settings.ready_within or backend.capabilities.ready_within
+    attempt = _attempt(deps, row, offer, number, ready_within)
     script = bootstrap.script(deps, row, attempt, spec["api_url"], backend.capabilities.notice)
     pool_store.note_shape(row.project, row.pool, offer)
     attempt = replace(attempt, started_at=deps.now())
@@ -85,6 +81,23 @@ def launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str,
     tags = {"tidepool-instance": row.instance_id, "tidepool-name": row.name, "tidepool-pool": row.pool}
     wanted = LaunchSpec(attempt.attempt_id, deps.settings.owner, offer, script, tags)
     return _ask(deps, backend, row, attempt, wanted, here)
+
+
+def _attempt(deps: Deps, row: Instance, offer: Offer, number: int, ready_within: timedelta) -> Attempt:
+    now = deps.now()
+    attempt_id = f"{row.instance_id}-{number}"
+    return Attempt(attempt_id, number, offer, AttemptState.INTENT, started_at=now, deadline=now + ready_within)
+
+
+def _not_to_be_had(deps: Deps, row: Instance, attempt: Attempt, error: TidepoolError, here: Step) -> Step:
+    """The backend went, or its credentials did, since the market was asked. Nothing was launched; others are tried."""
+    kind = error.kind if isinstance(error, BackendError) else BackendAuthError.kind
+    journal.put_attempt(row.instance_id, attempt)
+    journal.end_attempt(
+        row.instance_id, attempt.number, AttemptState.REFUSED, kind=kind, detail=error.detail, ended_at=deps.now()
+    )
+    log.error("backend-out", project=row.project, backend=attempt.offer.backend, kind=kind, detail=error.detail)
+    return here.wait(PAUSE_S) if kind in rules.TRIES else here
 
 
 def look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
@@ -149,8 +162,8 @@ def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
     """Say why an attempt that was just written must not be launched, or "".
 
     A removal writes its state before its teardown reads the attempts, and the attempt is written before the state is
-    read here, so at least one of the two sees the other. And a look-up believes that nothing was made once the launch
-    must be over, so it must begin in time.
+    read here, so at least one of the two sees the other; a backend is removed in the same order. And a look-up believes
+    that nothing was made once the launch must be over, so it must begin in time.
     """
     try:
         current = store.get(row.project, row.pool, row.instance_id)
@@ -159,6 +172,8 @@ def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
         return "the request was withdrawn"
     if current.fence != row.fence:
         return "the request moved on"
+    if not backends.is_open(deps, row.project, attempt.offer.backend):
+        return f"backend {attempt.offer.backend} is being removed"
     return "the store was too slow" if deps.now() - attempt.started_at > teardown.BEGINS_WITHIN else ""
 
 

@@ -5,14 +5,16 @@ for a stranger: the intent is written before the launch.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
-from chalicelib.domain.errors import LostRaceError, NotFoundError
+from chalicelib.domain.errors import LostRaceError, NotFoundError, TidepoolError
 from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import AttemptState, Instance, Pool
@@ -25,10 +27,21 @@ from chalicelib.store import pools as pool_store
 from chalicelib.store import runs as run_store
 
 PAGE: Final = 200
+LISTED_AT_ONCE: Final = 8
 SETTLED: Final = timedelta(seconds=60)
 """How long after a launch a list may still miss the machine."""
 
 CLOSED: Final = frozenset({AttemptState.REFUSED, AttemptState.CLEANED})
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one account has, or (`backend` is the error) that it could not be said."""
+
+    project: str
+    name: str
+    backend: Backend | Exception
+    machines: list[Machine] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +62,10 @@ def compare(deps: Deps) -> list[Report]:
     One backend, project or pool that fails stops no other.
     """
     projects = pool_store.projects()
-    reports = [
-        _report(deps, project, name) for project in projects for name in deps.backend_names(project, closed=True)
-    ]
+    listings = _list_all(deps, [(project, name) for project in projects for name in _names(deps, project)])
     everywhere = pool_store.everywhere()
+    rows = [row for pool in everywhere for row in _live(pool)]
+    reports = [_report(deps, listing, rows) for listing in listings]
     for pool in everywhere:
         with _logged(pool=pool.name):
             _file_lost_timers(deps, pool)
@@ -74,19 +87,61 @@ def _logged(**fields: str) -> Iterator[None]:
         log.error("reconcile-failed", error, **fields)
 
 
-def _report(deps: Deps, project: str, name: str) -> Report:
+def _names(deps: Deps, project: str) -> tuple[str, ...]:
+    """Every backend of a project, those included that are being removed: what they still have must end."""
     try:
-        return _compare(deps, project, deps.backend(project, name))
+        return deps.backend_names(project, closed=True)
+    except TidepoolError as error:
+        log.error("reconcile-failed", error, project=project)
+        return ()
+
+
+def _list_all(deps: Deps, accounts: list[tuple[str, str]]) -> list[Listing]:
+    """List what every account has, several at once: one that hangs until its time limit delays no other."""
+    with ThreadPoolExecutor(LISTED_AT_ONCE, thread_name_prefix="owned") as threads:
+        asked = [(project, name, _made(deps, project, name)) for project, name in accounts]
+        listing = [
+            (project, name, made, threads.submit(copy_context().run, _owned, deps, made))
+            for project, name, made in asked
+        ]
+        return [_listing(project, name, made, answer) for project, name, made, answer in listing]
+
+
+def _made(deps: Deps, project: str, name: str) -> Backend | Exception:
+    try:
+        return deps.backend(project, name)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
+        return error
+
+
+def _owned(deps: Deps, made: Backend | Exception) -> list[Machine]:
+    if isinstance(made, Exception):
+        raise made
+    return [machine for machine in made.owned(deps.settings.owner) if machine.phase is not Phase.GONE]
+
+
+def _listing(project: str, name: str, made: Backend | Exception, answer: Future[list[Machine]]) -> Listing:
+    try:
+        return Listing(project, name, made, answer.result())
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
+        log.error("reconcile-failed", error, project=project, backend=name)
+        return Listing(project, name, error)
+
+
+def _report(deps: Deps, listing: Listing, rows: list[Instance]) -> Report:
+    project, name, backend = listing.project, listing.name, listing.backend
+    if isinstance(backend, Exception):
+        return Report(project, name, failed=str(backend))
+    try:
+        return _compare(deps, project, backend, listing.machines, rows)
     except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
         log.error("reconcile-failed", error, project=project, backend=name)
         return Report(project, name, failed=str(error))
 
 
-def _compare(deps: Deps, project: str, backend: Backend) -> Report:
-    machines = [machine for machine in backend.owned(deps.settings.owner) if machine.phase is not Phase.GONE]
-    rows = [row for pool in pool_store.everywhere() for row in _live(pool)]
+def _compare(deps: Deps, project: str, backend: Backend, machines: list[Machine], rows: list[Instance]) -> Report:
     live = {row.instance_id for row in rows}
-    orphans = tuple(machine.ref for machine in machines if _is_orphan(deps, machine, live))
+    orphans = tuple(machine.ref for machine in machines if _is_orphan(deps, backend, machine, live))
     for ref in orphans:
         log.error("orphan", backend=backend.name, machine=ref)
         with _logged(backend=backend.name, machine=ref):
@@ -101,7 +156,7 @@ def _compare(deps: Deps, project: str, backend: Backend) -> Report:
     return Report(project, backend.name, len(machines), orphans, gone)
 
 
-def _is_orphan(deps: Deps, machine: Machine, live: set[str]) -> bool:
+def _is_orphan(deps: Deps, backend: Backend, machine: Machine, live: set[str]) -> bool:
     """A machine with our tag that no live row will ever use.
 
     Its attempt is closed; or its instance is in no live row, whatever the attempt says: the rows were read after the
@@ -110,7 +165,8 @@ def _is_orphan(deps: Deps, machine: Machine, live: set[str]) -> bool:
     instance_id, _, number = machine.attempt_id.rpartition("-")
     attempt = next((a for a in journal.attempts(instance_id) if str(a.number) == number), None) if instance_id else None
     if attempt is None:
-        return machine.launched_at is not None and deps.now() - machine.launched_at > deps.settings.ready_within
+        may_take = deps.settings.ready_within or backend.capabilities.ready_within
+        return machine.launched_at is not None and deps.now() - machine.launched_at > may_take
     return attempt.state in CLOSED or instance_id not in live
 
 

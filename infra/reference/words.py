@@ -141,7 +141,7 @@ SETTINGS: Final = {
     "set: twice `TIDEPOOL_SYNC_S` plus 120.",
     "TIDEPOOL_LOST_S": "Silence after which a rented machine is given up. Also how long a run's lease lasts between "
     "two signs of life.",
-    "TIDEPOOL_READY_S": "From an attempt's start to the agent's first sync; a backend may allow less.",
+    "TIDEPOOL_READY_S": "From an attempt's start to the agent's first sync. 0: as long as its backend takes.",
     "TIDEPOOL_PICKUP_S": "From placement to the agent taking the job.",
     "TIDEPOOL_LEASE_S": "How long a lease lasts that is taken through the API and names no duration.",
 }
