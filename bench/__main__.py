@@ -25,6 +25,8 @@ BENCHMARKS: Final = {
     "cost": "cost:verbs",
     "history": "cost:history",
     "claims": "claims:in_process",
+    "offers": "offers:matching",
+    "catalog": "offers:ready",
     "expiry-lateness": "expiry:lateness",
     "expiry-rate": "expiry:rate",
     "hung-call": "expiry:hung_call",
@@ -39,8 +41,8 @@ BENCHMARKS: Final = {
 }
 """Where each benchmark is. Those that need the embedded control plane come last, and what fills it at the very end."""
 
-PEERS: Final = {"peer-start": "peers:start", "peer-listing": "peers:listing"}
-"""The same work done by the peer, in turn with ours; they install it first."""
+PEERS: Final = {"peer-start": "peers:start", "peer-listing": "peers:listing", "peer-offers": "offers:peer"}
+"""The same work done by a peer, in turn with ours; they install it first."""
 
 
 def named(name: str) -> Benchmark:

@@ -8,13 +8,13 @@ index of packages to install it from, this is skipped.
 import http.client
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from bench.install import installed
 from bench.peer_rows import fill
 from bench.processes import BARE, ROOT, BenchError, Command, interleaved, ratios
 from bench.records import Goal, Record, record
@@ -22,7 +22,6 @@ from bench.session import Session, free_port
 
 VERSION: Final = "0.18.11"
 HOME: Final = ROOT / ".tidepool" / "peer"
-INSTALL_S: Final = 600
 START_S: Final = 180
 FRACTIONS: Final = {10: 12, 1_000: 25, 10_000: 60}
 HERE: Final = f"dstack {VERSION}, measured in the same rounds"
@@ -66,21 +65,8 @@ def listing(session: Session) -> Iterator[Record]:
 
 
 def _installed() -> Path:
-    """The peer's command, installed when it is missing. Raises `BenchError` when that cannot be done."""
-    command = HOME / "venv" / "bin" / "dstack"
-    if command.exists():
-        return command
-    HOME.mkdir(parents=True, exist_ok=True)
-    pip = [str(HOME / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for words in ([sys.executable, "-m", "venv", str(HOME / "venv")], [*pip, "--no-input", f"dstack=={VERSION}"]):
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=INSTALL_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise BenchError(f"skipped: dstack {VERSION} was not installed within {INSTALL_S} s") from None
-        if done.returncode:
-            reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            raise BenchError(f"skipped: dstack {VERSION} cannot be installed here: {reason[0]}")
-    return command
+    """The peer's command. Raises `BenchError` when it cannot be installed."""
+    return installed(HOME, f"dstack=={VERSION}", "dstack")
 
 
 def _command(dstack: Path, *words: str) -> Command:

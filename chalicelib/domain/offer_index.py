@@ -44,6 +44,7 @@ class OfferIndex:
         """Take what is sorted by `matching.order` already; `of` sorts."""
         self.prices = prices
         self.columns = columns
+        self._cells = [columns[name] for name in COLUMNS]
         self._buckets: list[tuple[int, int, list[int]]] | None = None
         self._made: dict[int, Offer] = {}
 
@@ -62,9 +63,11 @@ class OfferIndex:
         """The offer at a position of the order; it is made once."""
         made = self._made.get(position)
         if made is None:
-            values = {name: column.values[column.ids[position]] for name, column in self.columns.items()}
-            resources = Resources(*(values.pop(name) for name in RESOURCES))
-            made = Offer(resources=resources, price=self.prices[position], **values)
+            cells = [values[ids[position]] for values, ids in self._cells]
+            backend, region, zone, instance_type, spot = cells[:5]
+            resources = Resources(*cells[5:9])
+            price = self.prices[position]
+            made = Offer(backend, region, instance_type, resources, spot, price, zone, *cells[9:])
             self._made[position] = made
         return made
 
