@@ -12,7 +12,7 @@ import gc
 from chalice.app import Chalice
 
 from chalicelib.api import agent, auth, backends, health, instances, leases, openapi, pools, runs, tokens, uploads
-from chalicelib.workflows import catalog, projector, provision, reconcile, teardown, timers
+from chalicelib.workflows import catalog, machines, projector, provision, reconcile, teardown, timers
 
 app = Chalice(app_name="tidepool")
 
@@ -34,6 +34,7 @@ app.register_blueprint(timers.workers)
 app.register_blueprint(projector.workers)
 app.register_blueprint(reconcile.workers)
 app.register_blueprint(catalog.workers)
+app.register_blueprint(machines.workers)
 
 # What was imported lives as long as the process: taking it out of every collection cuts the longest pauses by 3 to 5.
 gc.freeze()

@@ -23,10 +23,11 @@ FUNCTIONS: Final = {
     "Sweep": "sweep",
     "Reconcile": "reconcile",
     "Catalog": "catalog",
+    "MachineEvents": "machine-events",
 }
 """The logical id that Chalice gives each function, and what its name ends with."""
 
-WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile", "Catalog")
+WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile", "Catalog", "MachineEvents")
 """The functions that nobody waits for, so that only an alarm tells of their errors."""
 
 WORKFLOWS: Final = {"provision": "Provision", "teardown": "Teardown"}

@@ -7,6 +7,7 @@ Four parts, so that a job needs none of the others to run, to be recorded and to
 
 - the agent: registers, syncs, uploads output, stops what is not wanted (one thread; all state is on disk)
 - the listener: a thread that waits for a wake-up, so that the agent need not ask every second
+- the watch: a thread that asks the provider whether it takes this machine back
 - the spawner: forked from the agent before its first thread, because only a process without threads forks safely
 - a supervisor for each job, forked by the spawner (1 ms, where a new interpreter takes 50): keeps the output, stops the
   job when told to, ends what is left of its process group and records the exit code. It outlives the agent.
@@ -14,18 +15,24 @@ Four parts, so that a job needs none of the others to run, to be recorded and to
 Under `$TIDEPOOL_HOME`: `agent.json` (identity, 0600), `contact.json` (last contact and the dead-man's limits), `bell`
 (a FIFO; a byte in it means "look"), and `jobs/<run id>/` with `job.json` (what is wanted), `lock` (held by the
 supervisor while it lives), `process.json` (which processes; no job runs unless it is there), `stop` (seconds to
-SIGKILL), `output.log`, `sent` (how far the log is stored), `end.json` (how it ended) and `code/`.
+SIGKILL, and a line for the output), `interrupted` (it was stopped because the machine is taken back), `output.log`,
+`sent` (how far the log is stored), `end.json` (how it ended), `notice/` (what the job may read about its machine) and
+`code/`.
 
 A service manager must not kill the whole process tree when the agent ends (systemd: `KillMode=process`).
 
 Environment: `TIDEPOOL_URL`, `TIDEPOOL_BOOTSTRAP` (single-use token), `TIDEPOOL_HOME`, `TIDEPOOL_POWEROFF` (shell
-command; empty on a machine that nobody pays for: no dead-man switch), `TIDEPOOL_CA` (a PEM file to trust).
+command; empty on a machine that nobody pays for: no dead-man switch), `TIDEPOOL_CA` (a PEM file to trust),
+`TIDEPOOL_NOTICE` (where the provider says that it takes the machine back: `aws`, `azure`, `file`, or empty) and
+`TIDEPOOL_METADATA_URL` (where it is asked, instead of the address that clouds have it at).
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
+import email.utils
 import fcntl
 import hashlib
 import http.client
@@ -100,10 +107,24 @@ GRACE = "{grace}"
 STUBBORN_S = 30.0
 """How long killed processes may take to vanish (a GPU driver needs seconds) before that is reported as it is."""
 
+UTC = datetime.timezone.utc  # noqa: UP017 - Python 3.8 has no other name for it
+
+NOTICE_EVERY_S = 5.0
+"""How often the provider is asked. Source: EC2 and Azure recommend 5 s and 1 s; a notice is 2 minutes or 30 s long."""
+METADATA_URL = "http://169.254.169.254"
+METADATA_LIMIT_S = {"aws": 2.0, "azure": 130.0}
+"""The first look at Azure's scheduled events may take 2 minutes, because it turns them on."""
+TOKEN_LIVES_S = 6 * 3600
+AZURE_NOTICE_S = 30.0
+"""What is left of a machine whose event has begun, and names no moment any more."""
+LONGEST_NOTICE_S = 3600.0
+END_MARGIN_S = 10.0
+"""Between SIGKILL and the end of the machine: for the last output."""
+
 DEFAULT_LIMITS: Json = {"idle": 0.0, "leaderless": 1800.0}
 """Until the first sync: a rented machine that never reaches its control plane must not bill for ever."""
 
-OWN_VARIABLES = ("URL", "BOOTSTRAP", "HOME", "POWEROFF", "CA", "AGENT_SHA256")
+OWN_VARIABLES = ("URL", "BOOTSTRAP", "HOME", "POWEROFF", "CA", "AGENT_SHA256", "NOTICE", "METADATA_URL")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -258,6 +279,7 @@ class Folder:
         self.path = path
         self.log = os.path.join(path, "output.log")
         self.code = os.path.join(path, "code")
+        self.notice = os.path.join(path, "notice")
 
     def file(self, name: str) -> str:
         return os.path.join(self.path, name)
@@ -315,13 +337,20 @@ class CappedLog:
         self._room = limit - os.fstat(self._handle).st_size
         self._limit = limit
         self._skip = skip
+        self._last = b"\n"
         self.trouble = ""
+
+    def say(self, line: str) -> None:
+        """Add a line of our own; after a line that the job has not ended it begins a new one."""
+        if line:
+            self.write((b"" if self._last == b"\n" else b"\n") + line.encode() + b"\n")
 
     def write(self, data: bytes) -> None:
         if self._skip:
             self._skip, data = max(0, self._skip - len(data)), data[self._skip :]
         if self._room < 0 or not data:
             return
+        self._last = data[-1:]
         if len(data) > self._room:
             last_line = f"\ntidepool: the output exceeds {self._limit >> 20} MiB; the rest is not kept\n"
             data = data[: self._room] + last_line.encode()
@@ -453,9 +482,12 @@ class Supervisor:
 
     def _heed_stop(self) -> None:
         """Begin to stop, or shorten the time to SIGKILL, as the file `stop` says (absent when the disk was full)."""
-        grace_s = KILL_AFTER_S
+        grace_s, line = KILL_AFTER_S, ""
         with contextlib.suppress(OSError, ValueError), open(self._folder.file("stop")) as file:
-            grace_s = float(file.read())
+            first, _, line = file.read().partition("\n")
+            grace_s = float(first)
+        if self._kill_at is None:
+            self._log.say(line)
         outside = self._order["stop_argv"]
         kill_at = time.monotonic() + grace_s + (DOCKER_GRACE_S if outside else 0.0)
         if self._kill_at is None and outside:
@@ -781,6 +813,117 @@ class Delay:
         self.tries = 0
 
 
+class Interruption:
+    """The provider takes this machine back `at` (seconds since the epoch); `ends` is that on the monotonic clock."""
+
+    def __init__(self, at: float, kind: str) -> None:
+        left_s = min(max(0.0, at - time.time()), LONGEST_NOTICE_S)
+        self.at = time.time() + left_s
+        self.ends = time.monotonic() + left_s
+        self.kind = kind
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self.ends - time.monotonic())
+
+    @property
+    def report(self) -> Json:
+        at = datetime.datetime.fromtimestamp(self.at, tz=UTC)
+        return {"at": at.isoformat(timespec="milliseconds"), "kind": self.kind}
+
+
+def epoch(text: str) -> float:
+    """Read a moment as clouds write it: ISO 8601 in UTC, or as in mail (RFC 5322). Raises `ValueError`."""
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        parsed = email.utils.parsedate_tz(text)
+        if parsed is None:
+            raise
+        return float(email.utils.mktime_tz(parsed))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class Watch(threading.Thread):
+    """Asks the provider every few seconds whether it takes this machine back; the first notice is the one.
+
+    What goes wrong here is told once and asked again: the control plane may hear of it on another way.
+    """
+
+    def __init__(self, kind: str, metadata_url: str, bell: Bell) -> None:
+        super().__init__(name="watch", daemon=True)
+        asked = {"aws": self._ask_aws, "azure": self._ask_azure, "file": self._ask_file}
+        self._ask = asked.get(kind)
+        self._limit_s = METADATA_LIMIT_S.get(kind, 2.0)
+        self._url = (metadata_url or METADATA_URL).rstrip("/")
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        self._bell = bell
+        self._token = ""
+        self._machine = ""
+        self._trouble = ""
+        self.notice: Interruption | None = None
+
+    def run(self) -> None:
+        while self._ask is not None and self.notice is None:
+            try:
+                self.notice = self._ask() or self.notice
+            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+                if describe(error) != self._trouble:
+                    self._trouble = describe(error)
+                    event("notice-unknown", detail=self._trouble)
+            if self.notice is None:
+                time.sleep(NOTICE_EVERY_S)
+        self._bell.ring()
+
+    def hear(self, at: float) -> None:
+        """The control plane was told by somebody else."""
+        if self.notice is None:
+            self.notice = Interruption(at, "control-plane")
+
+    def _ask_aws(self) -> Interruption | None:
+        """Source: EC2 user guide, "Spot Instance interruption notices" and "Use IMDSv2"; 404 until there is one."""
+        if not self._token:
+            lives = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_LIVES_S)}
+            self._token = self._read("/latest/api/token", lives, method="PUT").decode()
+        try:
+            told = json.loads(
+                self._read("/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": self._token})
+            )
+        except urllib.error.HTTPError as error:
+            if error.code == 401:
+                self._token = ""
+            elif error.code != 404:
+                raise
+            return None
+        return Interruption(epoch(told["time"]), str(told["action"]))
+
+    def _ask_azure(self) -> Interruption | None:
+        """Source: Azure, "Scheduled Events for Linux VMs". Other machines of a set are in the same list."""
+        known = {"Metadata": "true"}
+        if not self._machine:
+            path = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+            self._machine = self._read(path, known).decode().strip()
+        told = json.loads(self._read("/metadata/scheduledevents?api-version=2020-07-01", known))
+        for each in told["Events"]:
+            if each["EventType"] in ("Preempt", "Terminate") and self._machine in each["Resources"]:
+                at = epoch(each["NotBefore"]) if each.get("NotBefore") else time.time() + AZURE_NOTICE_S
+                return Interruption(at, str(each["EventType"]))
+        return None
+
+    def _ask_file(self) -> Interruption | None:
+        """A simulated provider: the file holds the moment of the end."""
+        try:
+            with open(os.path.join(os.path.expanduser("~"), "interruption")) as file:
+                return Interruption(epoch(file.read()), "file")
+        except FileNotFoundError:
+            return None
+
+    def _read(self, path: str, headers: Mapping[str, str], method: str = "GET") -> bytes:
+        request = urllib.request.Request(self._url + path, headers=dict(headers), method=method)
+        with self._open(request, timeout=self._limit_s) as answer:
+            return bytes(answer.read(ANSWER_LIMIT))
+
+
 class Listener(threading.Thread):
     """Waits for wake-ups on the URL of the last sync. What goes wrong here only costs time: the agent syncs anyway."""
 
@@ -958,11 +1101,12 @@ class Containers:
     def name(run_id: str) -> str:
         return f"tidepool-{run_id}"
 
-    def run(self, run_id: str, image: str, argv: list[str], env: list[str], code: str | None) -> list[str]:
+    def run(self, run_id: str, image: str, argv: list[str], env: list[str], code: str | None, notice: str) -> list[str]:
         """Run in the foreground. Only the names of variables are on the command line, where anybody can read it."""
         command = ["docker", "run", "--name", self.name(run_id), "--label", self._label, "--sig-proxy=false", "--init"]
         if self._gpus:
             command += ["--gpus", "all"]
+        command += ["--volume", f"{notice}:/tidepool/notice:ro"]
         if code:
             command += ["--volume", f"{code}:/tidepool/code", "--workdir", "/tidepool/code"]
         for name in env:
@@ -992,6 +1136,9 @@ class Containers:
             ask(["docker", "rm", "--force", "--volumes", *strays], limit_s=60.0)
 
 
+TAKEN_BACK = "the machine was taken back before the job was started"
+
+
 class Job:
     """One run on this machine, from its first mention to the acknowledgement of its end."""
 
@@ -1005,6 +1152,7 @@ class Job:
         self.preparing = False
         self.failure = ""
         self.unwanted = False
+        self.interrupted = folder.has("interrupted")
         self.ready_at = 0.0
         self._asked_to_stop: float | None = None
         self._stored = self._remembered()
@@ -1018,6 +1166,7 @@ class Job:
         data = self._next_chunk() if with_log else b""
         end = self.end if self._stored + len(data) >= size or self._vain >= STALLED else None
         state = {"state": "running" if self.running else "starting", "exit_code": None, "detail": "", **(end or {})}
+        state["interrupted"] = self.interrupted
         state["detail"] = state["detail"].encode(errors="replace").decode()[:DETAIL_LIMIT]
         chunk = {"run_id": self.run_id, "offset": self._stored, "data": base64.b64encode(data).decode()}
         return {"run_id": self.run_id, "log_size": size, **state}, chunk if data else None
@@ -1047,14 +1196,30 @@ class Job:
             return now
         return self._told_at if now - self._told_at > QUIET_S else self._told_at + self._pace_s
 
-    def stop(self, kill_after_s: float) -> None:
-        """Make it end. Asking again is fine and may shorten the time to SIGKILL."""
+    def interrupt(self, notice: Interruption) -> None:
+        """Make it end before its machine does, and let it know how long it has."""
+        left_s = notice.left_s
+        if not self.interrupted:
+            self.interrupted = True
+            with contextlib.suppress(OSError):  # a full disk: an agent that comes after this one will not know
+                write_atomically(self.folder.file("interrupted"), "")
+                with open(os.path.join(self.folder.notice, "interruption.new"), "w") as file:
+                    json.dump({"seconds_left": round(left_s), "at": notice.report["at"]}, file)
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, os.path.join(self.folder.notice, "interruption.json"))
+        if self._asked_to_stop is None:
+            margin_s = END_MARGIN_S + (DOCKER_GRACE_S if self.image else 0.0)
+            line = f"tidepool: this machine is taken back in {left_s:.0f} s"
+            self.stop(max(left_s - margin_s, left_s / 2), line)
+
+    def stop(self, kill_after_s: float, line: str = "") -> None:
+        """Make it end. Asking again is fine and may shorten the time to SIGKILL. `line` is added to its output."""
         self.unwanted = True
         record = read_json(self.folder.file("process.json"))
         if self.end or not self.running or record is None or self._asked_to_stop == kill_after_s:
             return
         with contextlib.suppress(OSError):
-            write_atomically(self.folder.file("stop"), str(kill_after_s))
+            write_atomically(self.folder.file("stop"), f"{kill_after_s}\n{line}" if line else str(kill_after_s))
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(record["supervisor"]), signal.SIGUSR1)  # it lives: it holds the lock
         if self._asked_to_stop is None:
@@ -1095,6 +1260,7 @@ class Jobs:
         self._instance_id = ""
         self._strays_possible = False
         self._looked_at = 0.0
+        self.interruption: Interruption | None = None
         self._jobs: dict[str, Job] = {}
         os.makedirs(self._home, mode=0o700, exist_ok=True)
 
@@ -1145,6 +1311,8 @@ class Jobs:
     def heed(self, wanted: Json | None) -> bool:
         """Make what is wanted true, as far as it can be now; True when there is news to tell."""
         active = self.active
+        if active is not None and self.interruption is not None:
+            return self._interrupt(active, wanted)
         if active is not None:
             return self._heed_active(active, wanted)
         if wanted is None or wanted["run_id"] in self._jobs:
@@ -1181,6 +1349,18 @@ class Jobs:
             return True
         return False
 
+    def _interrupt(self, job: Job, wanted: Json | None) -> bool:
+        """End the job before the machine ends; sooner when it is not wanted any more."""
+        assert self.interruption is not None
+        job.interrupt(self.interruption)
+        if not (job.running or job.preparing):
+            job.fail(TAKEN_BACK)
+            return True
+        wants_it = wanted is not None and wanted["run_id"] == job.run_id
+        if wanted is not None and wants_it and wanted["stop"] and wanted["kill_after_s"] < self.interruption.left_s:
+            job.stop(wanted["kill_after_s"])
+        return False
+
     def _begin(self, wanted: Json) -> bool:
         """Make the job's folder and start the job, after its preparation when it needs any."""
         folder = Folder(os.path.join(self._home, wanted["run_id"]))
@@ -1189,6 +1369,8 @@ class Jobs:
         job = self._jobs[wanted["run_id"]] = Job(folder, spec)
         try:
             os.makedirs(folder.code, mode=0o700)
+            os.mkdir(folder.notice)
+            os.chmod(folder.notice, 0o755)
             write_atomically(folder.file("job.json"), json.dumps(spec))
         except OSError as error:
             job.fail(f"the job could not be prepared: {describe(error)}")
@@ -1196,6 +1378,8 @@ class Jobs:
         if wanted["stop"]:
             job.fail("stopped before it was started")
             return True
+        if self.interruption is not None:
+            return self._interrupt(job, wanted)
         if wanted["code_url"] or self._strays_possible:
             job.preparing = True
             threading.Thread(target=self._prepare, args=(job, wanted), daemon=True).start()
@@ -1229,7 +1413,8 @@ class Jobs:
         if job.image:
             self._strays_possible = True
             code = job.folder.code if wanted["code_url"] else None
-            argv = self._containers.run(job.run_id, job.image, argv, sorted(self._own_variables(wanted)), code)
+            names = sorted(self._own_variables(wanted))
+            argv = self._containers.run(job.run_id, job.image, argv, names, code, job.folder.notice)
         self._spawn(job, argv, env)
         event("job-started", run_id=job.run_id, image=job.image)
         return True
@@ -1244,7 +1429,9 @@ class Jobs:
 
     def _own_variables(self, wanted: Json) -> dict[str, str]:
         """What the job's owner set, and what we say about the run."""
-        own = {**wanted["env"], "TIDEPOOL_RUN_ID": wanted["run_id"], "TIDEPOOL_INSTANCE": self._instance_id}
+        notice = "/tidepool/notice" if wanted["image"] else Folder(os.path.join(self._home, wanted["run_id"])).notice
+        own = {"TIDEPOOL_RUN_ID": wanted["run_id"], **wanted["env"], "TIDEPOOL_INSTANCE": self._instance_id}
+        own["TIDEPOOL_INTERRUPTION_FILE"] = f"{notice}/interruption.json"
         return {**own, "TIDEPOOL_RUN_NAME": wanted["name"]} if wanted["name"] else own
 
     def _environment(self, wanted: Json) -> dict[str, str]:
@@ -1389,6 +1576,8 @@ class Answer:
             limits = body.get("dead_man_s") or {}
             self.limits = {name: float(limits.get(name) or 0) for name in DEFAULT_LIMITS}
             self.shutdown = body.get("shutdown") is True
+            taken = body.get("interruption")
+            self.taken_at = epoch(str(taken["at"])) if taken else None
             self.job = self._job(body["job"]) if body.get("job") else None
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(error).__name__} in the answer") from None
@@ -1424,6 +1613,8 @@ class Agent:
         self._contact = Contact(os.path.join(home, "contact.json"))
         self._jobs = Jobs(home, bell, spawner, context)
         self._listener = Listener(bell, context)
+        self._watch = Watch(environ.get("TIDEPOOL_NOTICE", ""), environ.get("TIDEPOOL_METADATA_URL", ""), bell)
+        self._told_of_notice = False
         with open(os.path.abspath(__file__), "rb") as file:
             self._sha256 = hashlib.sha256(file.read()).hexdigest()
         self._boot_id = secrets.token_hex(8)
@@ -1450,6 +1641,7 @@ class Agent:
         if not over and not self.terminating:
             self._jobs.recover(self._identity.instance_id, self._facts)
             self._listener.start()
+            self._watch.start()
             over = self._loop()
         return self._shut_down(over) if over else self._say_farewell()
 
@@ -1477,7 +1669,10 @@ class Agent:
         while not self.terminating:
             now = time.monotonic()
             news = self._jobs.observe(now)
-            if self._has_heard:
+            if self._jobs.interruption is None and self._watch.notice is not None:
+                self._take_notice(self._watch.notice)
+                self._next_sync = self._not_before = now
+            if self._has_heard or self._jobs.interruption is not None:
                 news = self._jobs.heed(self._wanted) or news
             job = self._jobs.active
             self._idle_since = None if job else self._idle_since or now
@@ -1497,6 +1692,11 @@ class Agent:
                 self._bell.wait(min(until - now, LOOK_S) if job else until - now)
         return ""
 
+    def _take_notice(self, notice: Interruption) -> None:
+        """From now on no job begins, and the one that runs ends in time, whether or not the control plane is heard."""
+        event("interruption", kind=notice.kind, seconds_left=round(notice.left_s))
+        self._jobs.interruption = notice
+
     def _abandoned_at(self) -> float:
         return self._contact.ends_at(self._idle_since) if self._power_off else float("inf")
 
@@ -1512,6 +1712,8 @@ class Agent:
             "facts": self._facts,
             "stopping": stopping,
         }
+        if self._jobs.interruption is not None and not self._told_of_notice:
+            body["interruption"] = self._jobs.interruption.report
         body["jobs"] = [state for _, state, _ in reports]
         body["logs"] = [chunk for _, _, chunk in reports if chunk]
         limit_s = FAREWELL_S if stopping else SYNC_LIMIT_S
@@ -1537,6 +1739,9 @@ class Agent:
         self._facts = None
         self._has_heard = True
         self._contact.heard(now, answer.limits)
+        if answer.taken_at is not None:
+            self._told_of_notice = self._told_of_notice or self._jobs.interruption is not None
+            self._watch.hear(answer.taken_at)
         for run_id in answer.acknowledged:
             self._jobs.drop(run_id)
         job = answer.job

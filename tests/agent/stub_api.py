@@ -29,6 +29,7 @@ class StubApi:
     wake_hold_s: float = 20
     job: dict[str, Any] | None = None
     shutdown: bool = False
+    interruption: dict[str, Any] | None = None
     down: bool = False
     """Connections are cut before anything is taken in."""
     lost_answers: int = 0
@@ -126,6 +127,7 @@ class StubApi:
             "log_offsets": offsets,
             "dead_man_s": self.dead_man_s,
             "shutdown": self.shutdown,
+            "interruption": self.interruption,
         }
 
     def _store(self, chunk: dict[str, Any]) -> int:

@@ -207,8 +207,23 @@ def test_localising_changes_what_it_says_and_nothing_else(packaged, template):
         allowed = {"Runtime", "CodeUri", "Architectures"} | ({"Events"} if "Events" in function else set())
         assert changed <= allowed
     assert {key for key in template if template[key] != local[key]} == {"Resources"}
-    for each in functions(local).values():
-        assert all(event["Properties"]["Enabled"] is False for event in each.get("Events", {}).values())
+    events = [event for each in functions(local).values() for event in each.get("Events", {}).values()]
+    by_themselves = [event for event in events if event["Type"] in {"Schedule", "DynamoDB"}]
+    assert by_themselves
+    assert all(event["Properties"]["Enabled"] is False for event in by_themselves)
+
+
+def test_what_ec2_says_of_its_instances_reaches_the_function_that_listens(template):
+    (event,) = functions(template)["MachineEvents"]["Events"].values()
+    assert event["Type"] in {"EventBridgeRule", "CloudWatchEvent"}
+    assert event["Properties"]["Pattern"] == {
+        "source": ["aws.ec2"],
+        "detail-type": [
+            "EC2 Instance Rebalance Recommendation",
+            "EC2 Instance State-change Notification",
+            "EC2 Spot Instance Interruption Warning",
+        ],
+    }
 
 
 def test_the_template_is_valid_cloudformation_and_the_workflows_valid_asl(packaged):

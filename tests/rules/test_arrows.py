@@ -55,6 +55,7 @@ def test_no_function_loads_a_cloud_sdk_or_paramiko_at_import(module):
         "chalicelib.workflows.timers.sweep",
         "chalicelib.workflows.projector.projector",
         "chalicelib.workflows.reconcile.reconcile",
+        "chalicelib.workflows.machines.machine_events",
         "chalicelib.workflows.catalog.catalog",
         "chalicelib.api.auth.authorizer",
     ],

@@ -19,6 +19,7 @@ HANDLERS = {
     "sweep": ["chalicelib.workflows.timers:sweep"],
     "reconcile": ["chalicelib.workflows.reconcile:reconcile"],
     "catalog": ["chalicelib.workflows.catalog:catalog"],
+    "machine-events": ["chalicelib.workflows.machines:machine_events"],
 }
 
 LAMBDAS_OWN = {"OwnLog", "ReadStream", "ListStream", "KeepFailures"}

@@ -23,6 +23,7 @@ def test_every_table_is_named_after_the_stage():
             "idempotency",
             "market",
             "backends",
+            "machines",
         )
     }
 
