@@ -38,8 +38,12 @@ def entry(key: Key, choices: Choices, plan: Plan) -> dict[str, Any]:
 
 def job_rows(job: Mapping[str, Said]) -> Iterator[dict[str, Any]]:
     """The same for what only a run has. Of the environment only the names: the values may be secrets."""
+    from shlex import join
+
     for name, said in job.items():
-        yield {"key": name, "value": said.value, "text": value_text(said.value), "source": said.source}
+        words = said.value if name == "command" and isinstance(said.value, list) else None
+        text = join(words) if words else value_text(said.value)
+        yield {"key": name, "value": said.value, "text": text, "source": said.source}
 
 
 def table(entries: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
