@@ -33,6 +33,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """A complete answer as it came. The names of `headers` are in lower case."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a provider answers. `url` has no trailing slash; `headers` go with every call; `limit_s` is per call."""
 
@@ -46,44 +56,55 @@ class Endpoint:
         Raises `TransientError` when no connection came about, so nothing was done, and `UnknownOutcomeError` when one
         did and no complete answer came within the limit.
         """
-        parts = urlsplit(self.url)
-        deadline = time.monotonic() + self.limit_s
-        dial = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = dial(parts.netloc, timeout=self.limit_s)
-        try:
-            connection.connect()
-        except OSError as error:
-            connection.close()
-            raise TransientError(f"{parts.netloc} cannot be reached: {error}") from error
-        try:
-            self._send(connection, deadline, method, parts.path + path, body)
-            return _receive(connection, deadline, method)
-        except (OSError, HTTPException) as error:
-            words = str(error) or type(error).__name__
-            raise UnknownOutcomeError(f"{parts.netloc} gave no answer to {method} {path}: {words}") from error
-        finally:
-            connection.close()
-
-    def _send(self, connection: HTTPConnection, deadline: float, method: str, target: str, body: Any) -> None:
         headers = {"Accept": "application/json", **self.headers}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        content = None if body is None else json.dumps(body).encode()
+        raw = exchange(method, self.url + path, headers, content, deadline=time.monotonic() + self.limit_s)
+        return understood(raw)
+
+
+def exchange(method: str, url: str, headers: Mapping[str, str], content: bytes | None, *, deadline: float) -> RawAnswer:
+    """Send one request to an absolute URL and read its answer. `deadline` is a reading of `time.monotonic`.
+
+    Raises what `Endpoint.call` raises.
+    """
+    parts = urlsplit(url)
+    target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+    dial = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    try:
+        connection = dial(parts.netloc, timeout=_left(deadline))
+        connection.connect()
+    except OSError as error:
+        raise TransientError(f"{parts.netloc} cannot be reached: {error}") from error
+    try:
         connection.sock.settimeout(_left(deadline))
-        connection.request(method, target, None if body is None else json.dumps(body), headers)
+        connection.request(method, target, content, dict(headers))
+        return _receive(connection, deadline, method)
+    except (OSError, HTTPException) as error:
+        words = str(error) or type(error).__name__
+        raise UnknownOutcomeError(f"{parts.netloc} gave no answer to {method} {parts.path}: {words}") from error
+    finally:
+        connection.close()
 
 
-def _receive(connection: HTTPConnection, deadline: float, method: str) -> Answer:
+def understood(raw: RawAnswer) -> Answer:
+    """Read the JSON of an answer."""
+    try:
+        parsed = json.loads(raw.content) if raw.content else None
+    except ValueError:
+        parsed = None
+    return Answer(raw.status, parsed, raw.content[:500].decode(errors="replace"), raw.headers)
+
+
+def _receive(connection: HTTPConnection, deadline: float, method: str) -> RawAnswer:
     response = HTTPResponse(_Bounded(connection.sock, deadline), method=method)  # type: ignore[arg-type]
     response.begin()
     content = response.read(ANSWER_LIMIT + 1)
     if len(content) > ANSWER_LIMIT or (response.length or 0) > 0:
         raise HTTPException(f"the answer is longer than {ANSWER_LIMIT} bytes or was cut")
-    try:
-        parsed = json.loads(content) if content else None
-    except ValueError:
-        parsed = None
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status, parsed, content[:500].decode(errors="replace"), headers)
+    return RawAnswer(response.status, response.reason, headers, content)
 
 
 def _left(deadline: float) -> float:

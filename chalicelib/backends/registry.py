@@ -15,10 +15,24 @@ def _local(settings: Settings, account: Account) -> Backend:
     return LocalBackend(settings.local_cloud_url, settings.local_cloud_key, name=account.name)
 
 
+def _aws(settings: Settings, account: Account) -> Backend:
+    from chalicelib.backends.aws.driver import AwsBackend
+
+    return AwsBackend(account, endpoint_url=settings.aws_endpoint_url)
+
+
+def _azure(settings: Settings, account: Account) -> Backend:
+    from chalicelib.backends.azure.driver import AzureBackend
+
+    return AzureBackend(account, owner=settings.owner, endpoint_url=settings.azure_endpoint_url)
+
+
 Parse = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[dict[str, Any], dict[str, str]]]
 
 DRIVERS: Final[Mapping[str, Callable[[Settings, Account], Backend]]] = {
     "local": _local,
+    "aws": _aws,
+    "azure": _azure,
 }
 """Kind -> what makes the driver of one account."""
 

@@ -128,14 +128,13 @@ def test_every_alarm_says_what_it_means_and_what_to_do():
 
 def test_every_dependency_is_justified():
     written = (reference.FOLDER.parent / "decisions/dependencies.md").read_text().lower()
-    direct = [*(ROOT / "requirements.txt").read_text().splitlines(), *direct_for_development()]
-    for line in direct:
+    for line in [*direct("requirements.txt"), *direct("tests/requirements.txt")]:
         assert f"**{line.partition('==')[0].lower()}" in written or f" {line.partition('==')[0].lower()}" in written
 
 
-def direct_for_development() -> list[str]:
-    """The packages that `tests/requirements.txt` asks for itself, above those that they bring along."""
-    text = (ROOT / "tests/requirements.txt").read_text().partition("# What those bring along.")[0]
+def direct(file: str) -> list[str]:
+    """The packages that a file asks for itself, above those that they bring along."""
+    text = re.split(r"^# What .* brings? along", (ROOT / file).read_text(), maxsplit=1, flags=re.MULTILINE)[0]
     return [line for line in text.splitlines() if "==" in line]
 
 
