@@ -42,6 +42,14 @@ class Driver:
     has_smi: bool = True
     mig: bool = False
 
+    @property
+    def file(self) -> str:
+        """What /proc/driver/nvidia/version says; nothing where no module is loaded."""
+        if not self.has_smi or "couldn't communicate" in self.trouble:
+            return ""
+        line = f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {self.version}  Thu Feb 22 01:44:30 UTC 2024"
+        return f"{line}\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -288,6 +288,7 @@ class Host:
             "systemd": self.machine.systemd,
             "disk_mib": self.machine.disk_mib,
             "devices": ["nvidiactl", *(f"nvidia{n}" for n in range(len(driver.gpus)))] if driver and works else [],
+            "driver_file": driver.file if driver else "",
             "names": dict(self.machine.names),
             "dns": self.machine.dns,
         }

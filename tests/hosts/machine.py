@@ -14,22 +14,28 @@ from tests.hosts.keys import Key
 STUBS = Path(__file__).parent / "stubs"
 FIRST_UID = 1000
 SYSTEMS = {
-    "debian-12": ("debian", "12", "Debian GNU/Linux 12 (bookworm)"),
-    "ubuntu-22.04": ("ubuntu", "22.04", "Ubuntu 22.04.4 LTS"),
-    "ubuntu-18.04": ("ubuntu", "18.04", "Ubuntu 18.04.6 LTS"),
-    "rocky-9": ("rocky", "9.4", "Rocky Linux 9.4 (Blue Onyx)"),
-    "alpine-3.20": ("alpine", "3.20.1", "Alpine Linux v3.20"),
+    "debian-12": ("debian", "", "12", "Debian GNU/Linux 12 (bookworm)"),
+    "ubuntu-22.04": ("ubuntu", "debian", "22.04", "Ubuntu 22.04.4 LTS"),
+    "ubuntu-18.04": ("ubuntu", "debian", "18.04", "Ubuntu 18.04.6 LTS"),
+    "rocky-9": ("rocky", "rhel centos fedora", "9.4", "Rocky Linux 9.4 (Blue Onyx)"),
+    "alpine-3.20": ("alpine", "", "3.20.1", "Alpine Linux v3.20"),
+    "nixos-24.05": ("nixos", "", "24.05", "NixOS 24.05 (Uakari)"),
 }
+"""By the name a test uses: ID, ID_LIKE, VERSION_ID and PRETTY_NAME of os-release(5)."""
 INTERPRETER = f"#!/{layers.ENGINE}/python3 -IS\n"
 
 
 @dataclass(frozen=True)
 class User:
-    """A user of a host. `sudo`: `free` (without a password), `password`, or `refused` (not in sudoers)."""
+    """A user of a host. `sudo`: `free` (without a password), `password`, or `refused` (not in sudoers).
+
+    `has_docker`: whether the user is in the group that may use Docker.
+    """
 
     name: str = "ubuntu"
     keys: Sequence[Key] = ()
     sudo: str = "free"
+    has_docker: bool = False
     shell: str = "/bin/bash"
 
 
@@ -63,10 +69,12 @@ def write_layer(layer: Path, name: str, machine: Machine, users: Sequence[User])
     layer.chmod(0o755)
     layers.write(layer, "etc/hostname", f"{name}\n")
     layers.write(layer, "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")
+    layers.write(layer, "etc/machine-id", f"{os.urandom(16).hex()}\n")
     layers.write(layer, "etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n")
     layers.write(layer, "etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
-    kind, version, title = SYSTEMS[machine.system]
+    kind, like, version, title = SYSTEMS[machine.system]
     release = f'PRETTY_NAME="{title}"\nNAME="{title.split()[0]}"\nID={kind}\nVERSION_ID="{version}"\n'
+    release += f'ID_LIKE="{like}"\n' if like else ""
     layers.write(layer, "etc/os-release", release)
     _write_users(layer, users, sudo_installed=machine.sudo_installed)
     _write_python(layer, machine)
@@ -78,7 +86,14 @@ def _write_users(layer: Path, users: Sequence[User], *, sudo_installed: bool) ->
     passwd = ["root:x:0:0:root:/root:/bin/bash", "sshd:x:102:65534::/run/sshd:/usr/sbin/nologin"]
     passwd.append("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin")
     shadow = ["root:*:19000:0:99999:7:::", "sshd:!:19000::::::", "nobody:*:19000:0:99999:7:::"]
-    groups = ["root:x:0:", "tty:x:5:", "shadow:x:42:", "utmp:x:43:", "docker:x:998:", "nogroup:x:65534:"]
+    groups = [
+        "root:x:0:",
+        "tty:x:5:",
+        "shadow:x:42:",
+        "utmp:x:43:",
+        f"docker:x:998:{_docker_users(users)}",
+        "nogroup:x:65534:",
+    ]
     rules = ["Defaults env_reset", f'Defaults secure_path="{":".join(_SECURE)}"', "root ALL=(ALL:ALL) ALL"]
     for number, user in enumerate((user for user in users if user.name != "root"), start=FIRST_UID):
         passwd.append(f"{user.name}:x:{number}:{number}::/home/{user.name}:{user.shell}")
@@ -103,6 +118,10 @@ def _write_users(layer: Path, users: Sequence[User], *, sudo_installed: bool) ->
         layers.hide(layer / "usr/bin/sudo")
 
 
+def _docker_users(users: Sequence[User]) -> str:
+    return ",".join(user.name for user in users if user.has_docker)
+
+
 _SECURE = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -115,10 +134,12 @@ def _authorize(home: Path, user: User, owner: int) -> None:
 
 
 def _write_python(layer: Path, machine: Machine) -> None:
-    if machine.python == "absent":
+    if machine.python:
         for path in Path("/usr/bin").glob("python*"):
             layers.hide(layer / "usr/bin" / path.name)
-    elif machine.python or machine.clock_skew_s:
+    if machine.python == "absent":
+        return
+    if machine.python or machine.clock_skew_s:
         version = tuple(int(part) for part in machine.python.split(".")) if machine.python else None
         text = (STUBS / "sitecustomize.py").read_text()
         text = text.replace("VERSION = None", f"VERSION = {version}").replace(

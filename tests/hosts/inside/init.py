@@ -61,6 +61,11 @@ def mount_root(host: dict[str, Any]) -> None:
     linux.mount("run", f"{root}/run", "tmpfs", data="mode=755,size=64m")
     for name in ("run/sshd", "run/lock", "run/lab"):
         os.mkdir(f"{root}/{name}")
+    if host["driver_file"]:
+        linux.mount("driver", f"{root}/proc/driver", "tmpfs", data="mode=555")
+        os.makedirs(f"{root}/proc/driver/nvidia")
+        with open(f"{root}/proc/driver/nvidia/version", "w") as file:
+            file.write(host["driver_file"])
     boot_id = f"{root}/run/lab/boot_id"
     with open(boot_id, "w") as file:
         file.write(f"{uuid.uuid4()}\n")

@@ -283,9 +283,11 @@ class Manager:
 
 
 def run_boot_scripts() -> None:
-    """What a machine without systemd starts: `/etc/rc2.d/S*`, `/etc/rc.local` and the `@reboot` lines of cron."""
+    """Start what a machine without systemd starts: rc2.d, OpenRC's local.d, rc.local, the `@reboot` lines of cron."""
     folder = "/etc/rc2.d"
     scripts = [f"{folder}/{name} start" for name in sorted(os.listdir(folder)) if name.startswith("S")]
+    if os.path.isdir("/etc/local.d"):
+        scripts += [f"/etc/local.d/{name}" for name in sorted(os.listdir("/etc/local.d")) if name.endswith(".start")]
     if os.access("/etc/rc.local", os.X_OK):
         scripts.append("/etc/rc.local")
     for name in sorted(os.listdir("/etc/cron.d")):
