@@ -2,6 +2,7 @@
 
 `seed.csv` holds prices that others published; `as_of` is the day of the publication, or, where a source has no date,
 the earliest day that it can be of. GPU memory is nominal. Zones are not known: the driver leaves them to the provider.
+Types that no driver offers either (other architectures, GPUs that its image has no driver for) are left out.
 
 Sources: the skypilot-catalog repository, catalogs/v8/aws/vms.csv at 00148f2af3 (between 2025-10 and 2026-08; spot:
 the cheapest zone) and catalogs/v6/azure/vms.csv at 098741e705 (between 2024-11 and 2026-08); a table of EC2 on-demand
@@ -24,7 +25,7 @@ PATH: Final = Path(__file__).with_name("seed.csv")
 GIB: Final = 1024
 
 DISK_GIB: Final = 100
-"""The disk that a machine is given where its type has none of its own."""
+"""The disk that the drivers make for a machine by default. What a type has besides is not what a job gets to see."""
 
 
 @cache
@@ -53,7 +54,7 @@ def _offer(row: dict[str, str]) -> Offer:
         resources=Resources(
             cpus=int(row["cpus"]),
             memory_mib=round(float(row["memory_gib"]) * GIB),
-            disk_mib=int(row["disk_gib"] or DISK_GIB) * GIB,
+            disk_mib=DISK_GIB * GIB,
             gpus=(gpu,) if count else (),
         ),
         spot=row["spot"] == "true",

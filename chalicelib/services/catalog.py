@@ -17,6 +17,7 @@ from chalicelib.catalog import seed
 from chalicelib.catalog.codec import Catalog, CatalogError, pack, unpack
 from chalicelib.domain.accounts import BackendRecord
 from chalicelib.domain.errors import BackendError
+from chalicelib.domain.model import Offer
 from chalicelib.domain.offer_index import OfferIndex
 from chalicelib.services import backends
 from chalicelib.services.deps import Deps, Objects
@@ -77,7 +78,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.objects: dict[str, _Known] = {}
-        self.accounts: dict[tuple[str, str, tuple[str, ...]], tuple[Catalog, OfferIndex]] = {}
+        self.accounts: dict[tuple[str, tuple[str, ...], int | None], tuple[Catalog, OfferIndex]] = {}
 
 
 _memory: WeakKeyDictionary[Objects, _Memory] = WeakKeyDictionary()
@@ -93,8 +94,13 @@ def shared_key(kind: str) -> str:
     return f"catalog/_shared/{kind}.json.gz"
 
 
-def catalog_of(deps: Deps, project: str, name: str, kind: str, regions: Sequence[str]) -> Stock:
-    """Return the offers of an account under its name, in `regions` only where it names any, with the age of prices."""
+def catalog_of(
+    deps: Deps, project: str, name: str, kind: str, regions: Sequence[str], *, disk_gb: int | None = None
+) -> Stock:
+    """Return the offers of an account under its name, in `regions` only where it names any, with the age of prices.
+
+    `disk_gb` is the disk that its machines get, where the account says: a catalog that is not its own cannot know.
+    """
     own, shared = _look(deps, own_key(project, name)), None
     found = own.catalog
     if found is None:
@@ -103,7 +109,8 @@ def catalog_of(deps: Deps, project: str, name: str, kind: str, regions: Sequence
     problem = own.problem or (shared.problem if shared else "")
     if found is None:
         return Stock(OfferIndex.of([]), problem and f"{name}: {problem}")
-    index = _renamed(deps, own_key(project, name), found, name, tuple(regions))
+    disk_mib = None if disk_gb is None or found is own.catalog else disk_gb * 1024
+    index = _renamed(deps, own_key(project, name), found, name, tuple(regions), disk_mib)
     return Stock(index, _note(deps, name, index, found, _origin(found, own, kind), problem))
 
 
@@ -201,14 +208,23 @@ def _checked(deps: Deps, key: str, known: _Known) -> _Known:
         return replace(known, checked_at=now, problem="its catalog could not be read")
 
 
-def _renamed(deps: Deps, key: str, found: Catalog, name: str, regions: tuple[str, ...]) -> OfferIndex:
+def _renamed(
+    deps: Deps, key: str, found: Catalog, name: str, regions: tuple[str, ...], disk_mib: int | None
+) -> OfferIndex:
     """The offers of a catalog as an account's; made once for as long as the catalog is the same."""
-    memory = _remembered(deps).accounts
-    known = memory.get((key, name, regions))
+    memory, place = _remembered(deps).accounts, (key, regions, disk_mib)
+    known = memory.get(place)
     if known is None or known[0] is not found:
-        known = (found, found.index.renamed(name, regions))
-        _keep(memory, (key, name, regions), known)
+        index = found.index.renamed(name, regions)
+        if disk_mib is not None and index.columns["disk_mib"].values != [disk_mib]:
+            index = OfferIndex.of(_with_disk(index.offer(at), disk_mib) for at in range(len(index)))
+        known = (found, index)
+        _keep(memory, place, known)
     return known[1]
+
+
+def _with_disk(offer: Offer, disk_mib: int) -> Offer:
+    return replace(offer, resources=replace(offer.resources, disk_mib=disk_mib))
 
 
 def _keep(memory: dict[K, V], key: K, value: V) -> None:

@@ -145,7 +145,10 @@ def _looked_up(deps: Deps, project: str, name: str, live: dict[str, Backend]) ->
         live[name] = backend
         return _Answer()
     record = backends.get(deps, project, name)
-    stock = catalog.catalog_of(deps, project, name, record.kind, record.config.get("regions", ()))
+    config = record.config
+    stock = catalog.catalog_of(
+        deps, project, name, record.kind, config.get("regions", ()), disk_gb=config.get("disk_gb")
+    )
     return _Answer(stock.index, stock.note)
 
 

@@ -4,8 +4,11 @@ import csv
 
 import pytest
 
+from chalicelib.backends.aws import offers as aws
+from chalicelib.backends.azure import sizes
 from chalicelib.backends.registry import DRIVERS
 from chalicelib.catalog import seed
+from chalicelib.domain import gpus
 from chalicelib.domain.matching import rank
 from chalicelib.domain.policies import POOL_ADD
 from tests.builders import NOW, make_policies
@@ -23,7 +26,7 @@ def test_there_is_a_seed_for_the_large_providers():
 @pytest.mark.parametrize("kind", kinds())
 def test_every_row_is_an_offer_with_the_origin_and_the_day_of_its_price(kind):
     offers = seed.offers(kind)
-    assert len(offers) > 20
+    assert len(offers) >= 20
     assert len({offer.key for offer in offers}) == len(offers)
     for offer in offers:
         assert offer.backend == kind
@@ -34,7 +37,7 @@ def test_every_row_is_an_offer_with_the_origin_and_the_day_of_its_price(kind):
         assert offer.availability == "unknown"
         assert offer.resources.cpus >= 1
         assert offer.resources.memory_mib >= 1024
-        assert offer.resources.disk_mib >= 100 * 1024
+        assert offer.resources.disk_mib == 100 * 1024
 
 
 def test_the_table_of_the_readme_comes_from_it():
@@ -44,6 +47,18 @@ def test_the_table_of_the_readme_comes_from_it():
         ("westus2", 3_673_000),
         ("westus3", 3_673_000),
     ]
+
+
+def test_azure_sizes_have_the_gpus_that_the_driver_knows_them_to_have():
+    for offer in seed.offers("azure"):
+        assert sizes.gpus(offer.instance_type) == offer.resources.gpus
+        assert not sizes.needs_own_image(offer.instance_type)
+
+
+def test_the_gpus_on_aws_are_those_that_the_drivers_image_runs():
+    for offer in seed.offers("aws"):
+        for gpu in offer.resources.gpus:
+            assert (gpus.compute_capability(gpu.name) or (0, 0)) >= aws.LEAST_CAPABILITY
 
 
 def test_its_age_is_that_of_its_oldest_price():

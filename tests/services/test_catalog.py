@@ -138,6 +138,22 @@ def test_other_regions_of_the_same_catalog_are_other_offers(world):
     assert stock(world)[0] == ["a", "b"]
 
 
+def test_a_catalog_that_is_not_the_accounts_own_takes_the_disk_from_the_account(world):
+    store(
+        world,
+        catalog.shared_key("moon"),
+        make_offer(backend="moon", disk_gib=30_000),
+        make_offer(backend="moon", region="b"),
+    )
+    large = make_policies(disk="500GB")
+    for disk_gb, count in ((None, 1), (100, 0), (500, 2)):
+        found = catalog.catalog_of(world.deps, "main", "luna", "moon", (), disk_gb=disk_gb)
+        assert found.index.count(large) == count
+    store(world, OWN, make_offer(disk_gib=200))
+    world.pass_time(60)
+    assert catalog.catalog_of(world.deps, "main", "luna", "moon", (), disk_gb=500).index.count(large) == 0
+
+
 def test_a_refresh_stores_what_the_account_offers(world, collected):
     add(world)
     world.drivers.shelf = [make_offer(backend="luna", instance_type="fresh"), make_offer(backend="other")]
