@@ -97,7 +97,8 @@ def test_a_job_sees_its_own_variables_and_none_of_the_agent(machine: Machine, ap
     seen = dict(line.split("=", 1) for line in api.log("run-1").decode().splitlines())
     ours = {name: value for name, value in seen.items() if name.startswith("TIDEPOOL_")}
     assert seen["GREETING"] == "hello"
-    expected = {"RUN_ID": "run-1", "RUN_NAME": "a-run", "INSTANCE": "i-1", "MACHINE": "m-1"}
+    told = str(machine.home / "jobs/run-1/notice/interruption.json")
+    expected = {"RUN_ID": "run-1", "RUN_NAME": "a-run", "INSTANCE": "i-1", "MACHINE": "m-1", "INTERRUPTION_FILE": told}
     assert ours == {f"TIDEPOOL_{name}": value for name, value in expected.items()}
 
 

@@ -372,6 +372,11 @@ class World:
             if answer.job is not None and answer.job.run_id not in agent.jobs:
                 agent.jobs[answer.job.run_id] = JobReport(answer.job.run_id, "running")
 
+    def interrupt_job(self, ref: str, exit_code: int) -> None:
+        """The machine's job exits because its agent stopped it: the machine is taken back."""
+        agent = self.agents[ref]
+        agent.jobs = {job: JobReport(job, "exited", exit_code, interrupted=True) for job in agent.jobs}
+
     def finish_job(self, ref: str, exit_code: int = 0) -> None:
         """The machine's job exits; its agent reports it at its next sync."""
         agent = self.agents[ref]
