@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
 
 from chalicelib.backends.aws.driver import AwsBackend
@@ -16,6 +17,7 @@ from tests.backends.aws_account import driver
 from tests.backends.contract import only, spec_for
 from tests.fakes.aws import catalog
 from tests.fakes.aws.process import AwsProcess
+from tests.fakes.aws.world import KEY_ID, SECRET
 from tests.infra_cloud.process import eventually
 
 OWNER = "tidepool-ec2"
@@ -281,6 +283,17 @@ class TestMachines:
         assert moved.describe(ref).phase is Phase.RUNNING
         moved.terminate(ref)
         assert moved.describe(ref).phase in {Phase.STOPPING, Phase.GONE}
+
+    def test_a_machine_that_somebody_stopped_is_still_to_be_ended(self, aws, backend, spec):
+        ref = backend.launch(spec).ref
+        keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
+        console = boto3.client("ec2", "us-east-1", endpoint_url=aws.url, **keys)
+        console.stop_instances(InstanceIds=[ref.partition("/")[2]])
+        assert backend.describe(ref).phase not in {Phase.STOPPING, Phase.GONE}
+        assert only(backend.owned(OWNER)).ref == ref
+        backend.terminate(ref)
+        eventually(lambda: backend.describe(ref).phase is Phase.GONE)
+        assert aws.leftovers(ref) == []
 
     @pytest.mark.parametrize("ref", ["", "i-0123456789abcdef0", "us-east-1/../x", "us-east-1/vol-01234567", "ü/" * 90])
     def test_odd_references_are_gone_and_not_an_error(self, backend, ref):

@@ -20,7 +20,8 @@ CODES = {
     "PendingVerification",
     errors.InvalidRequestError: "InvalidParameterValue InvalidParameterCombination InvalidAMIID.NotFound "
     "InvalidAMIID.Unavailable InvalidSubnetID.NotFound InvalidInstanceType InvalidInstanceType.NotFound",
-    errors.BackendAuthError: "UnauthorizedOperation AuthFailure OptInRequired AccessDenied ExpiredToken",
+    errors.BackendAuthError: "UnauthorizedOperation AuthFailure OptInRequired AccessDenied ExpiredToken "
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     errors.BackendThrottledError: "RequestLimitExceeded Throttling",
     errors.TransientError: "Unavailable ServiceUnavailable",
     errors.UnknownOutcomeError: "InternalError InternalFailure SomethingThatComesNextYear",

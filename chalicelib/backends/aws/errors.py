@@ -107,8 +107,15 @@ CODES: Final[Mapping[str, type[BackendError]]] = {
 """What each code means, for a launch as for any other call: nothing was made. `InternalError` is not here on purpose:
 a launch may have come far enough before it to make a machine."""
 
-FAMILIES: Final = ("InvalidAMIID.", "InvalidSubnetID.", "InvalidInstanceType.", "InvalidSnapshot.", "InvalidSubnet.")
-"""Families of codes that name something in the request that does not exist."""
+FAMILIES: Final[Mapping[str, type[BackendError]]] = {
+    "InvalidAMIID.": InvalidRequestError,
+    "InvalidSubnetID.": InvalidRequestError,
+    "InvalidInstanceType.": InvalidRequestError,
+    "InvalidSnapshot.": InvalidRequestError,
+    "InvalidSubnet.": InvalidRequestError,
+    "AuthFailure.": BackendAuthError,  # .ServiceLinkedRoleCreationNotPermitted: an account's first spot machine
+}
+"""What a code means that only begins so."""
 
 SDK: Final[Mapping[str, type[BackendError]]] = {
     # No connection came about.
@@ -175,7 +182,6 @@ def _classify(error: Exception, *, otherwise: type[BackendError]) -> BackendErro
         kind = next((SDK[base.__name__] for base in type(error).__mro__ if base.__name__ in SDK), UnknownOutcomeError)
         made = otherwise if kind is UnknownOutcomeError else kind
         return made(f"aws: {error or type(error).__name__}")
-    kind = CODES.get(answered, otherwise)
-    if answered.startswith(FAMILIES):
-        kind = InvalidRequestError
+    family = next((kind for start, kind in FAMILIES.items() if answered.startswith(start)), otherwise)
+    kind = CODES.get(answered, family)
     return kind(f"aws: {error}", provider_code=answered)

@@ -18,11 +18,12 @@ PHASES: Final[Mapping[str, Phase]] = {
     "pending": Phase.STARTING,
     "running": Phase.RUNNING,
     "shutting-down": Phase.STOPPING,
-    "stopping": Phase.STOPPING,
-    "stopped": Phase.STOPPING,
+    "stopping": Phase.RUNNING,
+    "stopped": Phase.RUNNING,
     "terminated": Phase.GONE,
 }
-"""Instance states. Nothing here stops a machine; one that its owner stopped still has a disk that bills."""
+"""Instance states. Nothing here stops a machine. One that somebody stopped in the console keeps its disk, which bills,
+and does not end by itself: it counts as one that is there, so that it is told to end."""
 
 LIVE: Final = tuple(state for state, phase in PHASES.items() if phase is not Phase.GONE)
 

@@ -43,7 +43,8 @@ IMAGES: Final = {
 OWN_IMAGE: Final = ("ami-0beef00000000001", 12)
 """An image that an account made itself."""
 
-GPUS: Final = {"T4": local.L4, "A10G": local.A10G, "L4": local.L4, "A100": local.A100_40}
+T4: Final = local.GpuModel("T4", 16 * local.GIB, "Tesla T4", 15360)
+GPUS: Final = {"T4": T4, "A10G": local.A10G, "L4": local.L4, "A100": local.A100_40}
 """What `nvidia-smi` of a rented machine shows."""
 
 
