@@ -95,14 +95,24 @@ def shared_key(kind: str) -> str:
 
 
 def catalog_of(
-    deps: Deps, project: str, name: str, kind: str, regions: Sequence[str], *, disk_gb: int | None = None
+    deps: Deps,
+    project: str,
+    name: str,
+    kind: str,
+    regions: Sequence[str],
+    *,
+    disk_gb: int | None = None,
+    since: datetime | None = None,
 ) -> Stock:
     """Return the offers of an account under its name, in `regions` only where it names any, with the age of prices.
 
     `disk_gb` is the disk that its machines get, where the account says: a catalog that is not its own cannot know.
+    `since` is when the account came to its name: what was stored before is another's, perhaps of another kind.
     """
     own, shared = _look(deps, own_key(project, name)), None
     found = own.catalog
+    if found is not None and since is not None and found.fetched_at < since:
+        found = None
     if found is None:
         shared = _look(deps, shared_key(kind))
         found = shared.catalog or seed.catalog(kind)

@@ -147,7 +147,13 @@ def _looked_up(deps: Deps, project: str, name: str, live: dict[str, Backend]) ->
     record = backends.get(deps, project, name)
     config = record.config
     stock = catalog.catalog_of(
-        deps, project, name, record.kind, config.get("regions", ()), disk_gb=config.get("disk_gb")
+        deps,
+        project,
+        name,
+        record.kind,
+        config.get("regions", ()),
+        disk_gb=config.get("disk_gb"),
+        since=record.created_at,
     )
     return _Answer(stock.index, stock.note)
 

@@ -131,6 +131,13 @@ def test_a_process_remembers_a_bounded_number_of_catalogs(world):
     assert world.objects.asked == [catalog.own_key("main", "b0")]
 
 
+def test_a_catalog_from_before_the_name_was_given_is_another_accounts(world):
+    store(world, OWN, make_offer(instance_type="anothers"), age_days=0.1)
+    seen = catalog.catalog_of(world.deps, "main", "luna", "moon", (), since=world.clock - timedelta(days=0.2))
+    assert [offer.instance_type for offer in seen.index.matches(ANY)] == ["anothers"]
+    assert len(catalog.catalog_of(world.deps, "main", "luna", "moon", (), since=world.clock).index) == 0
+
+
 def test_other_regions_of_the_same_catalog_are_other_offers(world):
     store(world, OWN, make_offer(instance_type="a", region="bay"), make_offer(instance_type="b", region="hill"))
     assert stock(world, regions=["bay"])[0] == ["a"]
