@@ -39,6 +39,9 @@ MIB: Final = 1024 * 1024
 MACHINES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 """Lambda's names of architectures, and those in the names of compiled modules."""
 
+UNUSED: Final = ("azure/mgmt/*/aio",)
+"""Folders of dependencies that nothing here imports: the asynchronous half of Azure's SDK is a third of its code."""
+
 STAGE: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
 """What may be part of every name that follows from a stage, the bucket's and the queues' included."""
 
@@ -63,7 +66,7 @@ def package(stage: str, out: Path, *, settings: dict[str, str], wheels: bool = T
         merged.write_text(json.dumps(template(stage, settings)))
         _chalice(project, "package", "--stage", stage, "--merge-template", str(merged), str(out.resolve()))
     for path in out.glob("*deployment.zip"):
-        _add_bytecode(path)
+        _finish(path)
     return out / TEMPLATE
 
 
@@ -84,14 +87,17 @@ def _copy(source: Path, project: Path, *, wheels: bool) -> None:
         path.write_text(json.dumps(config))
 
 
-def _add_bytecode(path: Path) -> None:
-    """Compile every module in a zip. In Lambda the code is read-only, so each cold start would compile it all anew.
+def _finish(path: Path) -> None:
+    """Leave out what is unused, and compile every module in a zip.
 
-    The bytecode is taken without a look at the source, whose time in an unpacked zip says nothing.
+    In Lambda the code is read-only, so each cold start would compile it all anew. The bytecode is taken without a look
+    at the source, whose time in an unpacked zip says nothing.
     """
     with tempfile.TemporaryDirectory(prefix="tidepool-build-") as folder:
         with zipfile.ZipFile(path) as code:
             code.extractall(folder)
+        for each in [found for pattern in UNUSED for found in Path(folder).rglob(pattern)]:
+            shutil.rmtree(each)
         unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
         # Tracebacks name the paths in the function. What does not compile (a template) stays as it is.
         compileall.compile_dir(folder, quiet=2, force=True, stripdir=folder, invalidation_mode=unchecked)

@@ -155,6 +155,7 @@ class TestAzure(BackendContract):
         offer = self.cheapest(backend, spot=True)
         name = backend.launch(spec_for(offer, owner=owner)).ref.rpartition("/")[2]
         metadata = Endpoint(f"{azure.url}/_metadata/{name}", {"Metadata": "true"}, 5)
+        assert metadata.call("GET", "/metadata/instance/compute/name?api-version=2021-02-01&format=text").text == name
         events = "/metadata/scheduledevents?api-version=2020-07-01"
         assert metadata.call("GET", events).body["Events"] == []
         Endpoint(azure.url, {}, 5).call("POST", "/_rehearsal/evict", {"name": name, "after_s": 30})

@@ -47,7 +47,9 @@ def parse(config: Mapping[str, Any], credentials: Mapping[str, str]) -> tuple[di
         "subscription_id": _guid(config, "subscription_id"),
         "tenant_id": _guid(config, "tenant_id"),
         "client_id": _guid(config, "client_id"),
-        "resource_group": _text(config, "resource_group", GROUP.fullmatch, "the name of a resource group"),
+        "resource_group": _text(
+            config.get("resource_group"), "resource_group", GROUP.fullmatch, "the name of a resource group"
+        ),
         "regions": regions,
         "subnets": _by_region(config, "subnets", regions, SUBNET.fullmatch, "the resource id of a subnet"),
         "images": _by_region(config, "images", regions, is_image, IMAGE_FORM),
@@ -71,15 +73,14 @@ def _only(where: str, given: Mapping[str, Any], known: set[str]) -> None:
         raise InvalidInputError(f"{where}.{unknown[0]}", unknown[0], "one of " + ", ".join(sorted(known)))
 
 
-def _text(config: Mapping[str, Any], name: str, fits: Callable[[str], object], form: str) -> str:
-    given = config.get(name)
+def _text(given: object, field: str, fits: Callable[[str], object], form: str) -> str:
     if not isinstance(given, str) or not fits(given.strip()):
-        raise InvalidInputError(f"config.{name}", given, form)
+        raise InvalidInputError(f"config.{field}", given, form)
     return given.strip()
 
 
 def _guid(config: Mapping[str, Any], name: str) -> str:
-    return _text(config, name, lambda text: GUID.fullmatch(text.lower()), GUID_FORM).lower()
+    return _text(config.get(name), name, lambda text: GUID.fullmatch(text.lower()), GUID_FORM).lower()
 
 
 def _regions(given: object) -> list[str]:
@@ -103,7 +104,7 @@ def _by_region(
     for region in given:
         if region not in regions:
             raise InvalidInputError(f"config.{name}.{region}", region, "one of the regions " + ", ".join(regions))
-    return {region: _text(given, region, fits, form) for region in sorted(given)}
+    return {region: _text(given[region], f"{name}.{region}", fits, form) for region in sorted(given)}
 
 
 def _disk(given: object) -> int:

@@ -132,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
                 return 200, {}, {}
             case "GET", ["_rehearsal", "left", name]:
                 return 200, cloud.left(name), {}
+            case "GET", ["_metadata", name, *rest] if rest[-2:] == ["compute", "name"]:
+                return 200, name, {}
             case "GET", ["_metadata", name, *rest] if rest[-1:] == ["scheduledevents"]:
                 if self.headers.get("Metadata") != "true":
                     raise RefusedError(400, "BadRequest", "Required metadata header not specified")
