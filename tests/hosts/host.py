@@ -66,8 +66,12 @@ class Host:
         self._process: subprocess.Popen[bytes] | None = None
         self._shown = Path(lab.room) / "hosts" / name
         self._folder = lab.inside(self._shown)
-        for part in ("root", "top/upper", "top/work", "docker"):
+        for part in ("root", "docker", "top"):
             (self._folder / part).mkdir(parents=True)
+        if machine.disk_mib:
+            lab.order("disk", name, path=f"{self._shown}/top", mib=machine.disk_mib)
+        for part in ("upper", "work"):
+            (self._folder / "top" / part).mkdir()
         (self._folder / "top/upper").chmod(0o755)
         self._layer = self._folder / "layer"
         write_layer(self._layer, name, machine, users)
@@ -286,7 +290,6 @@ class Host:
             "folder": str(self._shown),
             "layers": [f"{self._shown}/layer", f"{self._lab.room}/common"],
             "systemd": self.machine.systemd,
-            "disk_mib": self.machine.disk_mib,
             "devices": ["nvidiactl", *(f"nvidia{n}" for n in range(len(driver.gpus)))] if driver and works else [],
             "driver_file": driver.file if driver else "",
             "names": dict(self.machine.names),

@@ -141,11 +141,12 @@ def _write_python(layer: Path, machine: Machine) -> None:
         return
     if machine.python or machine.clock_skew_s:
         version = tuple(int(part) for part in machine.python.split(".")) if machine.python else None
-        text = (STUBS / "sitecustomize.py").read_text()
+        text = (STUBS / "lab_python.py").read_text()
         text = text.replace("VERSION = None", f"VERSION = {version}").replace(
             "SKEW_S = 0", f"SKEW_S = {machine.clock_skew_s}"
         )
-        layers.write(layer, "usr/lib/python3/dist-packages/sitecustomize.py", text)
+        layers.write(layer, "usr/lib/python3/dist-packages/lab_python.py", text)
+        layers.write(layer, "usr/lib/python3/dist-packages/lab_python.pth", "import lab_python\n")  # also under -I
         if machine.python:
             text = f'[ "$*" = -V -o "$*" = --version ] && echo "Python {machine.python}" && exit\n'
             layers.write(layer, "usr/bin/python3", f'#!/bin/sh\n{text}exec /{layers.ENGINE}/python3 "$@"\n', mode=0o755)
@@ -160,7 +161,9 @@ def _write_stubs(layer: Path, machine: Machine) -> None:
     }
     layers.write(layer, f"{layers.ENGINE}/machine.json", json.dumps(facts))
     stubs = ["lspci"]
-    stubs += ["systemctl", "journalctl"] if machine.systemd else []
+    stubs += ["systemctl", "journalctl"] if machine.systemd else ["crontab"]
+    if machine.system.startswith("alpine"):
+        (layer / "etc/local.d").mkdir()
     stubs += ["docker"] if machine.docker != "absent" else []
     stubs += ["nvidia-smi"] if machine.driver and machine.driver.has_smi else []
     for name in stubs:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 class Greeting(http.server.BaseHTTPRequestHandler):
     """Says on which name it was asked."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         text = f"hello to {self.headers['Host']}\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))

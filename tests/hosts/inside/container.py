@@ -1,8 +1,8 @@
 """One container of a lab's host: the process between the Docker stub and what runs inside. Argument: its folder.
 
 A container has the host's files below files of its own (an overlay on a tmpfs), its volumes, processes of its own and
-the host's network. The folder has `container.json` (what is wanted), `log`, `lock` (held while it lives), `pid` (its first
-process) and `end` (the exit status).
+the host's network. The folder has `container.json` (what is wanted), `log`, `lock` (held while it lives), `pid` (its
+first process) and `end` (the exit status).
 """
 
 import contextlib
@@ -18,6 +18,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def mount_root(volumes: list[list[str]]) -> None:
+    linux.unshare(linux.CLONE_NEWNS)
     linux.keep_mounts_private()
     linux.mount("container", "/mnt", "tmpfs")
     for name in ("upper", "work", "root"):
@@ -62,7 +63,7 @@ def main() -> None:
     with open(f"{folder}/container.json") as file:
         wanted = json.load(file)
     log = os.open(f"{folder}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS)
+    linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS)
     os.write(1, b"started\n")
     for number in (1, 2):
         os.dup2(log, number)

@@ -35,8 +35,6 @@ def mount_root(host: dict[str, Any]) -> None:
     linux.keep_mounts_private()
     folder = host["folder"]
     top = f"{folder}/top"
-    if host["disk_mib"] and not os.path.isdir(f"{top}/upper"):
-        raise OSError("the disk of its own is not there")
     root = f"{folder}/root"
     layers = ":".join([*host["layers"], "/"])
     linux.mount("overlay", root, "overlay", data=f"lowerdir={layers},upperdir={top}/upper,workdir={top}/work")

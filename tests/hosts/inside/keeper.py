@@ -92,6 +92,8 @@ class Keeper:
         if order["do"] == "forward":
             line = self._lines.setdefault(name, Line())
             await line.open(f"/proc/{order['pid']}/ns/net", order["port"], order["target"], self._home)
+        elif order["do"] == "disk":
+            linux.mount("disk", order["path"], "tmpfs", data=f"size={order['mib']}m,mode=755")
         elif order["do"] == "hold":
             self._lines.setdefault(name, Line()).passing.clear()
         elif order["do"] == "release":

@@ -33,6 +33,7 @@ class Service:
         self.pid = 0
         self.exit_code = 0
         self.invocation = ""
+        self.process: subprocess.Popen[bytes] | None = None
         self.restart_at: float | None = None
         self.stopping = False
         self.starts: list[float] = []
@@ -42,15 +43,18 @@ class Service:
         self.invocation = uuid.uuid4().hex
         self.restart_at, self.stopping = None, False
         now = time.monotonic()
-        self.starts = [at for at in self.starts if at > now - BURST_S] + [now]
-        if len(self.starts) > BURST:
+        interval_s = self.unit.seconds("StartLimitIntervalSec", BURST_S)
+        self.starts = [at for at in self.starts if at > now - interval_s] + [now]
+        if interval_s and len(self.starts) > BURST:
             self.state = "failed"
             return
         try:
             environment = self._environment()
             for command in self.unit.all("ExecStartPre"):
-                subprocess.run(unit_file.words(command), env=environment, check=True, timeout=30)
-            self.pid = self._spawn(environment).pid
+                must_succeed = not command.startswith("-")
+                subprocess.run(unit_file.words(command), env=environment, check=must_succeed, timeout=30)
+            self.process = self._spawn(environment)
+            self.pid = self.process.pid
             self.state = "active"
         except (OSError, subprocess.SubprocessError) as error:
             self.log(f"{self.unit.name}: {error}\n")
@@ -73,6 +77,8 @@ class Service:
     def ended(self, code: int) -> None:
         """The main process is gone."""
         self.pid, self.exit_code = 0, code
+        if self.process:
+            self.process.returncode = code  # it was reaped, so that nothing else shall wait for it
         if self.unit.one("KillMode", "control-group") != "process":
             _signal(self.members(), signal.SIGKILL)
         clean = code in {0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGPIPE}
@@ -167,6 +173,7 @@ class Manager:
         verb, names = asked["verb"], [n if "." in n else f"{n}.service" for n in asked["names"]]
         reading = {
             "is-active": self._is_active,
+            "is-failed": self._is_failed,
             "is-enabled": self._is_enabled,
             "status": self._status,
             "show": self._show,
@@ -234,6 +241,10 @@ class Manager:
     def _is_active(self, names: list[str]) -> tuple[str, str, int]:
         states = [self._state(name) for name in names]
         return "".join(f"{state}\n" for state in states), "", 0 if "active" in states else 3
+
+    def _is_failed(self, names: list[str]) -> tuple[str, str, int]:
+        states = [self._state(name) for name in names]
+        return "".join(f"{state}\n" for state in states), "", 0 if "failed" in states else 1
 
     def _is_enabled(self, names: list[str]) -> tuple[str, str, int]:
         name = names[0]

@@ -26,7 +26,7 @@ WITH_VALUE = {
 }  # fmt: skip
 
 
-class Failure(Exception):
+class DockerError(Exception):
     """What is printed, and the exit status."""
 
     def __init__(self, text, code=1):
@@ -119,7 +119,7 @@ def find(name):
     for container in containers():
         if container.wanted["name"] == name or (len(name) >= 4 and container.id.startswith(name)):
             return container
-    raise Failure(f"Error response from daemon: No such container: {name}")
+    raise DockerError(f"Error response from daemon: No such container: {name}")
 
 
 def fill(template, value):
@@ -152,19 +152,19 @@ def info(machine):
 def run(machine, given):
     options, words = split(given, all_words=False)
     if not words:
-        raise Failure('"docker run" requires at least 1 argument.')
+        raise DockerError('"docker run" requires at least 1 argument.')
     has_driver = bool(machine["driver"] and not machine["driver"]["trouble"] and machine["driver"]["has_smi"])
     if values(options, "--gpus") and not (has_driver and machine["docker"] in {"nvidia", "cdi"}):
         text = 'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].'
-        raise Failure(text, 125)
+        raise DockerError(text, 125)
     if "nvidia" in values(options, "--runtime") and machine["docker"] != "nvidia":
-        raise Failure("docker: Error response from daemon: unknown or invalid runtime name: nvidia.", 125)
+        raise DockerError("docker: Error response from daemon: unknown or invalid runtime name: nvidia.", 125)
     if words[0].startswith("missing"):
         text = f"docker: Error response from daemon: pull access denied for {words[0]}, repository does not exist."
-        raise Failure(f"Unable to find image '{words[0]}' locally\n{text}", 125)
+        raise DockerError(f"Unable to find image '{words[0]}' locally\n{text}", 125)
     name = (values(options, "--name") or [f"eager_{secrets.token_hex(3)}"])[-1]
     if any(container.wanted["name"] == name for container in containers()):
-        raise Failure(
+        raise DockerError(
             f'docker: Error response from daemon: Conflict. The container name "/{name}" is already in use.', 125
         )
     container = create(name, words, options)
@@ -202,14 +202,9 @@ def create(name, words, options):
     with open(f"{HOME}/{chosen}/container.json.new", "w") as file:
         json.dump(wanted, file)
     os.rename(f"{HOME}/{chosen}/container.json.new", f"{HOME}/{chosen}/container.json")
+    begin = f"import sys; sys.path.insert(0, {ENGINE!r}); import container; container.main()"
     shim = subprocess.Popen(
-        [
-            f"{ENGINE}/python3",
-            "-BISs",
-            "-c",
-            f"import sys; sys.path.insert(0, {ENGINE!r}); import container; container.main()",
-        ]
-        + [f"{HOME}/{chosen}"],
+        [f"{ENGINE}/python3", "-BISs", "-c", begin, f"{HOME}/{chosen}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -218,7 +213,7 @@ def create(name, words, options):
         start_new_session=True,
     )
     if not shim.stdout.readline():
-        raise Failure("docker: Error response from daemon: failed to create shim task.", 125)
+        raise DockerError("docker: Error response from daemon: failed to create shim task.", 125)
     return Container(chosen)
 
 
@@ -251,7 +246,7 @@ def ps(_machine, given):
         elif kind == "name":
             found = [c for c in found if re.search(wish, c.wanted["name"])]
         else:
-            raise Failure(f"Error response from daemon: invalid filter '{kind}'")
+            raise DockerError(f"Error response from daemon: invalid filter '{kind}'")
     template = (values(options, "--format") or ["{{.ID}} {{.Image}} {{.Status}} {{.Names}}"])[-1]
     if any(re.fullmatch(r"-[aq]*q[aq]*|--quiet", name) for name, _ in options):
         template = "{{.ID}}"
@@ -287,12 +282,12 @@ def remove(_machine, given):
     for name in names:
         try:
             container = find(name)
-        except Failure as failure:
+        except DockerError as failure:
             sys.stderr.write(f"{failure}\n")
             code = 0 if is_forced else 1
             continue
         if container.is_running and not is_forced:
-            raise Failure(f'Error response from daemon: cannot remove container "/{name}": container is running')
+            raise DockerError(f'Error response from daemon: cannot remove container "/{name}": container is running')
         container.signal(signal.SIGKILL)
         container.wait(10.0)
         shutil.rmtree(container.folder)
@@ -370,21 +365,21 @@ def main():
     if words[:1] == ["container"]:
         words = [{"ls": "ps"}.get(words[1], words[1]), *words[2:]]
     if not words or words[0] not in VERBS:
-        raise Failure(f"docker: '{' '.join(words[:1])}' is not a docker command.\nSee 'docker --help'")
+        raise DockerError(f"docker: '{' '.join(words[:1])}' is not a docker command.\nSee 'docker --help'")
     socket = "unix:///var/run/docker.sock"
     if machine["docker"] == "down":
-        raise Failure(
+        raise DockerError(
             f"Cannot connect to the Docker daemon at {socket}. Is the docker daemon running?",
             125 if words[0] == "run" else 1,
         )
     if os.geteuid() != 0 and DOCKER_GROUP not in os.getgroups():
-        raise Failure(f"permission denied while trying to connect to the Docker daemon socket at {socket}")
+        raise DockerError(f"permission denied while trying to connect to the Docker daemon socket at {socket}")
     return VERBS[words[0]](machine, words[1:])
 
 
 try:
     sys.exit(main())
-except Failure as failure:
+except DockerError as failure:
     sys.stderr.write(f"{failure}\n")
     sys.exit(failure.code)
 except KeyboardInterrupt:

@@ -14,6 +14,7 @@ VERBS = {
     "enable",
     "disable",
     "is-active",
+    "is-failed",
     "is-enabled",
     "status",
     "show",
