@@ -45,7 +45,8 @@ _NOISE: Final = re.compile(
 )
 """Words of a model's full name that do not tell it from another model that is sold for computing."""
 
-_GLUED: Final = re.compile(r"(?<=[0-9])(?:sxm[0-9]?|pcie)$")
+_GLUED: Final = re.compile(r"(?<=[0-9])(?:sxm[0-9]?|pcie)$", re.IGNORECASE)
+_PREFIXED: Final = re.compile(r"rtxa[0-9]{4}", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1024)
@@ -54,10 +55,15 @@ def key(name: str) -> str:
 
     Professional cards lose their `RTX`, which half of the providers write: `RTX A6000` is `a6000`.
     """
-    words = re.split(r"[\s_-]+", name.casefold())
-    telling = [word for word in words if not _NOISE.fullmatch(word)]
+    return sold_as(name).casefold()
+
+
+def sold_as(name: str) -> str:
+    """Shorten what a driver calls a model to the name it is sold by: `NVIDIA RTX 6000 Ada Generation`: `RTX6000Ada`."""
+    words = re.split(r"[\s_-]+", name)
+    telling = [word for word in words if not _NOISE.fullmatch(word.casefold())]
     text = _GLUED.sub("", "".join(telling or words))
-    return text.removeprefix("rtx") if re.fullmatch(r"rtxa[0-9]{4}", text) else text
+    return text[3:] if _PREFIXED.fullmatch(text) else text
 
 
 def nominal_mib(reported_mib: int) -> int:

@@ -229,10 +229,8 @@ def _disk(policies: Policies, offer: Offer) -> str | None:
     return f"disk {_size(offer.resources.disk_mib)} is not {wanted.describe(format_size)}"
 
 
-def _gpu(policies: Policies, offer: Offer) -> str | None:
-    wanted, has = policies.requirements.gpu, offer.resources.gpus
-    if wanted is None:
-        return None if not has or policies.allow_gpu else f"has {_gpus(has)}, and no GPU was asked for"
+def gpu_mismatch(wanted: GpuRequirement, has: Sequence[Gpu]) -> str | None:
+    """Say why the GPUs of a machine are not what is wanted; None when they are."""
     if not has:
         return None if 0 in wanted.count else f"has no GPU, not {describe_gpu(wanted)}"
     if wanted.count.high == 0:
@@ -242,6 +240,13 @@ def _gpu(policies: Policies, offer: Offer) -> str | None:
     if not fitting:
         return "; ".join(reason for reason in reasons if reason is not None)
     return _amount(wanted, fitting)
+
+
+def _gpu(policies: Policies, offer: Offer) -> str | None:
+    wanted, has = policies.requirements.gpu, offer.resources.gpus
+    if wanted is None:
+        return None if not has or policies.allow_gpu else f"has {_gpus(has)}, and no GPU was asked for"
+    return gpu_mismatch(wanted, has)
 
 
 def _model(wanted: GpuRequirement, gpu: Gpu) -> str | None:

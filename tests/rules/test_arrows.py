@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-THIRD_PARTY = ("boto3", "botocore", "chalice", "pydantic", "pynamodb", "paramiko", "azure", "numpy", "rich")
+THIRD_PARTY = ("boto3", "botocore", "chalice", "pydantic", "pynamodb", "paramiko", "cryptography", "azure", "numpy", "rich")
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -35,6 +35,7 @@ def test_the_arrows_hold():
     [
         *(f"chalicelib.domain.{path.stem}" for path in sorted((ROOT / "chalicelib/domain").glob("[a-z]*.py"))),
         "chalicelib.backends.base",
+        *(f"chalicelib.ssh.{path.stem}" for path in sorted((ROOT / "chalicelib/ssh").glob("[a-z]*.py"))),
     ],
 )
 def test_the_pure_part_loads_no_third_party_package(module):

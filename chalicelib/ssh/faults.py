@@ -1,0 +1,64 @@
+"""What the exceptions of the network and of Paramiko mean. A table by name, so that Paramiko need not be loaded."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chalicelib.ssh.errors import (
+    AuthFailedError,
+    ConnectionLostError,
+    HostKeyMismatchError,
+    NotSshError,
+    SshError,
+    UnreachableError,
+)
+
+MEANING: Final[Mapping[str, type[SshError]]] = {
+    "AuthenticationException": AuthFailedError,
+    "PasswordRequiredException": AuthFailedError,
+    "BadAuthenticationType": AuthFailedError,
+    "PartialAuthentication": AuthFailedError,
+    "UnableToAuthenticate": AuthFailedError,
+    "AuthFailure": AuthFailedError,
+    "BadHostKeyException": HostKeyMismatchError,
+    "InvalidHostKey": NotSshError,
+    "UnknownKeyType": NotSshError,
+    "IncompatiblePeer": NotSshError,
+    "MessageOrderError": NotSshError,
+    "BERException": NotSshError,
+    "ChannelException": ConnectionLostError,
+    "PipeTimeout": ConnectionLostError,
+    "SFTPError": ConnectionLostError,
+    "NeedRekeyException": ConnectionLostError,
+    "ProxyCommandFailure": UnreachableError,
+    "NoValidConnectionsError": UnreachableError,
+    "CouldNotCanonicalize": UnreachableError,
+    "ConfigParseError": SshError,
+    "SSHException": ConnectionLostError,
+    "EOFError": ConnectionLostError,
+    "TimeoutError": UnreachableError,
+    "ConnectionRefusedError": UnreachableError,
+    "ConnectionError": ConnectionLostError,
+    "OSError": UnreachableError,
+}
+"""Name of an exception's class -> what it means to us. The nearest class of an exception's ancestry counts."""
+
+NOT_THE_PROTOCOL: Final = ("indecipherable protocol version", "incompatible version", "invalid packet")
+"""What Paramiko says, as plain `SSHException`s, of a server that speaks something else."""
+
+CAUSES: Final[Mapping[type[OSError], str]] = {ConnectionRefusedError: "refused", TimeoutError: "timeout"}
+
+
+def meaning(error: BaseException, where: str) -> SshError:
+    """Say what an exception of a connection means. `where` names the host, for a person.
+
+    An exception that is none of these is a defect: `SshError` itself, which nothing retries.
+    """
+    kinds = (MEANING.get(kind.__name__) for kind in type(error).__mro__)
+    kind = next((each for each in kinds if each is not None), SshError)
+    words = str(error) or type(error).__name__
+    if kind is ConnectionLostError and any(said in words.casefold() for said in NOT_THE_PROTOCOL):
+        kind = NotSshError
+    if kind is UnreachableError:
+        cause = next((name for each, name in CAUSES.items() if isinstance(error, each)), "network")
+        return UnreachableError(f"{where} cannot be reached: {words}", host=where, cause=cause)
+    return kind(f"{where}: {words}", host=where)

@@ -1,0 +1,104 @@
+"""Where we may connect to. The function that adopts hosts stands inside the VPC and must be no door into it.
+
+A name is resolved once; every address it has must be allowed, and the connection goes to one of the very addresses
+that were checked, so that a name that answers differently a moment later gains nothing.
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from chalicelib.domain.errors import InvalidInputError
+from chalicelib.ssh.errors import TargetRefusedError, UnreachableError
+
+Ip = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Lookup = Callable[..., Sequence[Any]]
+"""`socket.getaddrinfo`, or what stands for it."""
+
+NEVER: Final[tuple[tuple[Network, str], ...]] = tuple(
+    (ip_network(cidr), why)
+    for cidr, why in (
+        ("0.0.0.0/8", "unspecified"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local, where metadata services are"),
+        ("168.63.129.16/32", "the platform address of Azure"),
+        ("100.100.100.200/32", "the metadata service of Alibaba Cloud"),
+        ("192.0.0.192/32", "the metadata service of Oracle Cloud"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved, or broadcast"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("fe80::/10", "link-local"),
+        ("fd00:ec2::/32", "where AWS has its metadata service"),
+        ("fd20:ce::254/128", "the metadata service of Google Cloud"),
+        ("ff00::/8", "multicast"),
+    )
+)
+"""Refused whatever the allow-list says."""
+
+NAT64: Final = ip_network("64:ff9b::/96")
+"""RFC 6052: an IPv4 address stands in the last 32 bits."""
+
+
+def parse_allowed(cidrs: Iterable[str], field: str = "ssh_targets") -> tuple[Network, ...]:
+    """Read an allow-list of CIDRs. Empty admits nothing."""
+    networks = []
+    for text in cidrs:
+        try:
+            networks.append(ip_network(text.strip()))
+        except ValueError:
+            raise InvalidInputError(field, text, "a network without host bits, such as 10.0.0.0/8") from None
+    return tuple(networks)
+
+
+def resolve(host: str, port: int, allowed: Sequence[Network], *, lookup: Lookup = socket.getaddrinfo) -> tuple[Ip, ...]:
+    """Turn a host into the addresses to try, in the resolver's order.
+
+    Raises `TargetRefusedError` where any of them may not be connected to, and `UnreachableError` (cause `dns`) where
+    there is none.
+    """
+    addresses = _addresses(host, port, lookup)
+    for address in addresses:
+        if why := refusal(address, allowed):
+            named = f"{host} is {address}" if str(address) != host else host
+            raise TargetRefusedError(f"{named}: {why}", host=host, address=str(address))
+    return addresses
+
+
+def refusal(address: Ip, allowed: Sequence[Network]) -> str:
+    """Say why an address may not be connected to, "" where it may. IPv4 inside of IPv6 counts as the IPv4 it is."""
+    inner = _inner(address)
+    for network, why in NEVER:
+        if inner in network:
+            return f"such an address ({why}) is never connected to"
+    if not any(inner in network for network in allowed):
+        return f"the address is outside of the allowed networks ({', '.join(map(str, allowed)) or 'none'})"
+    return ""
+
+
+def _addresses(host: str, port: int, lookup: Lookup) -> tuple[Ip, ...]:
+    try:
+        return (ip_address(host.removeprefix("[").removesuffix("]")),)
+    except ValueError:
+        pass  # a name, or a spelling such as 127.1 that only the resolver reads; both are checked below
+    try:
+        found = lookup(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(f"{host} does not resolve: {error}", host=host, cause="dns") from error
+    addresses = tuple(dict.fromkeys(ip_address(each[4][0].partition("%")[0]) for each in found))
+    if not addresses:
+        raise UnreachableError(f"{host} has no address", host=host, cause="dns")
+    return addresses
+
+
+def _inner(address: Ip) -> Ip:
+    """The IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4, Teredo or NAT64."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour or address
+    if address in NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.teredo[1] if address.teredo else address
