@@ -33,13 +33,18 @@ EXIT_CODES = {
     "not-picked-up": 8,
     "start-failed": NOT_STARTED,
     "user-stopped": INTERRUPTED,
+    "interrupted": 8,
+    "max-duration": INTERRUPTED,
 }
 
 
 def exit_code(run: Run) -> int:
-    """The exit code that a run's end means: the job's own, or one for why there is none."""
+    """The exit code that a run's end means: the job's own, or one for why there is none.
+
+    A job that ended with 0 when its machine was taken back did not say that it had finished.
+    """
     code = run["exit_code"]
-    if code is not None:
+    if code is not None and not (code == 0 and run["reason"] == "interrupted"):
         return 128 - code if -128 < code < 0 else code & 0xFF or int(code != 0)
     return 0 if run["state"] == "done" else EXIT_CODES.get(run["reason"], 1)
 

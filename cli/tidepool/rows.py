@@ -52,6 +52,8 @@ def status_text(instance: Instance) -> str:
         notes.append("unreachable")
     if instance["cordoned"]:
         notes.append("cordoned")
+    if instance["interrupted"] and "interrupted" not in notes:
+        notes.append("interrupted")
     return clean(f"{instance['state']} ({', '.join(notes)})") if notes else instance["state"]
 
 

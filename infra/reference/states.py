@@ -100,9 +100,10 @@ the table does not allow. Every transition is one conditional write on the row t
 raises the row's `fence` by one, and is kept in the instance's history with actor and reason."""
 
 FLAGS = """\
-Beside the state there are two flags, which change without a new fence. `unreachable`: the agent was not heard
-of for `TIDEPOOL_UNREACHABLE_S`; its next sync ends it. `cordoned`: set and ended by a user; no new work is
-placed there. Either keeps an idle instance from being taken."""
+Beside the state there are three flags, which change without a new fence. `unreachable`: the agent was not heard
+of for `TIDEPOOL_UNREACHABLE_S`, or said that it ends; its next sync ends the flag. `cordoned`: set and ended by a
+user; no new work is placed there. `interrupted`: the provider takes the machine back, at `ends_at`; nothing unsays
+it, an idle instance ends at once and a busy one with its job. Each keeps an idle instance from being taken."""
 
 TIMERS = """\
 Nobody cancels a timer: whoever acts on one reads the row again, and a timer with another fence than the row's

@@ -45,6 +45,7 @@ REASONS: Final = {
     Reason.AGENT_SILENT: "The agent was not heard of for `TIDEPOOL_LOST_S`.",
     Reason.JOB_NOT_PICKED_UP: "The agent did not take the job that was placed there within `TIDEPOOL_PICKUP_S`.",
     Reason.MACHINE_GONE: "The provider does not know the machine any more.",
+    Reason.INTERRUPTED: "Its provider takes, or took, the machine back; or a spot machine is gone without a word.",
     Reason.USER_REMOVED: "A user removed it.",
     Reason.POOL_DELETED: "Its pool is being deleted with force.",
     Reason.RUN_STOPPED: "The run it was bought for was stopped before it began.",
@@ -81,19 +82,29 @@ TIMERS: Final = {
     TimerKind.PLACEMENT: (
         "`TIDEPOOL_PICKUP_S` after a run was submitted or placed",
         "the write of a run's state `submitted` or `starting`",
-        "a run that was not placed is placed; one whose job was not taken gets another machine (3 at most)",
+        "a run that was not placed is placed; one whose job was not taken gets another machine (3 at most a try)",
+    ),
+    TimerKind.INTERRUPTION: (
+        "a minute after the moment at which the provider takes the machine back",
+        "whoever hears of it first, before the flag `interrupted`, with fence 0",
+        "an idle or busy instance ends (`interrupted`), whether or not its machine was taken",
+    ),
+    TimerKind.MAX_DURATION: (
+        "`max_duration` after the job of a run's first try began",
+        "the write that begins it, with fence 0",
+        "a run that runs is stopped (`max-duration`), one that waits ends",
     ),
 }
 
 RUN_STATES: Final = {
-    RunState.SUBMITTED: "Stored, and not placed yet.",
+    RunState.SUBMITTED: "Stored, and not placed yet; or a try failed, and it waits for the next one.",
     RunState.PROVISIONING: "No idle instance fitted; one of its own is on the way.",
     RunState.STARTING: "An instance holds it; the agent has not taken the job yet.",
     RunState.RUNNING: "The agent has the job.",
-    RunState.STOPPING: "Somebody stopped it; the job has its grace time.",
+    RunState.STOPPING: "A user or its longest duration stopped it; the job has its grace time.",
     RunState.DONE: "The job ended with exit code 0.",
     RunState.FAILED: "The job ended with another code, never began, or lost its machine.",
-    RunState.STOPPED: "Stopped by a user.",
+    RunState.STOPPED: "Stopped by a user, or by its longest duration.",
 }
 
 RUN_REASONS: Final = {
@@ -111,6 +122,8 @@ RUN_REASONS: Final = {
     RunReason.MACHINE_LOST: "Its machine was lost.",
     RunReason.MACHINE_REMOVED: "Its machine was removed by a user, or with its pool.",
     RunReason.START_FAILED: "The agent could not start the job; the detail says why.",
+    RunReason.INTERRUPTED: "Its machine was taken back by the provider.",
+    RunReason.MAX_DURATION: "It had used up its `max_duration`.",
 }
 
 ATTEMPTS: Final = {

@@ -48,7 +48,7 @@ def test_a_retry_names_the_throttle_under_both_its_names(path):
 
 
 def test_a_provision_takes_at_most_the_promised_transitions():
-    """Success: Advance, Decide, AwaitAgent, Done. A failed offer adds Advance and Decide."""
+    """Success: Advance, Decide, AwaitAgent, Heard, Done. A failed offer adds Advance and Decide."""
     provision = states(ROOT / "infra/asl/provision.json")
     assert provision["Advance"]["Next"] == "Decide"
     assert {choice["StringEquals"]: choice["Next"] for choice in provision["Decide"]["Choices"]} == {
@@ -56,4 +56,5 @@ def test_a_provision_takes_at_most_the_promised_transitions():
         "await": "AwaitAgent",
         "wait": "Pause",
     }
-    assert provision["AwaitAgent"]["Next"] == "Done"
+    assert provision["AwaitAgent"]["Next"] == "Heard"
+    assert (provision["Heard"]["Default"], provision["Heard"]["Choices"][0]["Next"]) == ("Done", "Advance")

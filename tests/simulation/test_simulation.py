@@ -12,12 +12,12 @@ from random import Random
 
 import pytest
 
-from chalicelib.backends.base import Phase
+from chalicelib.backends.base import MachineEvent, Phase, Sign
 from chalicelib.domain.errors import TidepoolError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RUN_ENDS, JobSpec
 from chalicelib.domain.policies import POOL_ADD, RUN, parse
-from chalicelib.services import instances, leases, pools, reconcile, run_ends, runs
+from chalicelib.services import agents, instances, interruptions, leases, pools, reconcile, run_ends, runs
 from chalicelib.store import instances as instance_store
 from chalicelib.store import pools as pool_store
 from chalicelib.store import runs as run_store
@@ -38,7 +38,7 @@ class Schedule:
 
     def __init__(self, seed: int, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rng = Random(seed)
-        offers = [make_offer(backend="sim", region=f"r{n}", price=n * 100_000) for n in range(1, 5)]
+        offers = [make_offer(backend="sim", region=f"r{n}", price=n * 100_000, spot=n % 2 == 1) for n in range(1, 5)]
         self.world = World(seed=seed, offers=offers, TIDEPOOL_READY_S="120")
         self.deps = self.world.deps
         pools.create_project(self.deps, "main")
@@ -53,7 +53,12 @@ class Schedule:
         instances.add(self.deps, "main", POOL, policies, name="", actor="user:a", api_url="")
 
     def submit(self) -> None:
-        policies, _ = parse({"idle_duration": self.rng.choice(["0s", "1m"])}, defaults=RUN)
+        body = {
+            "idle_duration": self.rng.choice(["0s", "1m"]),
+            "retry": self.rng.choice([False, True, {"on_events": ["interruption", "error"], "duration": "10m"}]),
+            "max_duration": self.rng.choice([None, None, "5m"]),
+        }
+        policies, _ = parse(body, defaults=RUN)
         wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies, self.rng.random() < 0.3)
         runs.submit(self.deps, "main", wanted, actor="user:a", api_url="")
 
@@ -119,6 +124,24 @@ class Schedule:
         if alive:
             self.world.cloud.vanish(self.rng.choice(alive).ref)
 
+    def notice(self) -> None:
+        """A machine's agent is told that it is taken back, stops its job, and tells; now or never."""
+        alive = [machine.ref for machine in self.world.cloud.alive() if machine.ref in self.world.agents]
+        if alive:
+            ref = self.rng.choice(alive)
+            if self.rng.random() < 0.7:
+                self.world.interrupt_job(ref, self.rng.choice([0, 143]))
+            self.world.sync(ref, interruption=agents.Notice(self.world.clock + timedelta(seconds=120)))
+
+    def provider_event(self) -> None:
+        """An event about a machine that lives, or did once; it may come twice, and a machine may go without one."""
+        refs = list(self.world.cloud.machines)
+        if refs:
+            ref, sign = self.rng.choice(refs), self.rng.choice(list(Sign))
+            if sign is Sign.GONE:
+                self.world.cloud.vanish(ref)
+            interruptions.heard(self.deps, MachineEvent(ref, sign, self.world.clock + timedelta(seconds=120)))
+
     def reconcile(self) -> None:
         reconcile.compare(self.deps)
 
@@ -148,7 +171,8 @@ class Schedule:
             self.add: 3, self.submit: 5, self.stop: 2, self.acquire: 3, self.release: 2, self.heartbeat: 1,
             self.remove: 2, self.cordon: 1, self.fault: 3, self.stubborn: 1, self.workflow: 14, self.sync: 10,
             self.job_ends: 4, self.preempt: 2, self.reconcile: 1, self.wait: 8, self.sweep: 3, self.ttl: 2,
-            self.fire: 8, self.project: 4, self.kill_workflow: 0.3, self.lose_record: 0.3,
+            self.fire: 8, self.project: 4, self.kill_workflow: 0.3, self.lose_record: 0.3, self.notice: 2,
+            self.provider_event: 2,
         }  # fmt: skip
         action = self.rng.choices(list(weights), list(weights.values()))[0]
         with self.chaos.maybe(crash), contextlib.suppress(TidepoolError):
