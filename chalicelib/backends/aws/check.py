@@ -10,6 +10,7 @@ from chalicelib.backends.aws.errors import code
 from chalicelib.backends.aws.images import Images
 from chalicelib.backends.aws.network import Network
 from chalicelib.backends.aws.offers import PRICES_REGION
+from chalicelib.backends.aws.request import Place
 from chalicelib.backends.base import Check, LaunchSpec
 from chalicelib.domain.errors import BackendError, BackendThrottledError, TransientError
 from chalicelib.domain.model import Offer, Resources
@@ -40,7 +41,7 @@ def checks(clients: Clients, images: Images, network: Network, regions: Sequence
     def of(region: str) -> list[Check]:
         return [
             _checked(f"network {region}", lambda: _network(network, region), RIGHTS_FIX),
-            _checked(f"launch {region}", lambda: _dry_run(clients, images, region), RIGHTS_FIX),
+            _checked(f"launch {region}", lambda: _dry_run(clients, images, network, region), RIGHTS_FIX),
             _checked(f"quota {region}", lambda: _quota(clients, region), RIGHTS_FIX),
         ]
 
@@ -81,18 +82,24 @@ def _network(network: Network, region: str) -> tuple[bool, str, str]:
     return True, "subnets in " + ", ".join(zones), ""
 
 
-def _dry_run(clients: Clients, images: Images, region: str) -> tuple[bool, str, str]:
-    """Ask EC2 whether it would launch: a dry run makes nothing, and its only good answer is an error."""
+def _dry_run(clients: Clients, images: Images, network: Network, region: str) -> tuple[bool, str, str]:
+    """Ask EC2 whether it would launch: a dry run makes nothing, and its good answers are errors.
+
+    Rights come first: a type that this zone lacks was allowed as well.
+    """
     from botocore.exceptions import ClientError
 
+    subnets = network.subnets(region)
+    if not subnets:
+        return False, "without a network nothing can be launched", f"see the check network {region}"
     image = images.image(region, "x86_64", gpu=False)
     spec = LaunchSpec("check", "check", CHEAP, "true")
-    body = request.run_instances(spec, image, None, disk_gb=1)
+    body = request.run_instances(spec, image, Place(subnets[0].subnet_id, group=""), disk_gb=1)
     with raised():
         try:
             clients.of("ec2", region).run_instances(DryRun=True, **body)
         except ClientError as error:
-            if code(error) != "DryRunOperation":
+            if code(error) not in ("DryRunOperation", "Unsupported"):
                 raise
     return True, f"machines may be launched from {image.image_id}", ""
 

@@ -32,7 +32,7 @@ class Image:
 class Place:
     """Where in a region a machine goes: the group without inbound rules, and a subnet, which fixes the zone.
 
-    An empty `subnet` leaves the choice to EC2.
+    An empty `subnet` leaves the choice to EC2, an empty `group` takes the network's own, for a dry run.
     """
 
     subnet: str
@@ -57,12 +57,12 @@ def client_token(attempt_id: str, owner: str) -> str:
     return sha256(f"{owner}\n{attempt_id}".encode()).hexdigest()
 
 
-def run_instances(spec: LaunchSpec, image: Image, place: Place | None, *, disk_gb: int) -> dict[str, Any]:
+def run_instances(spec: LaunchSpec, image: Image, place: Place, *, disk_gb: int) -> dict[str, Any]:
     """Write the request for the one machine of an attempt.
 
     Everything that it makes dies with the instance and carries the tags: volumes, network interface, public address,
-    spot request. Its metadata, of which user data is a part, cannot be read from containers. `place` None leaves the
-    network out, for a dry run. Raises `InvalidRequestError` for user data that is too long.
+    spot request. Its metadata, of which user data is a part, cannot be read from containers. Raises
+    `InvalidRequestError` for user data that is too long.
     """
     marks = [{"Key": key, "Value": value} for key, value in tags(spec.owner, spec.attempt_id, spec.tags).items()]
     kinds = ["instance", "volume", "network-interface"] + ["spot-instances-request"] * spec.offer.spot
@@ -79,24 +79,21 @@ def run_instances(spec: LaunchSpec, image: Image, place: Place | None, *, disk_g
             {"DeviceName": device, "Ebs": _volume(max(least, disk_gb) if device == image.root else least)}
             for device, least in image.volumes.items()
         ],
+        "NetworkInterfaces": [_interface(place)],
         "TagSpecifications": [{"ResourceType": kind, "Tags": marks} for kind in kinds],
     }
-    if place is not None:
-        request["NetworkInterfaces"] = [
-            {
-                "DeviceIndex": 0,
-                **({"SubnetId": place.subnet} if place.subnet else {}),
-                "Groups": [place.group],
-                "AssociatePublicIpAddress": True,
-                "DeleteOnTermination": True,
-            }
-        ]
     if spec.offer.spot:
         request["InstanceMarketOptions"] = {
             "MarketType": "spot",
             "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
         }
     return request
+
+
+def _interface(place: Place) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"SubnetId": place.subnet} if place.subnet else {}
+    groups = {"Groups": [place.group]} if place.group else {}
+    return {"DeviceIndex": 0, "AssociatePublicIpAddress": True, "DeleteOnTermination": True, **chosen, **groups}
 
 
 def _volume(size_gb: int) -> dict[str, Any]:
