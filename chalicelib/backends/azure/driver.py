@@ -189,6 +189,8 @@ class AzureBackend:
                 row: Any = self._of(where).virtual_machines.get(
                     where.group, where.name, expand="instanceView", cls=raw, deadline=deadline
                 )
+                if row["name"].lower() != where.name:  # an answer without tags must not pass for a stranger's machine
+                    raise ValueError(f"{row['name']} was not asked for")
                 return dict(row)
         except BackendError as error:
             if _is_gone(error):
