@@ -17,6 +17,7 @@ from tests.backends.aws_account import driver
 from tests.backends.contract import only, spec_for
 from tests.fakes.aws import catalog
 from tests.fakes.aws.process import AwsProcess
+from tests.fakes.aws.server import ODD
 from tests.fakes.aws.world import KEY_ID, SECRET
 from tests.infra_cloud.process import eventually
 
@@ -179,6 +180,13 @@ class TestLaunch:
         aws.set(fail_next="SomethingNew:400")
         with pytest.raises(errors.UnknownOutcomeError, match="SomethingNew"):
             backend.launch(spec)
+
+    @pytest.mark.parametrize("odd", ODD)
+    def test_an_odd_answer_leaves_the_launch_open_and_its_machine_is_found(self, aws, backend, spec, odd):
+        aws.set(odd_next=odd)
+        with pytest.raises(errors.UnknownOutcomeError):
+            backend.launch(spec)
+        assert backend.find(spec.attempt_id, OWNER).ref == backend.launch(spec).ref
 
     def test_what_is_asked_before_a_launch_and_fails_made_nothing(self, aws, spec):
         fresh = driver(aws, image={"us-east-1": "ami-0123456789abcdef0"})

@@ -22,6 +22,20 @@ from tests.fakes.aws.world import Refused, Switches, World
 
 SCOPE: Final = re.compile(r"Credential=([A-Z0-9]+)/[0-9]{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 LOST: Final = -1
+ODD: Final = {
+    "page": (502, b"<html><body><h1>Bad gateway</h1></body></html>"),
+    "page-of-a-proxy": (403, b"<html><body>blocked</body></html>"),
+    "nothing": (200, b""),
+    "no-xml": (200, b"It worked!"),
+    "half": (200, b"<RunInstancesResponse><instancesSet><item><instanceId>i-0"),
+    "no-instance": (200, b"<RunInstancesResponse><requestId>1</requestId></RunInstancesResponse>"),
+    "other-state": (
+        200,
+        b"<RunInstancesResponse><instancesSet><item><instanceId>i-0123456789abcdef0</instanceId><instanceState>"
+        b"<name>hovering</name></instanceState></item></instancesSet></RunInstancesResponse>",
+    ),
+}
+"""Answers that no client expects, to a launch that was done."""
 
 
 class AwsServer(ThreadingHTTPServer):
@@ -120,10 +134,14 @@ class Handler(BaseHTTPRequestHandler):
         headers = {**dict(self.headers), "x-moto-account-id": account}
         request = Request.from_primitives("POST", self.server.url + self.path, headers, body)
         status, _headers, text = ec2.Ec2.dispatch(request, request.raw_url, request.headers)
-        world = self.server.world
-        if world.switches.lose_next and b"Action=RunInstances" in body and int(status) == 200:
-            world.switches.lose_next = False
-            return LOST, b"", ""
+        switches = self.server.world.switches
+        if b"Action=RunInstances" in body and int(status) == 200:
+            lost, switches.lose_next = switches.lose_next, False
+            odd, switches.odd_next = switches.odd_next, ""
+            if lost:
+                return LOST, b"", ""
+            if odd:
+                return *ODD[odd], "text/xml"
         return int(status), text.encode() if isinstance(text, str) else text, "text/xml"
 
     def _json(self, account: str | None, region: str, body: bytes) -> tuple[int, bytes, str]:

@@ -45,15 +45,17 @@ class Refused(Exception):  # noqa: N818 - an answer of AWS, not a fault of the f
 
 @dataclass
 class Switches:
-    """How the fake misbehaves. `fail_next` and `lose_next` hold for one launch, everything else until it is reset.
+    """How the fake misbehaves. What is called `…_next` holds for one launch, everything else until it is reset.
 
-    `fail_next`: a kind of `REFUSALS`, or `code:status`. `lag_s`: how long a new instance is not to be seen; `tag_lag_s`
+    `fail_next`: a kind of `REFUSALS`, or `code:status`. `lose_next` cuts the connection after a launch, `odd_next`
+    answers it with one of `server.ODD`. `lag_s`: how long a new instance is not to be seen; `tag_lag_s`
     the same for its tags. `launches_per_s`: more are throttled. `capacity`: `type/zone/market` (each may be `*`) -> how
     many may live. `page`: rows in a page. `drop_group`: the next launch finds its security group deleted.
     """
 
     fail_next: str = ""
     lose_next: bool = False
+    odd_next: str = ""
     slow_s: float = 0.0
     lag_s: float = 0.0
     tag_lag_s: float = 0.0
