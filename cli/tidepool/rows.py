@@ -65,13 +65,14 @@ def expiry_text(instance: Instance, now: float) -> str:
 
 
 def offer_row(offer: Offer) -> tuple[str, ...]:
-    """One offer."""
+    """One offer. What was refused a moment ago is said: it ranks last, however little it costs."""
+    sold_out = " (sold out a moment ago)" if offer["availability"] == "stocked-out" else ""
     return (
         cell(offer["backend"]),
         cell(offer["region"]),
         resources_text(offer["resources"]),
         yes_no(offer["spot"]),
-        price_text(offer["price_micros"], offer["price_source"], offer["backend"]),
+        price_text(offer["price_micros"], offer["price_source"], offer["backend"]) + sold_out,
     )
 
 

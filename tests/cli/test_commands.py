@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from tests.cli.builders import make_attempt, make_instance, make_plan, make_run
+from tests.cli.builders import make_attempt, make_instance, make_offer, make_plan, make_run
 from tests.cli.stub import Problem
 
 
@@ -28,6 +28,17 @@ def test_offers_are_shown_without_buying(stub, cli):
     assert ended.code == 7
     assert json.loads(ended.out)["offers"] == []
     assert json.loads(ended.err)["error"]["code"] == "no-offers"
+
+
+def test_a_plan_says_how_old_its_prices_are_and_what_was_sold_out_a_moment_ago(stub, cli):
+    note = "aws: prices of the seed catalog, up to 83 days old"
+    sold_out = make_offer(backend="aws", price_source="seed", availability="stocked-out")
+    stub.plan = make_plan(offers=[make_offer(), sold_out], total_offers=2, notes=[note])
+    ended = cli("offer")
+    assert ended.err == f"note: {note}\n"
+    first, last = ended.out.splitlines()[-2:]
+    assert first.endswith("$3.67 (simulated)")
+    assert last.endswith("$3.67 (sold out a moment ago)")
 
 
 def test_an_instance_is_shown_with_facts_attempts_history_and_cost(stub, cli):
