@@ -72,4 +72,9 @@ NO_DRIVER = Driver(
     "NVIDIA driver is installed and running.\n",
     exit_code=9,
 )
+GPU_LOST = Driver(
+    (H100,) * 8,
+    trouble="Unable to determine the device handle for GPU0000:3B:00.0: Unknown Error",
+    exit_code=255,
+)
 NOT_INSTALLED = Driver((T4,), has_smi=False)

@@ -22,13 +22,22 @@ SYSTEMS = {
     "nixos-24.05": ("nixos", "", "24.05", "NixOS 24.05 (Uakari)"),
 }
 """By the name a test uses: ID, ID_LIKE, VERSION_ID and PRETTY_NAME of os-release(5)."""
+SUDOERS = {
+    "free": ["{user} ALL=(ALL:ALL) NOPASSWD: ALL"],
+    "password": ["{user} ALL=(ALL:ALL) ALL"],
+    "tty": ["{user} ALL=(ALL:ALL) NOPASSWD: ALL", "Defaults:{user} requiretty"],
+    "refused": [],
+    "forbidden": ["Defaults:{user} !authenticate"],
+}
 INTERPRETER = f"#!/{layers.ENGINE}/python3 -IS\n"
 
 
 @dataclass(frozen=True)
 class User:
-    """A user of a host. `sudo`: `free` (without a password), `password`, or `refused` (not in sudoers).
+    """A user of a host.
 
+    `sudo`: `free` (without a password), `password`, `tty` (without a password, on a terminal only), `refused` (not in
+    sudoers, which sudo tells nobody who has not typed a password) or `forbidden` (the same, and it does tell).
     `has_docker`: whether the user is in the group that may use Docker.
     """
 
@@ -43,18 +52,21 @@ class User:
 class Machine:
     """Everything about a host but its name, its networks and who logs in. The default passes every check of a CPU host.
 
-    `docker`: `absent`, `down` (no daemon), `plain`, `nvidia` (the runtime is configured), `cdi` (devices by name).
-    `python`: `""` for the system's own, `absent`, or a version that `python3` claims. `arch`: what `uname -m` says.
-    `dns`: `works`, `broken` (each question fails at once) or `silent`. `names` is what it knows. `disk_mib`: 0 for more
-    than enough. `sudo_installed`, `systemd`: whether the machine has them at all. `clock_skew_s` is seen by `date` and
-    by Python.
+    `docker`: `absent`, `down` (no daemon), `plain`, `unconfigured` (the NVIDIA toolkit is there, and Docker does not
+    know it), `nvidia` (the runtime is configured), `cdi` (devices by name). `python`: `""` for the system's own,
+    `absent`, or a version that `python3` claims; `has_tls`: whether it has `ssl`. `arch`, `kernel`: what `uname -m` and
+    `uname -s` say. `dns`: `works`, `broken` (each question fails at once) or `silent`; `names` is what it knows.
+    `disk_mib`: 0 for more than enough. `sudo_installed`, `systemd`: whether the machine has them at all. `clock_skew_s`
+    is seen by `date` and by Python.
     """
 
     systemd: bool = True
     sudo_installed: bool = True
     python: str = ""
+    has_tls: bool = True
     system: str = "debian-12"
     arch: str = ""
+    kernel: str = ""
     clock_skew_s: int = 0
     driver: Driver | None = None
     docker: str = "absent"
@@ -104,8 +116,7 @@ def _write_users(layer: Path, users: Sequence[User], *, sudo_installed: bool) ->
         home.chmod(0o750)
         os.chown(home, number, number)
         _authorize(home, user, number)
-        if user.sudo != "refused":
-            rules.append(f"{user.name} ALL=(ALL:ALL) {'NOPASSWD: ' if user.sudo == 'free' else ''}ALL")
+        rules += [line.format(user=user.name) for line in SUDOERS[user.sudo]]
     for user in users:
         if user.name == "root":
             (layer / "root").mkdir(mode=0o700)
@@ -139,12 +150,13 @@ def _write_python(layer: Path, machine: Machine) -> None:
             layers.hide(layer / "usr/bin" / path.name)
     if machine.python == "absent":
         return
-    if machine.python or machine.clock_skew_s:
+    if machine.python or machine.clock_skew_s or not machine.has_tls:
         version = tuple(int(part) for part in machine.python.split(".")) if machine.python else None
         text = (STUBS / "lab_python.py").read_text()
         text = text.replace("VERSION = None", f"VERSION = {version}").replace(
             "SKEW_S = 0", f"SKEW_S = {machine.clock_skew_s}"
         )
+        text = text.replace("HAS_TLS = True", f"HAS_TLS = {machine.has_tls}")
         layers.write(layer, "usr/lib/python3/dist-packages/lab_python.py", text)
         layers.write(layer, "usr/lib/python3/dist-packages/lab_python.pth", "import lab_python\n")  # also under -I
         if machine.python:
@@ -169,15 +181,15 @@ def _write_stubs(layer: Path, machine: Machine) -> None:
     for name in stubs:
         text = (STUBS / f"{name.replace('-', '_')}.py").read_text()
         layers.write(layer, f"usr/bin/{name}", INTERPRETER + text, mode=0o755)
-    if machine.docker in {"nvidia", "cdi"}:
+    if machine.docker in {"unconfigured", "nvidia", "cdi"}:
         layers.write(
             layer, "usr/bin/nvidia-ctk", '#!/bin/sh\necho "NVIDIA Container Toolkit CLI version 1.16.2"\n', mode=0o755
         )
     engine = f"/{layers.ENGINE}"
-    if machine.arch:
-        quoted = shlex.quote(machine.arch)
-        script = f'#!/bin/sh\ncase "$*" in\n-m|-p|-i|--machine) echo {quoted} ;;\n'
-        script += f'*) exec {engine}/uname "$@" | sed "s/x86_64\\|aarch64/{machine.arch}/g" ;;\nesac\n'
+    if machine.arch or machine.kernel:
+        said = {"-m": machine.arch, "-s": machine.kernel}
+        lines = [f"{option}) echo {shlex.quote(text)} ;;" for option, text in said.items() if text]
+        script = "\n".join(["#!/bin/sh", 'case "$*" in', *lines, f'*) exec {engine}/uname "$@" ;;', "esac", ""])
         layers.write(layer, "usr/bin/uname", script, mode=0o755)
     if machine.clock_skew_s:
         script = f'#!/bin/sh\nexec {engine}/date -d "@$(($({engine}/date +%s) + {machine.clock_skew_s}))" "$@"\n'

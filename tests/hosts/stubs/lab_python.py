@@ -1,10 +1,11 @@
-"""What a lab's host has its Python believe: a version, and a clock that is off."""
+"""What a lab's host has its Python believe: a version, a clock that is off, a missing module."""
 
 import sys
 import time
 
 VERSION = None
 SKEW_S = 0
+HAS_TLS = True
 
 if VERSION:
     sys.version_info = type("version_info", (tuple,), {
@@ -15,3 +16,5 @@ if VERSION:
 if SKEW_S:
     _time = time.time
     time.time = lambda: _time() + SKEW_S
+if not HAS_TLS:
+    sys.modules["ssl"] = None
