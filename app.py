@@ -11,7 +11,20 @@ import gc
 
 from chalice.app import Chalice
 
-from chalicelib.api import agent, auth, backends, health, instances, leases, openapi, pools, runs, tokens, uploads
+from chalicelib.api import (
+    agent,
+    auth,
+    backends,
+    health,
+    instances,
+    leases,
+    openapi,
+    pools,
+    runs,
+    statistics,
+    tokens,
+    uploads,
+)
 from chalicelib.workflows import catalog, machines, projector, provision, reconcile, teardown, timers
 
 app = Chalice(app_name="tidepool")
@@ -24,6 +37,7 @@ app.register_blueprint(instances.routes)
 app.register_blueprint(leases.routes)
 app.register_blueprint(runs.routes)
 app.register_blueprint(uploads.routes)
+app.register_blueprint(statistics.routes)
 app.register_blueprint(tokens.routes)
 app.register_blueprint(backends.routes)
 app.register_blueprint(agent.routes)

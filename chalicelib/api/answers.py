@@ -277,3 +277,22 @@ class LogChunk(TypedDict):
     data: str
     next: int
     complete: bool
+
+
+class SpotCount(TypedDict):
+    """What became of the spot machines of one kind that were launched, or taken back, on one day (UTC)."""
+
+    day: str
+    region: str
+    zone: str
+    instance_type: str
+    launches: int
+    interruptions: int
+
+
+class SpotStatistics(TypedDict):
+    """The counts of one backend's spot machines from a day on, oldest first."""
+
+    backend: str
+    since: str
+    days: list[SpotCount]

@@ -4,7 +4,7 @@ Three verbs, each of which may be called again and late: `notice` (it will be ta
 event of a provider, which names the machine by the provider's own name). The first notice counts; nothing unsays it.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from chalicelib import log
@@ -95,6 +95,11 @@ def heard(deps: Deps, event: MachineEvent) -> list[str]:
         except NotFoundError:
             log.event("machine-event-late", instance=pointer.instance_id, sign=event.sign)
     return about
+
+
+def statistics(project: str, backend: str, *, since: date) -> list[machines.SpotCount]:
+    """Return how many spot machines of each kind were launched and taken back, by day, oldest first."""
+    return machines.spot_counts(project, backend, since=since)
 
 
 def _heed(deps: Deps, row: Instance, event: MachineEvent) -> None:
