@@ -151,6 +151,13 @@ class TestAzure(BackendContract):
         backend.launch(spec_for(offer, owner=owner, user_data=f"echo here > {seen}; exec sleep 600"))
         assert eventually(lambda: seen.exists() and seen.read_text()) == "here\n"
 
+    def test_a_machine_that_powered_itself_off_still_costs_and_is_not_gone(self, azure, backend, owner):
+        script = 'sh -c "$TIDEPOOL_POWEROFF"; exec sleep 600'
+        ref = backend.launch(spec_for(self.cheapest(backend), owner=owner, user_data=script)).ref
+        stopped = {"code": "PowerState/stopped", "level": "Info"}
+        eventually(lambda: stopped in azure.cloud.get(ref, view=True)["properties"]["instanceView"]["statuses"])
+        assert backend.describe(ref).phase is Phase.RUNNING
+
     def test_a_machine_that_is_taken_back_is_told_from_inside(self, azure, backend, owner):
         offer = self.cheapest(backend, spot=True)
         name = backend.launch(spec_for(offer, owner=owner)).ref.rpartition("/")[2]

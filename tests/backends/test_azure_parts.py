@@ -149,6 +149,13 @@ def test_what_cannot_be_rented_is_left_out():
     assert "Standard_M8ms" not in {name for name, *_ in offered("westus3", limits={"standardMSFamily": 0})}
 
 
+def test_a_quota_of_all_cpus_on_demand_closes_what_is_larger_and_no_spot():
+    found = offered("westus3", limits={"cores": 10})
+    assert ("Standard_B2as_v2", "", False) in found
+    assert ("Standard_NC24ads_A100_v4", "", False) not in found
+    assert ("Standard_NC24ads_A100_v4", "", True) in found
+
+
 def test_an_own_image_opens_the_sizes_that_need_one():
     own = {**ACCOUNT, "images": {"eastus": "a:b:c:d", "westus3": "a:b:c:d"}}
     assert ("Standard_NV36ads_A10_v5", "", False) in offered("eastus", own)

@@ -51,7 +51,8 @@ def run(
 def quotas(client: "ComputeManagementClient", region: str, deadline: float) -> dict[str, Usage]:
     """The quota of CPUs in a region, by family; `cores` is all on demand, `lowPriorityCores` all spot."""
     rows: Iterator[Any] = client.usage.list(region, deadline=deadline)
-    return {str(row["name"]["value"]): Usage(int(row["currentValue"]), int(row["limit"])) for row in rows}
+    found = {str(row["name"]["value"]): Usage(int(row["currentValue"]), int(row["limit"])) for row in rows}
+    return {family: usage for family, usage in found.items() if usage.limit >= 0}  # -1: without a limit
 
 
 def _attempt(name: str, fix: str, find_out: Callable[[], str]) -> Check:

@@ -24,7 +24,8 @@ def of_region(
     priced: Mapping[tuple[str, bool], prices.Price],
     limits: Mapping[str, int],
 ) -> Iterator[Offer]:
-    """Join the sizes of one region with their prices. `limits`: the quota of CPUs by family, spot being one of them.
+    """Join the sizes of one region with their prices. `limits`: the quota of CPUs by family; `cores` is
+    all on demand, `lowPriorityCores` all spot.
 
     Left out: what has no price, what the quota can never allow, and sizes with GPUs that nobody knows the model of.
     """
@@ -35,9 +36,9 @@ def of_region(
             continue
         for spot in (False, True):
             price = priced.get((name, spot))
-            family = "lowPriorityCores" if spot else str(sku.get("family", ""))
+            families = ("lowPriorityCores",) if spot else ("cores", str(sku.get("family", "")))
             sold = not spot or facts.get("LowPriorityCapable") == "True"
-            if price is None or not sold or limits.get(family, resources.cpus) < resources.cpus:
+            if price is None or not sold or any(limits.get(each, resources.cpus) < resources.cpus for each in families):
                 continue
             for zone in _zones(sku, region):
                 yield Offer(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from chalicelib.backends.http import Answer, Endpoint
 from chalicelib.domain.errors import BackendThrottledError, TransientError, UnknownOutcomeError
@@ -28,7 +28,7 @@ def of_region(endpoint: Endpoint, region: str) -> dict[tuple[str, bool], Price]:
     """
     wanted = f"serviceName eq 'Virtual Machines' and priceType eq 'Consumption' and armRegionName eq '{region}'"
     prices: dict[tuple[str, bool], Price] = {}
-    for row, asked_at in _rows(endpoint, urlencode({"api-version": VERSION, "$filter": wanted})):
+    for row, asked_at in _rows(endpoint, urlencode({"api-version": VERSION, "$filter": wanted}, quote_via=quote)):
         if row.get("armRegionName") != region or not _is_linux_hour(row):
             continue
         key = (str(row["armSkuName"]), str(row["skuName"]).endswith(" Spot"))

@@ -78,8 +78,8 @@ SIZES: Final = (
     Size("Standard_M8ms", "westus3", "standardMSFamily", 8, 218.75, 2.0, None),
 )
 
-QUOTAS: Final = {"cores": 500, "lowPriorityCores": 100, "standardMSFamily": 0}
-"""CPUs by family; a family that is not named may use all of `cores`."""
+QUOTAS: Final = {"cores": 500, "lowPriorityCores": 100, "standardMSFamily": 0, "standardBasv2Family": -1}
+"""CPUs by family; a family that is not named, or has -1, may use all of `cores`."""
 
 
 def size_named(name: str, region: str) -> Size | None:

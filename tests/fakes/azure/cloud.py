@@ -43,7 +43,7 @@ class Cloud:
         with self._guard:
             self._pass_time()
             vm = self._vms.get(resource_id.lower())
-            found = (vm.view() if view else vm.row) if vm else self._store.get(resource_id)
+            found = (self._view(vm) if view else vm.row) if vm else self._store.get(resource_id)
         if found is None:
             raise RefusedError(404, "ResourceNotFound", f"The Resource {resource_id!r} was not found.")
         return found
@@ -149,6 +149,9 @@ class Cloud:
             self._pass_time()
             rows = [vm.row["id"] for vm in self._vms.values() if vm.name == name] + list(self._store.matching(name))
         return rows + (self._machines.left(name) if self._machines is not None else [])
+
+    def _view(self, vm: Vm) -> dict[str, Any]:
+        return vm.view(on=self._machines is None or self._machines.alive(vm.name))
 
     def _named(self, name: str) -> Vm:
         for vm in self._vms.values():

@@ -51,14 +51,14 @@ class Vm:
     def region(self) -> str:
         return str(self.row["location"])
 
-    def view(self) -> dict[str, Any]:
-        """The row with its instance view."""
+    def view(self, *, on: bool) -> dict[str, Any]:
+        """The row with its instance view. A machine that powered itself off is stopped, and stays."""
         state = self.row["properties"]["provisioningState"]
         failed = {"code": f"ProvisioningState/failed/{self.fails}", "level": "Error", "message": "Allocation failed."}
         succeeded = {"code": f"ProvisioningState/{state.lower()}", "level": "Info"}
         statuses = [failed] if state == "Failed" else [succeeded]
         if state == "Succeeded":
-            statuses.append({"code": "PowerState/running", "level": "Info", "displayStatus": "VM running"})
+            statuses.append({"code": "PowerState/running" if on else "PowerState/stopped", "level": "Info"})
         return {**self.row, "properties": {**self.row["properties"], "instanceView": {"statuses": statuses}}}
 
 
