@@ -36,6 +36,7 @@ LEAST = {
     "POST /v1/projects/{project}/runs/{run}/stop": "user",
     "GET /v1/projects/{project}/runs/{run}/logs": "viewer",
     "GET /v1/projects/{project}/backends": "viewer",
+    "GET /v1/projects/{project}/backends/{backend}/spot-statistics": "viewer",
     "POST /v1/projects/{project}/backends": "admin",
     "POST /v1/projects/{project}/backends/{backend}/test": "manager",
     "DELETE /v1/projects/{project}/backends/{backend}": "admin",

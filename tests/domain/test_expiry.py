@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.expiry import Action, Limits, instance_verdict, lost_run_timers, lost_timers, run_verdict
-from chalicelib.domain.lifecycle import Event, State
-from chalicelib.domain.model import RunState
+from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.model import RunState, Tries
 from chalicelib.domain.timers import Timer, TimerKind
 from tests.builders import NOW, ago, later, make_instance, make_lease, make_run
 
@@ -148,3 +148,61 @@ def test_a_timer_that_never_fired_is_filed_again_long_after_its_moment(row, kind
 def test_a_placement_that_never_happened_is_filed_again(minutes, found):
     run = make_run(state=RunState.SUBMITTED, changed_at=ago(minutes=minutes))
     assert len(lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)) == found
+
+
+TAKEN = timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("row", [idle(ends_at=NOW), replace(busy("run:r-1", expires=later(hours=1)), ends_at=NOW)])
+def test_a_machine_that_is_taken_back_is_ended_a_minute_after_its_end_at_the_latest(row):
+    early = verdict(TimerKind.INTERRUPTION, row, fence=0, now=NOW + TAKEN - timedelta(seconds=1))
+    assert (early.action, early.at) == (Action.FILE_AGAIN, NOW + TAKEN)
+    due = verdict(TimerKind.INTERRUPTION, row, fence=0, now=NOW + TAKEN)
+    assert (due.action, due.event, due.reason, due.holding) == (
+        Action.TERMINATE,
+        Event.LOST,
+        Reason.INTERRUPTED,
+        "ends_at",
+    )
+
+
+@pytest.mark.parametrize("row", [idle(), make_instance(state=State.TERMINATING, ends_at=NOW)])
+def test_an_interruption_timer_without_its_flag_or_after_the_end_does_nothing(row):
+    assert verdict(TimerKind.INTERRUPTION, row, fence=0, now=later(hours=1)).action is Action.NOTHING
+
+
+def limited(state, **fields):
+    request = {"policies": {"max_duration_s": 600.0}}
+    return make_run(state=state, request=request, **{"started_at": ago(minutes=10), **fields})
+
+
+@pytest.mark.parametrize(
+    ("run", "action"),
+    [
+        (limited(RunState.RUNNING), Action.STOP),
+        (limited(RunState.SUBMITTED), Action.STOP),
+        (limited(RunState.RUNNING, started_at=ago(minutes=9)), Action.FILE_AGAIN),
+        (limited(RunState.STOPPING), Action.NOTHING),
+        (limited(RunState.DONE), Action.NOTHING),
+        (limited(RunState.STARTING, started_at=None), Action.NOTHING),
+        (make_run(state=RunState.RUNNING, started_at=ago(hours=9)), Action.NOTHING),
+    ],
+)
+def test_a_run_is_stopped_when_it_has_used_up_its_time(run, action):
+    fired = Timer(TimerKind.MAX_DURATION, "run/acme/run-1", 0, NOW)
+    assert run_verdict(fired, run, give_up_after=timedelta(minutes=1), now=NOW).action is action
+
+
+@pytest.mark.parametrize(("in_s", "action"), [(1, Action.FILE_AGAIN), (0, Action.PLACE)])
+def test_a_run_that_waits_for_its_next_try_is_placed_at_that_moment(in_s, action):
+    run = make_run(tries=Tries(number=2, retry_at=later(seconds=in_s)))
+    fired = Timer(TimerKind.PLACEMENT, "run/acme/run-1", run.fence, NOW)
+    assert run_verdict(fired, run, give_up_after=timedelta(minutes=1), now=NOW).action is action
+
+
+def test_timers_of_an_interruption_and_of_a_used_up_time_that_were_lost_are_filed_again():
+    row = idle(deadline=None, ends_at=ago(minutes=7))
+    assert [each.kind for each in lost_timers(row, LIMITS, now=NOW)] == [TimerKind.INTERRUPTION]
+    run = limited(RunState.RUNNING, started_at=ago(minutes=16))
+    found = lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)
+    assert [each.kind for each in found] == [TimerKind.MAX_DURATION]
