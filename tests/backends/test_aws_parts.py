@@ -72,6 +72,13 @@ def test_each_code_of_ec2_is_its_class(kind, code):
     assert "words" in classes.launch_failure(error).detail
 
 
+def test_what_aws_said_is_passed_on_and_not_at_any_length():
+    said = {"Code": "UnauthorizedOperation", "Message": "You are not authorized. Encoded message: " + 2000 * "x"}
+    detail = classes.launch_failure(ClientError({"Error": said}, "RunInstances")).detail
+    assert detail.startswith("aws: RunInstances: UnauthorizedOperation: You are not authorized.")
+    assert len(detail) < 400
+
+
 @pytest.mark.parametrize("code", CODES[errors.UnknownOutcomeError].split())
 def test_a_call_that_makes_nothing_may_be_repeated_after_what_nobody_foresaw(code):
     error = ClientError({"Error": {"Code": code, "Message": ""}}, "DescribeInstances")

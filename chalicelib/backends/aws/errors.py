@@ -159,6 +159,10 @@ SDK: Final[Mapping[str, type[BackendError]]] = {
 and leaves a launch open, as everything does that nobody foresaw."""
 
 
+WORDS: Final = 300
+"""Characters of a message that are kept. A refusal of rights comes with a kilobyte that only AWS can decode."""
+
+
 def refusal(error: Exception) -> BackendError:
     """Turn the failure of a call that makes no machine into its class: what is not known is transient."""
     return _classify(error, otherwise=TransientError)
@@ -171,9 +175,13 @@ def launch_failure(error: Exception) -> BackendError:
 
 def code(error: Exception) -> str:
     """The code of an answer of AWS; empty for a failure of another kind."""
+    return _said(error, "Code")
+
+
+def _said(error: Exception, field: str) -> str:
     response = getattr(error, "response", None)
     details = response.get("Error", {}) if isinstance(response, dict) else {}
-    return str(details.get("Code", ""))
+    return str(details.get(field, ""))
 
 
 def _classify(error: Exception, *, otherwise: type[BackendError]) -> BackendError:
@@ -184,4 +192,5 @@ def _classify(error: Exception, *, otherwise: type[BackendError]) -> BackendErro
         return made(f"aws: {error or type(error).__name__}")
     family = next((kind for start, kind in FAMILIES.items() if answered.startswith(start)), otherwise)
     kind = CODES.get(answered, family)
-    return kind(f"aws: {error}", provider_code=answered)
+    asked = getattr(error, "operation_name", "")
+    return kind(f"aws: {asked}: {answered}: {_said(error, 'Message')[:WORDS]}", provider_code=answered)

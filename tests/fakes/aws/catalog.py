@@ -12,6 +12,8 @@ ZONES: Final = {
 
 DOLLARS: Final = {
     "t3.micro": 0.0104,
+    "r5.large": 0.126,
+    "m8i.2xlarge": 0.42336,
     "m7g.large": 0.0816,
     "g4dn.xlarge": 0.526,
     "g5.xlarge": 1.006,
