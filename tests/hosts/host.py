@@ -148,6 +148,9 @@ class Host:
             if pipe:
                 pipe.close()
         self._lab.order("drop", self.name)
+        for cable in self.cables:  # the kernel takes its time with a namespace; the next boot needs the names
+            with contextlib.suppress(networks.WiringError):
+                networks.run_ip([f"link delete {cable.port}"], namespace=self._lab.bridges)
 
     def kill(self) -> None:
         """End the first process, and with it all others, without waiting for that."""
@@ -156,7 +159,7 @@ class Host:
                 os.kill(self.pid, signal.SIGKILL)
 
     def reboot(self) -> None:
-        """Files stay, processes go, enabled units start; `boot_id` is another."""
+        """Files stay, processes go, enabled units start, cables are plugged in; `boot_id` is another."""
         self.power_off()
         self.power_on()
 

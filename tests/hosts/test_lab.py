@@ -15,7 +15,7 @@ import pytest
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab
 from tests.hosts.machine import Machine, User
-from tests.hosts.networks import Interface, docker0, tailscale0
+from tests.hosts.networks import Interface, WiringError, docker0, tailscale0
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,6 +192,20 @@ def test_a_connection_outlives_a_cut(lab: Lab, key: Key):
         host.mend()
         assert talk.stdout.readline() == "got two\n"
         talk.stdin.close()
+
+
+def test_packets_are_delayed_where_the_kernel_can(lab: Lab, key: Key):
+    host = lab.host("slow", key=key)
+    try:
+        host.degrade(delay_ms=200)
+    except WiringError as error:
+        if "qdisc kind is unknown" in str(error):
+            pytest.skip("this kernel has no netem")
+        raise
+    began = time.monotonic()
+    assert lab.ssh(host, "true", key=key).returncode == 0
+    assert time.monotonic() - began > 0.8  # a handshake and a log-in are several round trips
+    host.degrade()
 
 
 def test_a_reboot_keeps_files_and_loses_processes(lab: Lab, key: Key):
