@@ -63,6 +63,13 @@ def test_a_gap_ends_what_can_be_read(bucket):
     assert bucket.read(LOG, 5, 100) == b"fg"
 
 
+@pytest.mark.parametrize(("after", "end"), [(0, 6), (3, 6), (6, 6), (9, 12), (50, 50)])
+def test_a_stream_ends_at_its_first_gap(bucket, after, end):
+    for offset, data in ((0, b"abc"), (2, b"cdef"), (9, b"xyz")):
+        bucket.append(LOG, offset, data)
+    assert bucket.end(LOG, after) == end
+
+
 def test_chunks_that_overlap_are_read_once(bucket):
     bucket.append(LOG, 0, b"abcd")
     bucket.append(LOG, 2, b"cdef")

@@ -142,8 +142,10 @@ def test_fields_that_a_step_does_not_name_stay_and_those_it_clears_go():
     assert release(busy).lease is None
 
 
-@pytest.mark.parametrize("flags", [{"unreachable": True}, {"cordoned": True}, {"offer": None, "state": State.PENDING}])
-def test_only_idle_reachable_uncordoned_instances_are_claimable(flags):
+@pytest.mark.parametrize(
+    "flags", [{"unreachable": True}, {"cordoned": True}, {"ends_at": NOW}, {"offer": None, "state": State.PENDING}]
+)
+def test_only_idle_reachable_uncordoned_uninterrupted_instances_are_claimable(flags):
     seed(make_instance(**flags))
     assert claimables() == []
 
@@ -177,7 +179,7 @@ def test_a_claim_takes_a_candidate_without_reading_its_row():
         instances.claim(candidate, now=NOW, actor="user:test", deadline=DEADLINE, lease=lease)
 
 
-@pytest.mark.parametrize("change", [{"cordoned": True}, {"unreachable": True}])
+@pytest.mark.parametrize("change", [{"cordoned": True}, {"unreachable": True}, {"ends_at": DEADLINE}])
 def test_a_claim_loses_against_a_flag_that_was_set_after_the_index_was_read(change):
     seen = seed(make_instance())
     (candidate,) = instances.claimable("acme", "main", make_offer().shape, 5)
@@ -210,6 +212,36 @@ def test_giving_back_an_instance_that_was_cordoned_meanwhile_loses():
         release(busy)
     assert release(instances.get("acme", "main", "i-1")).state is State.IDLE
     assert claimables() == []
+
+
+def test_giving_back_an_instance_that_is_taken_back_meanwhile_loses():
+    """A reads busy; the provider gives notice (the fence stays); A releases: it would enter the index."""
+    busy = seed(make_instance(state=State.BUSY))
+    flagged = instances.flag(busy, ends_at=DEADLINE, now=NOW, actor="agent")
+    assert (flagged.ends_at, flagged.fence) == (DEADLINE, busy.fence)
+    with pytest.raises(LostRaceError):
+        release(busy)
+
+
+def test_a_first_notice_wins_over_a_second_one_that_was_read_before_it():
+    seen = seed(make_instance())
+    instances.flag(seen, ends_at=DEADLINE, now=NOW, actor="agent")
+    with pytest.raises(LostRaceError):
+        instances.flag(seen, ends_at=NOW, now=NOW, actor="provider")
+
+
+def test_a_notice_that_moved_makes_an_end_lose_that_stands_on_it():
+    seen = seed(make_instance())
+    with pytest.raises(LostRaceError):
+        instances.step(
+            instances.flag(seen, ends_at=DEADLINE, now=NOW, actor="agent") and seen,
+            Event.LOST,
+            now=NOW,
+            reason=Reason.INTERRUPTED,
+            actor="timer",
+            deadline=DEADLINE,
+            holding="ends_at",
+        )
 
 
 def test_giving_back_an_instance_whose_idle_limit_changed_meanwhile_loses():

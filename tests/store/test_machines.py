@@ -13,7 +13,10 @@ pytestmark = pytest.mark.usefixtures("dynamodb")
 SPOT = make_offer(spot=True, region="bay", zone="bay-1", instance_type="large")
 
 
-def counts(day=NOW.date()):
+TODAY = NOW.date()
+
+
+def counts(day=TODAY):
     found = machines.spot_counts("acme", "local", since=day)
     return [(each.day, each.region, each.zone, each.instance_type, each.launches, each.interruptions) for each in found]
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.errors import AlreadyExistsError, InvalidInputError, LostRaceError, NotFoundError
-from chalicelib.domain.model import RUN_ENDS, JobSpec, Run, RunReason, RunState
+from chalicelib.domain.model import RUN_ENDS, JobSpec, Run, RunReason, RunState, Tries
 from chalicelib.domain.timers import TimerKind
 from chalicelib.store import calls, runs
 from chalicelib.store.columns import epoch
@@ -39,6 +39,25 @@ def test_a_run_with_a_deadline_has_a_placement_timer():
     assert [(timer.kind, timer.fence, timer.target) for timer in filed(DEADLINE)] == [
         (TimerKind.PLACEMENT, 1, "run/acme/run-1")
     ]
+
+
+def test_a_run_that_has_a_longest_duration_gets_its_timer_once_when_its_job_first_begins():
+    seen = submit(request={"policies": {"max_duration_s": 60.0}})
+    started = {"now": NOW, "reason": RunReason.PICKED_UP, "actor": "agent"}
+    begun = runs.step(seen, RunState.RUNNING, started_at=NOW, **started)
+    assert begun.ends_by == later(minutes=1)
+    assert [(timer.kind, timer.fence) for timer in filed(later(minutes=1))] == [(TimerKind.MAX_DURATION, 0)]
+    again = runs.step(begun, RunState.SUBMITTED, tries=Tries(number=2, retry_at=DEADLINE), **started)
+    assert runs.get("acme", "run-1") == again
+    assert (again.ends_by, again.tries.number, again.tries.retry_at) == (later(minutes=1), 2, DEADLINE)
+
+
+def test_the_timer_is_there_although_the_start_then_loses():
+    seen = submit(request={"policies": {"max_duration_s": 60.0}})
+    runs.step(seen, RunState.STARTING, now=NOW, reason=RunReason.REUSED, actor="x")
+    with pytest.raises(LostRaceError):
+        runs.step(seen, RunState.RUNNING, now=NOW, reason=RunReason.PICKED_UP, actor="agent", started_at=NOW)
+    assert [timer.kind for timer in filed(later(minutes=1))] == [TimerKind.MAX_DURATION]
 
 
 def test_a_name_is_taken_once_among_the_live_and_leads_to_the_newest():
