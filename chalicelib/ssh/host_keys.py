@@ -39,7 +39,7 @@ class HostKeys:
 
 
 def parse_host_keys(text: str, host: str, port: int = DEFAULT_PORT, field: str = "host_key") -> HostKeys:
-    """Read what was given for one host: fingerprints, bare keys, or lines of `known_hosts`, of which others are left out.
+    """Read what was given for one host: fingerprints, bare keys, or lines of `known_hosts`, of which its own count.
 
     A key that such a file marks as revoked for the host is taken out of the others.
 

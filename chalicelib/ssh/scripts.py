@@ -1,7 +1,7 @@
 """The scripts that change a host, and what they say: install and uninstall. Pure text on both sides.
 
-Each is fed to `sh -s` as root, is complete in itself, and may be killed anywhere and repeated. They lock the host: one at
-a time. What they share stands in `shell/traces.sh`. A refresh of a host's facts is `probe` once more.
+Each is fed to `sh -s` as root, is complete in itself, and may be killed anywhere and repeated. They lock the host:
+one at a time. What they share stands in `shell/traces.sh`. A refresh of a host's facts is `probe` once more.
 
 An installation script holds a secret, the bootstrap token: it belongs into a pipe, and into no log.
 """

@@ -70,6 +70,10 @@ with_systemd() { [ -d /run/systemd/system ] && has systemctl; }
 # ours_running: ids of the processes that carry our mark in the environment they were started with: the agent, its
 # supervisors, the jobs and whatever detached itself from those. Not this shell, whose variables are not exported.
 ours_running() {
+    if printf 'a\0b\0' | grep -qzxF b 2>/dev/null; then # GNU's reads them all at once
+        grep -lszxF "TIDEPOOL_MARK=$home" /proc/[0-9]*/environ | sed -n 's|^/proc/\([0-9]*\)/environ$|\1|p' | tr '\n' ' '
+        return 0
+    fi
     for environ in /proc/[0-9]*/environ; do
         if { tr '\0' '\n' <"$environ" | grep -qxF "TIDEPOOL_MARK=$home"; } 2>/dev/null; then
             process=${environ#/proc/}

@@ -1,0 +1,297 @@
+"""Connections to real sshd processes: whom they trust, what they run, and how each failure is told."""
+
+import importlib
+import inspect
+import pkgutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from chalicelib.ssh import errors, faults
+from chalicelib.ssh.host_keys import HostKeys, parse_host_keys
+from chalicelib.ssh.keys import PrivateKey, read_private_key
+from chalicelib.ssh.login import Limits, Target, Trust
+from chalicelib.ssh.session import Jump, Session, connect
+from chalicelib.ssh.targets import parse_allowed
+from tests.ssh.server import USER, Server, free_port, private_key
+
+ALLOWED = parse_allowed(["127.0.0.0/8"])
+FIRST_USE = Trust()
+QUICK = Limits(dial_s=1, handshake_s=1, auth_s=2, channel_s=2)
+
+
+def target(server: Server) -> Target:
+    return Target("127.0.0.1", USER, server.port)
+
+
+def joined(server: Server, key: PrivateKey, trust: Trust = FIRST_USE, **given) -> Session:
+    return connect(target(server), key, trust=trust, allowed=ALLOWED, **given)
+
+
+@pytest.fixture(scope="module")
+def session(server, key) -> Iterator[Session]:
+    with joined(server, key) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa-256", "ecdsa-384", "ecdsa-521", "rsa-2048"])
+def test_every_type_of_key_logs_in(kind, server):
+    mine = read_private_key(private_key(kind, "a passphrase"), "a passphrase")
+    server.allow(mine.public)
+    with joined(server, mine) as made:
+        assert made.run("echo in", limit_s=10).stdout == "in\n"
+
+
+def test_the_key_of_a_first_use_can_be_pinned(server, key):
+    with joined(server, key) as first:
+        shown = first.host_key
+    pinned = parse_host_keys(shown.line, "127.0.0.1", server.port)
+    assert pinned.prints == (shown.fingerprint,)
+    with joined(server, key, Trust(pinned, is_pinned=True)) as again:
+        assert again.host_key == shown
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa-256", "rsa-2048"])
+@pytest.mark.parametrize("form", ["known_hosts", "fingerprint"])
+def test_a_given_key_of_any_type_is_asked_for(kind, form, server, key):
+    line = parse_host_keys(server.known_hosts(kind), "127.0.0.1", server.port)
+    given = line if form == "known_hosts" else HostKeys(line.prints)
+    with joined(server, key, Trust(given)) as made:
+        assert made.host_key.fingerprint in line
+
+
+@pytest.mark.parametrize(
+    ("is_pinned", "error"), [(False, errors.HostKeyMismatchError), (True, errors.HostKeyChangedError)]
+)
+@pytest.mark.parametrize("with_type", [True, False])
+def test_another_key_than_the_one_that_was_known_refuses_everything(is_pinned, error, with_type, server, key):
+    other = read_private_key(private_key("ed25519"))
+    known = HostKeys((other.fingerprint,), ("ssh-ed25519",) if with_type else ())
+    with pytest.raises(error) as caught:
+        joined(server, key, Trust(known, is_pinned=is_pinned))
+    assert caught.value.context["expected"] == other.fingerprint
+    assert caught.value.context["found"].startswith("SHA256:")
+    assert not caught.value.retryable
+
+
+def test_a_host_without_a_key_of_the_pinned_type_has_changed(tmp_path, key):
+    server = Server(tmp_path / "rsa", host_kinds=("rsa-2048",)).start()
+    server.allow(key.public)
+    pinned = HostKeys((read_private_key(private_key("ed25519")).fingerprint,), ("ssh-ed25519",))
+    try:
+        with pytest.raises(errors.HostKeyChangedError):
+            joined(server, key, Trust(pinned, is_pinned=True))
+    finally:
+        server.stop()
+
+
+def test_a_key_that_is_not_let_in_is_named_with_its_user(server):
+    stranger = read_private_key(private_key("ed25519"))
+    with pytest.raises(errors.AuthFailedError) as caught:
+        joined(server, stranger)
+    assert caught.value.context["user"] == USER
+    assert caught.value.context["fingerprint"] == stranger.fingerprint
+    assert USER in caught.value.detail
+    assert stranger.fingerprint in caught.value.detail
+    assert not caught.value.retryable
+
+
+def test_a_key_alone_that_is_not_enough_is_told_with_what_is_missing(tmp_path, key):
+    server = Server(tmp_path / "two", settings=("AuthenticationMethods publickey,publickey",)).start()
+    server.allow(key.public)
+    try:
+        with pytest.raises(errors.AuthFailedError, match="as well"):
+            joined(server, key)
+    finally:
+        server.stop()
+
+
+def test_nobody_listening_is_unreachable_and_may_pass(key):
+    with pytest.raises(errors.UnreachableError) as caught:
+        connect(Target("127.0.0.1", USER, free_port()), key, trust=FIRST_USE, allowed=ALLOWED)
+    assert (caught.value.context["cause"], caught.value.retryable) == ("refused", True)
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port on which every connection is handed to `answer`, on a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    guest, _ = door.accept()
+                    threading.Thread(target=quietly, args=(guest,), daemon=True).start()
+
+        def quietly(guest: socket.socket) -> None:
+            with suppress(OSError), guest:
+                answer(guest)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield door.getsockname()[1]
+        door.shutdown(socket.SHUT_RDWR)
+        thread.join(2)
+
+
+def http(guest: socket.socket) -> None:
+    guest.recv(1000)
+    guest.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" + b"x\r\n" * 200)
+
+
+def silent(guest: socket.socket) -> None:
+    while guest.recv(1000):
+        pass
+
+
+def trickle(guest: socket.socket) -> None:
+    for letter in b"SSH-2.0-" + b"slow" * 100:
+        guest.sendall(bytes([letter]))
+        time.sleep(0.1)
+
+
+def stops_after_banner(guest: socket.socket) -> None:
+    guest.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    silent(guest)
+
+
+@pytest.mark.parametrize("answer", [http, silent, trickle, stops_after_banner], ids=lambda each: each.__name__)
+def test_what_is_not_ssh_is_told_in_time(answer, key):
+    with listening(answer) as port:
+        began = time.monotonic()
+        with pytest.raises(errors.NotSshError):
+            connect(Target("127.0.0.1", USER, port), key, trust=FIRST_USE, allowed=ALLOWED, limits=QUICK)
+        assert time.monotonic() - began < 4
+
+
+def test_a_server_that_hangs_up_at_once_may_let_in_later(key):
+    with listening(lambda _guest: None) as port, pytest.raises(errors.ConnectionLostError) as caught:
+        connect(Target("127.0.0.1", USER, port), key, trust=FIRST_USE, allowed=ALLOWED)
+    assert caught.value.retryable
+
+
+def test_output_errors_and_exit_status_are_told_apart(session):
+    done = session.run("echo out; echo err >&2; exit 7", limit_s=10)
+    assert (done.stdout, done.stderr, done.exit_code, done.is_cut) == ("out\n", "err\n", 7, False)
+
+
+def test_one_connection_runs_several_scripts(session):
+    assert [session.run(f"echo {n}", limit_s=10).stdout for n in range(3)] == ["0\n", "1\n", "2\n"]
+
+
+def test_sudo_makes_root_of_whoever_may(session):
+    done = session.run("id -u", sudo=True, limit_s=10)
+    assert done.stdout == "0\n" or "sudo" in done.stderr
+
+
+def test_nothing_of_a_script_stands_in_the_list_of_processes(session):
+    script = "secret=abc123xyz; for each in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$each 2>/dev/null; done; :"
+    done = session.run(script, limit_s=20)
+    assert done.exit_code == 0
+    assert "sh -s" in done.stdout
+    assert "abc123xyz" not in done.stdout
+
+
+def test_a_large_script_and_a_large_output_pass_and_the_rest_is_dropped(session):
+    script = "# " + "x" * 3_000_000 + "\nyes out | head -c 3000000; yes err | head -c 3000000 >&2"
+    done = session.run(script, limit_s=30, output_limit=1000)
+    assert (len(done.stdout), len(done.stderr), done.is_cut, done.exit_code) == (1000, 1000, True, 0)
+
+
+def test_a_script_need_not_be_read_to_its_end(session):
+    assert session.run("exit 3\n" + "# filler\n" * 500_000, limit_s=20).exit_code == 3
+
+
+def test_what_is_no_text_is_kept_readable(session):
+    assert session.run(r"printf 'a\377b'", limit_s=10).stdout == "a\ufffdb"
+
+
+def test_a_shell_that_a_signal_ended_has_no_exit_status(session):
+    assert session.run("kill -9 $$", limit_s=10).exit_code == -1
+
+
+@pytest.mark.parametrize("script", ["sleep 30", "sleep 30 & exit 0", "trap '' TERM HUP; while :; do sleep 1; done"])
+def test_a_command_that_takes_too_long_is_given_up(script, server, key):
+    with joined(server, key) as made:
+        began = time.monotonic()
+        with pytest.raises(errors.CommandTimeoutError) as caught:
+            made.run(script, limit_s=0.5)
+        assert time.monotonic() - began < 3
+    assert caught.value.retryable
+
+
+def test_a_connection_that_breaks_in_the_middle_leaves_open_what_was_done(server, key):
+    with joined(server, key) as made, pytest.raises(errors.ConnectionLostError) as caught:
+        made.run("kill -9 $PPID; sleep 5", limit_s=10)
+    assert caught.value.retryable
+
+
+def test_a_closed_session_runs_nothing(server, key):
+    made = joined(server, key)
+    made.close()
+    made.close()
+    with pytest.raises(errors.ConnectionLostError):
+        made.run("true", limit_s=5)
+
+
+def test_a_host_behind_another_is_reached_through_it(server, own_server, key):
+    jump = Jump(target(own_server), key, FIRST_USE)
+    with connect(target(server), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump) as made:
+        assert made.run("echo $SSH_CONNECTION", limit_s=10).stdout.split()[-1] == str(server.port)
+
+
+def test_what_is_out_of_reach_of_the_jump_host_is_told_as_that(own_server, key):
+    jump = Jump(target(own_server), key, FIRST_USE)
+    with pytest.raises(errors.UnreachableError) as caught:
+        connect(Target("127.0.0.1", USER, free_port()), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump)
+    assert caught.value.context["cause"] == "jump"
+
+
+def test_the_jump_host_is_held_to_its_own_key(server, own_server, key):
+    wrong = Trust(HostKeys((read_private_key(private_key("ed25519")).fingerprint,)))
+    with pytest.raises(errors.HostKeyMismatchError) as caught:
+        connect(target(server), key, trust=FIRST_USE, allowed=ALLOWED, jump=Jump(target(own_server), key, wrong))
+    assert str(own_server.port) in caught.value.context["host"]
+
+
+def test_small_packets_are_sent_at_once(server, key):
+    with joined(server, key) as made:
+        assert made._transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_no_thread_is_left_behind(server, key):
+    before = threading.active_count()
+    with joined(server, key) as made:
+        made.run("true", limit_s=5)
+    until = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert threading.active_count() <= before
+
+
+def paramiko_exceptions() -> list[type[BaseException]]:
+    import paramiko
+
+    found = set()
+    for module in pkgutil.iter_modules(paramiko.__path__):
+        if "win" in module.name:
+            continue
+        loaded = importlib.import_module(f"paramiko.{module.name}")
+        for _, kind in inspect.getmembers(loaded, inspect.isclass):
+            if issubclass(kind, BaseException) and kind.__module__.startswith("paramiko"):
+                found.add(kind)
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", paramiko_exceptions(), ids=lambda kind: kind.__name__)
+def test_every_exception_of_paramiko_has_a_meaning_of_its_own(kind):
+    assert kind.__name__ in faults.MEANING
+
+
+def test_an_exception_that_nobody_foresaw_is_not_retried():
+    assert not faults.meaning(ZeroDivisionError("x"), "box").retryable
+    assert type(faults.meaning(ZeroDivisionError("x"), "box")) is errors.SshError
