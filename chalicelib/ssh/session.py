@@ -19,6 +19,8 @@ from chalicelib.ssh.targets import Lookup, Network
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
 
+__all__ = ("Done", "HostKey", "Jump", "Limits", "Session", "Target", "Trust", "connect")
+
 OUTPUT_LIMIT: Final = 1 << 20
 """Bytes of each stream that are kept. What comes after them is read and dropped."""
 

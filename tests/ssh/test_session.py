@@ -14,8 +14,7 @@ import pytest
 from chalicelib.ssh import errors, faults
 from chalicelib.ssh.host_keys import HostKeys, parse_host_keys
 from chalicelib.ssh.keys import PrivateKey, read_private_key
-from chalicelib.ssh.login import Limits, Target, Trust
-from chalicelib.ssh.session import Jump, Session, connect
+from chalicelib.ssh.session import Jump, Limits, Session, Target, Trust, connect
 from chalicelib.ssh.targets import parse_allowed
 from tests.ssh.server import USER, Server, free_port, private_key
 
