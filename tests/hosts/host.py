@@ -64,6 +64,8 @@ class Host:
         self._interfaces = interfaces
         self._forwards: dict[int, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        self._first: int | None = None
+        """A descriptor of its first process: the id could be another process's by the time of a signal."""
         self._shown = Path(lab.room) / "hosts" / name
         self._folder = lab.inside(self._shown)
         for part in ("root", "docker", "top"):
@@ -128,6 +130,7 @@ class Host:
         self._process = process
         self.pid = int(self._hear("pid"))
         try:
+            self._first = os.pidfd_open(self.pid)
             self._connect()
             self._hear("ready")
         except BaseException:
@@ -154,9 +157,11 @@ class Host:
 
     def kill(self) -> None:
         """End the first process, and with it all others, without waiting for that."""
-        if self._process is not None:
+        if self._first is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            os.close(self._first)
+            self._first = None
 
     def reboot(self) -> None:
         """Files stay, processes go, enabled units start, cables are plugged in; `boot_id` is another."""
@@ -224,6 +229,8 @@ class Host:
         self, *command: str, user: str = "root", check: bool = True, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, without ssh: a single word goes to `sh -c`."""
+        if not self.is_on:
+            raise HostError(f"{self.name} is off, so nothing can run on it")
         argv = ["sh", "-c", command[0]] if len(command) == 1 else list(command)
         switch = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd=/"]

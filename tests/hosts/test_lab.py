@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts.host import HostError
 from tests.hosts.keys import Key
-from tests.hosts.lab import Lab
+from tests.hosts.lab import Lab, obstacle
 from tests.hosts.machine import Machine, User
 from tests.hosts.networks import Interface, WiringError, docker0, tailscale0
 
@@ -223,6 +224,8 @@ def test_a_host_that_is_off_answers_nothing(lab: Lab, key: Key):
     host = lab.host("dark", key=key)
     host.power_off()
     assert not host.is_on
+    with pytest.raises(HostError, match="dark is off"):
+        host.run("true")
     assert lab.ssh(host, "true", key=key, options=["-o", "ConnectTimeout=1"]).returncode == 255
 
 
@@ -257,6 +260,14 @@ def test_twenty_hosts_are_up_within_seconds(lab: Lab, key: Key):
 def test_a_host_that_cannot_come_up_says_why(lab: Lab, key: Key):
     with pytest.raises(ValueError, match=r"10.9.9.9 is not of network public"):
         lab.host("nowhere", key=key, networks={"public": "10.9.9.9"})
+
+
+def test_where_there_can_be_no_lab_it_is_said_why(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert obstacle() == "a lab needs root, for network namespaces"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os.path, "exists", lambda path: path != "/usr/bin/sudo")
+    assert obstacle() == "a lab needs /usr/bin/sudo: run tests/hosts/install.sh"
 
 
 CRASH = """

@@ -84,6 +84,8 @@ class Container:
             return 0 if self.is_running else 255  # the power went away
 
     def signal(self, number):
+        if not self.is_running:
+            return  # the id in the file may be another process's since
         try:
             with open(f"{self.folder}/pid") as file:
                 os.kill(int(file.read()), number)
