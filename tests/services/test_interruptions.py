@@ -140,6 +140,7 @@ def test_a_provider_that_ends_a_machine_before_its_agent_reported_lets_the_next_
     row = add(spot, spot_policy="spot")
     spot.run_workflows()
     first = state_of(spot, row).machine_ref
+    spot.pass_time(10)
     assert event(spot, first) == [row.instance_id]
     spot.cloud.vanish(first)
     spot.run_workflows()

@@ -184,7 +184,7 @@ class Schedule:
         self.world.cloud.stubborn = 0
         live, _ = instance_store.live("main", POOL, limit=100)
         for row in live:
-            if row.cordoned:
+            if row.cordoned and row.state is not State.TERMINATING:
                 instances.change(self.deps, "main", row.name, cordoned=False, actor="user:a")
         for minute in range(60 * 5):
             if minute % 5 == 0:
