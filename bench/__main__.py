@@ -30,6 +30,7 @@ BENCHMARKS: Final = {
     "expiry-lateness": "expiry:lateness",
     "expiry-rate": "expiry:rate",
     "hung-call": "expiry:hung_call",
+    "ssh": "ssh:preflight",
     "memory": "embedded:memory",
     "acquire-api": "embedded:acquire",
     "crowd": "embedded:crowd",

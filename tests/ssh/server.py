@@ -61,7 +61,9 @@ class Server:
         self.port = self.port or free_port()
         keys = [self._host_key(kind) for kind in self.host_kinds]
         self.allow()
-        path = f"{self.path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" if self.path else ""
+        # An empty home: what the user's own start-up files do is no part of any test.
+        path = f"{self.path}:" if self.path else ""
+        environment = f"HOME={self.folder} PATH={path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         lines = [
             f"ListenAddress 127.0.0.1:{self.port}",
             f"PidFile {self.folder}/pid",
@@ -73,7 +75,7 @@ class Server:
             "UsePAM no",
             "MaxStartups 100",
             *(f"HostKey {key}" for key in keys),
-            *([f"SetEnv PATH={path}"] if path else []),
+            f"SetEnv {environment}",
             *self.settings,
         ]
         config = self.folder / "config"

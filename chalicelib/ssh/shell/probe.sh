@@ -50,11 +50,18 @@ tell() {
     done
 }
 
-# first FILE: its first line, or nothing. `read` needs no process.
+# first FILE: its first line, in $line; nothing where it cannot be read. `read` needs no process, unlike `$(...)`, and
+# each process costs a millisecond or two.
 first() {
     line=
-    [ -r "$1" ] && IFS= read -r line <"$1"
-    printf '%s' "$line"
+    [ -r "$1" ] && IFS= read -r line <"$1" 2>/dev/null
+    return 0
+}
+
+# opening KEY FILE: the first line of a file.
+opening() {
+    first "$2"
+    say "$1" "$line"
 }
 
 # under KEY FILE: its lines.
@@ -64,19 +71,29 @@ under() {
 }
 
 system() {
-    say hostname "$(uname -n)"
-    say kernel "$(uname -s)"
-    say kernel_version "$(uname -r)"
-    say arch "$(uname -m)"
+    # Whatever the order of its options, uname prints in this one, and none of it has a blank.
+    IFS=' ' read -r kernel hostname version arch <<END
+$(uname -snrm)
+END
+    say hostname "$hostname"
+    say kernel "$kernel"
+    say kernel_version "$version"
+    say arch "$arch"
     under os /etc/os-release
     [ -r /etc/os-release ] || under os /usr/lib/os-release
-    has ldd && told libc 5 ldd --version
-    say boot_id "$(first /proc/sys/kernel/random/boot_id)"
-    say uptime "$(first /proc/uptime)"
-    say machine_id "$(first /etc/machine-id)"
-    say user "$(id -un)"
+    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+    if [ -n "$libc" ]; then
+        say libc "$libc"
+    elif has ldd; then
+        told libc 5 ldd --version
+    fi
+    opening boot_id /proc/sys/kernel/random/boot_id
+    opening uptime /proc/uptime
+    opening machine_id /etc/machine-id
+    say user "$user"
     say uid "$uid"
-    init=$(first /proc/1/comm)
+    first /proc/1/comm
+    init=$line
     [ -d /run/systemd/system ] && init=systemd
     say init "$init"
     [ "$init" = systemd ] && told init_version 5 systemctl --version
@@ -84,10 +101,16 @@ system() {
 
 sizes() {
     say cpus "$(nproc 2>/dev/null || grep -c '^processor' /proc/cpuinfo 2>/dev/null)"
-    say cpu_max "$(first /sys/fs/cgroup/cpu.max)"
-    say cpu_quota "$(first /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(first /sys/fs/cgroup/cpu/cpu.cfs_period_us)"
+    opening cpu_max /sys/fs/cgroup/cpu.max
+    first /sys/fs/cgroup/cpu/cpu.cfs_quota_us
+    quota=$line
+    first /sys/fs/cgroup/cpu/cpu.cfs_period_us
+    say cpu_quota "$quota $line"
     while read -r name value _; do
-        [ "$name" = MemTotal: ] && say memory_kib "$value"
+        if [ "$name" = MemTotal: ]; then
+            say memory_kib "$value"
+            break
+        fi
     done </proc/meminfo
     place=$home
     while [ ! -d "$place" ] && [ "$place" != / ]; do place=${place%/*} && place=${place:-/}; done
@@ -111,7 +134,7 @@ privileges() {
 
 python_line='import sys
 try:
-    import ssl
+    import _ssl
     tls = "yes"
 except ImportError:
     tls = "no"
@@ -121,7 +144,7 @@ print(sys.executable, "%d.%d.%d" % sys.version_info[:3], tls)'
 pythons() {
     for name in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
         has "$name" || continue
-        answer=$(limited 10 "$name" -I -c "$python_line" 2>/dev/null) || continue
+        answer=$(limited 10 "$name" -IS -c "$python_line" 2>/dev/null) || continue
         say python "$answer"
         case $answer in
         *' 3.'[4-7].* | *' no') ;;
@@ -134,7 +157,7 @@ pythons() {
 }
 
 addresses() {
-    if has ip && found=$(limited 5 ip -o addr show 2>/dev/null) && [ -n "$found" ]; then
+    if has ip && found=$(ip -o addr show 2>/dev/null) && [ -n "$found" ]; then
         tell ip "$found"
     elif has ifconfig && found=$(limited 5 ifconfig -a 2>/dev/null) && [ -n "$found" ]; then
         tell ifconfig "$found"
@@ -206,8 +229,12 @@ bus() {
         return 0
     fi
     for device in /sys/bus/pci/devices/*; do
-        [ "$(first "$device/vendor")" = 0x10de ] &&
-            say pci "${device##*/} [$(first "$device/class")] [10de:$(first "$device/device")]"
+        first "$device/vendor"
+        [ "$line" = 0x10de ] || continue
+        first "$device/class"
+        class=$line
+        first "$device/device"
+        say pci "${device##*/} [$class] [10de:$line]"
     done
     return 0
 }
@@ -276,7 +303,13 @@ main() {
     PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
     LC_ALL=C
     export PATH LC_ALL
-    uid=$(id -u) root= python=
+    who=$(id) # `uid=1000(ubuntu) gid=…`, without the name where there is none
+    uid=${who#uid=}
+    uid=${uid%%[!0-9]*}
+    user=${who#"uid=$uid("}
+    user=${user%%[\) ]*}
+    [ "${who#"uid=$uid("}" != "$who" ] || user=$uid
+    root= python=
     timeout_style=
     if has timeout; then
         if timeout 5 true 2>/dev/null; then
