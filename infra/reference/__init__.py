@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from infra.build import ROOT
-from infra.reference import api, cli, errors, settings, states
+from infra.reference import api, checks, cli, errors, settings, states
 
 FOLDER: Final = ROOT / "docs" / "reference"
 
 PAGES: Final = {
     "api.md": api.page,
+    "checks.md": checks.page,
     "cli.md": cli.page,
     "errors.md": errors.page,
     "settings.md": settings.page,
