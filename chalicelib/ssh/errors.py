@@ -32,19 +32,19 @@ class NotSshError(SshError):
 class HostKeyMismatchError(SshError):
     """The host's key is not among those that were given. `context` has `expected` and `found`."""
 
-    code, status = "host-key-mismatch", 409
+    code, status, exit_code = "host-key-mismatch", 409, 9
 
 
 class HostKeyChangedError(SshError):
     """The host's key is not the one that was pinned. `context` has `expected` and `found`."""
 
-    code, status = "host-key-changed", 409
+    code, status, exit_code = "host-key-changed", 409, 9
 
 
 class AuthFailedError(SshError):
     """The host does not let the user in with the key. `context` has `user` and the key's `fingerprint`."""
 
-    code, status = "auth-failed", 422
+    code, status, exit_code = "auth-failed", 422, 9
 
 
 class ConnectionLostError(SshError):

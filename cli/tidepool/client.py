@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from tidepool.api.backends import Backends
+    from tidepool.api.hosts import Hosts
     from tidepool.api.instances import Instances
     from tidepool.api.leases import HeldLease, Leases
     from tidepool.api.pools import Pools
@@ -121,6 +122,13 @@ class Client:
         from tidepool.api.backends import Backends
 
         return Backends(self)
+
+    @property
+    def hosts(self) -> Hosts:
+        """Servers that somebody owns."""
+        from tidepool.api.hosts import Hosts
+
+        return Hosts(self)
 
     @property
     def tokens(self) -> Tokens:

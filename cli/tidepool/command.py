@@ -119,6 +119,8 @@ class Command:
 
     takes_command = False
     """Whether everything after `--` is the command line of a job."""
+    is_mixed = False
+    """Whether options may stand between several arguments, as after `ssh`."""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's own options."""

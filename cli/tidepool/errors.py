@@ -115,6 +115,13 @@ class BackendCheckFailedError(TidepoolError):
     exit_code = 8
 
 
+class HostChecksFailedError(TidepoolError):
+    """A host is not fit to be adopted. `context["checks"]` says what is wrong, and the command that puts it right."""
+
+    code = "host-checks-failed"
+    exit_code = 9
+
+
 class ConnectionLostError(UnavailableError):
     """No (complete) answer came: refused, cut, timed out, or the name does not resolve."""
 
@@ -132,7 +139,8 @@ BY_CODE: dict[str, type[TidepoolError]] = {
         ProvisioningFailedError,
         UnavailableError,
     )
-}
+} | dict.fromkeys(("auth-failed", "host-key-changed", "host-key-mismatch"), HostChecksFailedError)
+"""The class of a code where its status does not tell: what a host is refused for is as its checks have it."""
 BY_STATUS: dict[int, type[TidepoolError]] = {
     400: InputError,
     401: AuthError,

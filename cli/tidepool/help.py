@@ -22,6 +22,7 @@ Exit codes
   6    no idle instance matches, and nothing may be bought
   7    no offers, or provisioning failed with every one of them
   8    unavailable: the control plane did not answer, or the machine was lost
+  9    a host cannot be adopted: a check of it failed
   125  the run could not be started on its machine, for a reason such as its image
   130  interrupted by Ctrl-C, or the run was stopped
 
@@ -37,6 +38,8 @@ Environment
                        the local cloud, for `tidepool rehearse`; else from .tidepool/local.env
   TIDEPOOL_PROFILE, DSTACK_PROFILE
                        the profile that holds where --profile names none
+  TIDEPOOL_KEY_PASSPHRASE
+                       the passphrase of the key that `pool add-ssh -i` reads; else it is asked for
   TIDEPOOL_DEBUG=1     show tracebacks
   NO_COLOR             no colours
   XDG_CONFIG_HOME, XDG_CACHE_HOME
@@ -104,10 +107,31 @@ Run files
 
   and every key of a profile (`tidepool help profiles`). `argv: [python, train.py]` runs without a shell.
 """
+HOSTS = """\
+Hosts: servers that you own
+
+  tidepool pool add-ssh -i ~/.ssh/id_ed25519 ubuntu@54.73.155.119
+  tidepool pool add-ssh -i ~/.ssh/id_rsa -p 2222 -J bastion ubuntu@10.0.0.7 --network 10.0.0.0/24 --name box-7
+  tidepool pool add-ssh --from-here -F ~/.ssh/config -o ProxyJump=head 'gpu-node-[1-8]'
+
+  A destination     host, user@host, user@host:port, ssh://user@host:port, user@[2001:db8::7]:22
+  Ranges            'node-[1-8]', 'node-[01-16]', 'a[1,3,5-7]'; quote them, or the shell may take them for patterns
+  --hosts FILE      one destination a line, # begins a remark
+
+  -i KEY            the control plane connects. It gets the key over TLS, keeps it encrypted, shows it to nobody, and
+                    deletes it when the adoption has ended in whatever way. The host's key is the one of --host-key,
+                    else one that known_hosts has, else the first one seen; then it is pinned.
+  --from-here       ssh connects, from here, with your ssh_config, agent, ProxyJump and ControlMaster; all options of
+                    ssh(1) are understood, no key leaves this computer, and ssh decides about host keys.
+
+  tidepool host check … makes the checks and changes nothing. Each is pass, warn or fail, with what was found and the
+  command that puts it right. The same add-ssh again goes on where it stopped, and passes over hosts that are done.
+"""
 TOPICS = {
     "exit-codes": EXIT_CODES,
     "environment": ENVIRONMENT,
     "requirements": REQUIREMENTS,
+    "hosts": HOSTS,
     "profiles": PROFILES,
     "run-file": RUN_FILE,
 }

@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
-from tidepool.wire import Instance
+from tidepool.wire import HostFacts, Instance
 
 
 class Jump(TypedDict):
@@ -14,9 +14,9 @@ class Jump(TypedDict):
 
 
 class HostRequest(TypedDict):
-    """A host to be adopted, or to be checked.
+    """A host to be adopted, or to be looked at.
 
-    `host_key`: lines of known_hosts, keys or fingerprints; without any the first key seen is trusted and pinned.
+    `host_key`: lines of known_hosts, keys or fingerprints; without the first key seen is trusted and pinned.
     `from_here`: the client carries the scripts over its own ssh, so there is no key in the request.
     """
 
@@ -26,7 +26,7 @@ class HostRequest(TypedDict):
     private_key: NotRequired[str]
     passphrase: NotRequired[str]
     jump: NotRequired[Jump]
-    host_key: NotRequired[list[str]]
+    host_key: NotRequired[str]
     network: NotRequired[str]
     region: NotRequired[str]
     name: NotRequired[str]
@@ -35,20 +35,9 @@ class HostRequest(TypedDict):
     from_here: NotRequired[bool]
 
 
-class HostCheck(TypedDict):
-    """One check of a host. `status` is `pass`, `warn` or `fail`; `code` is `ok` or what was found to be wrong; `fix` the
-    command that puts it right."""
-
-    check: str
-    status: str
-    code: str
-    found: str
-    fix: str
-
-
 class StepResult(TypedDict):
-    """What a script said that the client carried. `host_key` is the fingerprint that ssh verified. Without a `step`: the
-    question what comes next."""
+    """What a script said that the client carried. `host_key` is the fingerprint that ssh verified. Without a `step` it
+    is the question what comes next."""
 
     step: NotRequired[str]
     exit_code: NotRequired[int]
@@ -57,13 +46,31 @@ class StepResult(TypedDict):
     host_key: NotRequired[str]
 
 
-class HostStep(TypedDict):
-    """What comes next: `script` is for `sh -s`, as root with `sudo`. With `step` "" nothing is to be carried (any more):
-    the instance then waits for its agent, is ready, or has failed, as its state and the `checks` say."""
+class Host(TypedDict):
+    """A host in a list. `cleanup_pending_since`: it was removed without a word from it, and is cleaned on return."""
 
+    instance: Instance
+    host: HostFacts
+    cleanup_pending_since: str | None
+
+
+class HostStep(TypedDict):
+    """What comes next: `script` is for `sh -s`, as root with `sudo`, after a pause of `pause_s`. Without a script the
+    question is asked again after the pause, unless it is `over`. `key` is the id of the instance, or of the check."""
+
+    key: str
     step: str
-    script: str
+    over: bool
+    script: str | None
     sudo: bool
     timeout_s: float
-    instance: Instance
-    checks: list[HostCheck]
+    pause_s: float
+    host: HostFacts
+
+
+class HostCheckup(TypedDict):
+    """A look at a host that is not adopted."""
+
+    check_id: str
+    over: bool
+    host: HostFacts

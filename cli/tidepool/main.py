@@ -26,9 +26,13 @@ COMMANDS: dict[str, Entry] = {
     "pool set-default": ("pool", "SetDefault", "choose the pool that is meant when none is named"),
     "pool ps": ("pool_ps", "ListInstances", "list the instances of a pool"),
     "pool add": ("pool_add", "AddInstance", "plan, confirm and add an instance to a pool"),
+    "pool add-ssh": ("add_ssh", "AddHosts", "adopt servers that you own, over SSH"),
     "pool rm": ("pool_rm", "RemoveInstances", "remove instances from a pool"),
     "instance show": ("instance", "ShowInstance", "show one instance: facts, attempts, history, cost"),
     "instance set": ("instance", "ChangeInstance", "change an instance's idle time, or keep work away from it"),
+    "host list": ("host", "ListHosts", "list the adopted hosts, and those that are still to be cleaned"),
+    "host check": ("host", "CheckHosts", "find out whether hosts can be adopted, without adopting them"),
+    "host refresh": ("host", "RefreshHosts", "read the facts of adopted hosts again"),
     "offer": ("offer", "ShowOffers", "show what adding would choose from, without buying"),
     "backend list": ("backend", "ListBackends", "list the accounts that machines are rented with"),
     "backend add": ("backend_add", "AddBackend", "add an account at a provider"),
@@ -52,6 +56,7 @@ COMMANDS: dict[str, Entry] = {
 GROUPS = {
     "pool": "pools and their instances",
     "instance": "one instance",
+    "host": "servers that you own",
     "backend": "accounts at providers",
     "lease": "exclusive holds on instances",
     "token": "access tokens",
@@ -168,7 +173,7 @@ def _split(rest: list[str], command: Command) -> tuple[list[str], list[str]]:
 
 
 def _run(command: Command, parser: Parser, own: list[str], job: list[str], session: Session) -> int:
-    args = parser.parse_args(own)
+    args = (parser.parse_intermixed_args if command.is_mixed else parser.parse_args)(own)
     args.job = job
     from tidepool.output import Output
 

@@ -9,13 +9,18 @@ from tidepool.text import clean, duration_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import ParamSpec, TypeVar
+    from typing import ParamSpec, Protocol, TypeVar
 
     from tidepool.command import Session
     from tidepool.wire import Attempt
 
     P = ParamSpec("P")
     T = TypeVar("T")
+
+    class Notes(Protocol):
+        """Where to say something that stays."""
+
+        def note(self, text: str) -> None: ...
 
 PATIENCE_S = 300.0
 """How long a lost API is waited for while something is followed."""
@@ -92,7 +97,7 @@ class Progress:
 class Patience:
     """Makes calls that outlast an API that is away for a while, and says so."""
 
-    def __init__(self, session: Session, progress: Progress) -> None:
+    def __init__(self, session: Session, progress: Notes) -> None:
         self._session = session
         self._progress = progress
 

@@ -92,6 +92,33 @@ class Instance(TypedDict):
     fence: int
 
 
+class HostCheck(TypedDict):
+    """One check of a host. `status` is `pass`, `warn` or `fail`, `code` is `ok` or what is wrong, `fix` a remedy."""
+
+    check: str
+    status: str
+    code: str
+    found: str
+    fix: str
+
+
+class HostFacts(TypedDict):
+    """What an adopted server has besides. `step` is how far its adoption is (`preflight`, `install`, `agent`,
+    `uninstall`, `done`, `failed`), `failure` why it ended, `host_key` the fingerprint that is pinned."""
+
+    destination: str
+    jump: str
+    from_here: bool
+    step: str
+    failure: str
+    host_key: str
+    network: str
+    address: str
+    machine_id: str
+    checks: list[HostCheck]
+    cleanup_pending_since: str | None
+
+
 class Attempt(TypedDict):
     """One try at launching one offer. `kind` is the class of a refusal."""
 
@@ -118,12 +145,13 @@ class Transition(TypedDict):
 
 
 class InstanceDetail(Instance):
-    """An instance with what happened to it."""
+    """An instance with what happened to it; `host` if it is an adopted server."""
 
     attempts: list[Attempt]
     history: list[Transition]
     facts: dict[str, Any]
     spent_micros: int
+    host: HostFacts | None
 
 
 class Lease(LeaseFacts):

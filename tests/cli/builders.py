@@ -147,3 +147,24 @@ def make_backend(**changes: Any) -> dict[str, Any]:
         "catalog_at": None,
         **changes,
     }
+
+
+def make_check(**changes: Any) -> dict[str, Any]:
+    return {"check": "os", "status": "pass", "code": "ok", "found": "Debian 12", "fix": "", **changes}
+
+
+def make_host_facts(**changes: Any) -> dict[str, Any]:
+    return {
+        "destination": "ubuntu@10.0.0.7",
+        "jump": "",
+        "from_here": False,
+        "step": "done",
+        "failure": "",
+        "host_key": "",
+        "network": "10.0.0.0/24",
+        "address": "10.0.0.7",
+        "machine_id": "5d41402abc4b2a76b9719d911017c592",
+        "checks": [],
+        "cleanup_pending_since": None,
+        **changes,
+    }

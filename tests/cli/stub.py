@@ -14,15 +14,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.cli.builders import NO_OFFER, NOW_TEXT, make_backend, make_instance, make_lease, make_pool, make_run
+from tests.cli.stub_hosts import HostRoutes
+from tests.cli.stub_problem import Problem
 
 TOKEN = "tp.stub.secret"
-
-
-class Problem(Exception):  # noqa: N818 - an answer
-    def __init__(self, status: int, code: str, detail: str = "", **context: Any) -> None:
-        super().__init__(code)
-        self.status = status
-        self.body = {"code": code, "status": status, "detail": detail or code, "retryable": False, **context}
 
 
 @dataclass
@@ -36,7 +31,7 @@ class Request:
 
 
 @dataclass
-class Stub:
+class Stub(HostRoutes):
     """What the API knows. `faults` are used up one a request, before it is served."""
 
     pools: list[dict[str, Any]] = field(default_factory=list)
@@ -128,6 +123,8 @@ class Stub:
             made = make_instance(name=request.body.get("name") or "new-one", pool=rest[0], state="pending", **NO_OFFER)
             self.instances.append(made)
             return 202, made
+        if rest[1:] == ["hosts"]:
+            return self.add_host(request, rest[0])
         if rest[1:] == ["leases"]:
             lease = make_lease(holder=request.body["holder"])
             self.leases[lease["lease_id"]] = lease
@@ -155,9 +152,12 @@ class Stub:
         elif request.method == "DELETE":
             found.update(state="terminating", reason="user-removed")
             return 202, found
+        elif rest[1:] == ["refresh"]:
+            return 202, found
         elif script:
             found.update(script.pop(0))
-        return 200, {"attempts": [], "history": [], "facts": {}, "spent_micros": 0, **found}
+        host = self.facts_of(found["instance_id"])
+        return 200, {"attempts": [], "history": [], "facts": {}, "spent_micros": 0, "host": host, **found}
 
     def _leases(self, request: Request, rest: list[str]) -> tuple[int, Any]:
         lease = self.leases.get(rest[0])

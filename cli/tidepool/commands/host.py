@@ -1,0 +1,89 @@
+"""`tidepool host list|check|refresh`."""
+
+from __future__ import annotations
+
+from tidepool.command import Command
+from tidepool.options import reference
+from tidepool.output import cell
+from tidepool.text import clean, since_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from tidepool.command import Session
+    from tidepool.host_wire import Host
+
+HEADER = ("NAME", "POOL", "DESTINATION", "NETWORK", "ADDRESS", "HOST KEY", "STATUS", "LAST HEARD OF")
+
+
+class ListHosts(Command):
+    """List the adopted hosts of the project. One that was removed while it could not be reached stays listed, as
+    `cleanup pending`, until it returns and is cleaned. For example: `tidepool host list`."""
+
+    def run(self, args: Namespace, session: Session) -> int:
+        hosts = session.client.hosts.list()
+        if args.json:
+            session.out.json(hosts)
+            return 0
+        now = session.now()
+        session.out.table(HEADER, [host_row(host, now) for host in hosts], shrink=(5, 2), status=6)
+        return 0
+
+
+class CheckHosts(Command):
+    """Find out whether hosts can be adopted, with all checks of `pool add-ssh` and the same arguments; nothing is
+    changed on them. Ends with 9 when a check failed, 8 when a host or the control plane cannot be reached. For example:
+    `tidepool host check -i ~/.ssh/id_ed25519 --gpu A100:8 ubuntu@54.73.155.119`."""
+
+    is_mixed = True
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        from tidepool.host_requests import add_destinations
+
+        add_destinations(parser)
+
+    def run(self, args: Namespace, session: Session) -> int:
+        from tidepool.commands.host_work import Look, carry_out
+        from tidepool.host_requests import Asked
+
+        return carry_out(Look(args, session, Asked(args, session)))
+
+
+class RefreshHosts(Command):
+    """Have the agents of adopted hosts read their facts again: GPUs, memory, disk, addresses, driver. For example:
+    `tidepool host refresh box-7`."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        asked = [session.client.hosts.refresh(name) for name in dict.fromkeys(args.names)]
+        if args.json:
+            session.out.json(asked)
+            return 0
+        for instance in asked:
+            session.out.line(f"{instance['name']} reads its facts again (tidepool instance show {instance['name']})")
+        return 0
+
+
+def host_row(host: Host, now: float) -> tuple[str, ...]:
+    """One host."""
+    instance, facts = host["instance"], host["host"]
+    state = instance["state"]
+    notes = [
+        *(["cleanup pending"] if host["cleanup_pending_since"] else []),
+        *(["unreachable"] if instance["unreachable"] else []),
+        *([facts["step"]] if state in ("pending", "provisioning") else []),
+    ]
+    heard = since_text(instance["seen_at"], now)
+    return (
+        instance["name"],
+        cell(instance["pool"]),
+        cell(facts["destination"]),
+        cell(facts["network"]),
+        cell(facts["address"]),
+        cell(facts["host_key"]),
+        clean(f"{state} ({', '.join(notes)})" if notes else state),
+        heard + " ago" if instance["seen_at"] else heard,
+    )

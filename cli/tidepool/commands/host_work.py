@@ -1,0 +1,222 @@
+"""What adopting and checking have in common: one host or many, by either way, told as it happens."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from tidepool.errors import ConflictError
+from tidepool.host_requests import Uploads, implied_name, more_of
+from tidepool.host_results import ADDED, CHECKED, Result, result_lines, show_checks, summary, worst
+from tidepool.hosts_side_by_side import side_by_side
+from tidepool.progress import Progress
+from tidepool.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from tidepool.command import Session
+    from tidepool.host_from_here import Here
+    from tidepool.host_requests import Asked
+    from tidepool.host_wire import HostRequest
+    from tidepool.hosts_side_by_side import Tell
+    from tidepool.ssh_destination import Destination
+    from tidepool.wire import Instance
+
+
+class Look:
+    """A look at each host. `work` is done in threads, everything else by the caller."""
+
+    verb = "checking"
+
+    def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
+        self.args = args
+        self.session = session
+        self.asked = asked
+        self.here: Here | None = None
+        self.uploads: Uploads | None = None
+        self.requests: dict[str, HostRequest] = {}
+        self._by_text = {destination.text: destination for destination in asked.destinations}
+
+    def prepare(self, stack: ExitStack) -> None:
+        """Make what is shared, and every request: what is wrong with the arguments is told before anything is done."""
+        self.client = self.session.client  # made here, because it is not made twice by threads
+        if self.asked.from_here:
+            self.here = stack.enter_context(_way_from_here(self.session, self.asked, as_json=self.args.json))
+            return
+        uploads = Uploads(self.args, self.session, self.asked)
+        for destination in self.asked.destinations:
+            request, note = uploads.request(destination)
+            self.requests[destination.text] = {**request, **more_of(self.args)}
+            self.session.out.note(clean(note))
+
+    def work(self, text: str, tell: Tell) -> Result:
+        """Do one host."""
+        destination = self._by_text[text]
+        if self.here:
+            return self.here.check(destination, more_of(self.args), tell)
+        from tidepool.host_uploaded import check
+
+        return check(self.session, text, self.requests[text], tell)
+
+    def half_done(self) -> list[str]:
+        """What an interruption leaves, in sentences."""
+        return []
+
+
+class Adoption(Look):
+    """The adoption of each host."""
+
+    verb = "adopting"
+
+    def prepare(self, stack: ExitStack) -> None:
+        super().prepare(stack)
+        self.pool = self.session.client.pools.resolve(self.args.pool or "")
+        self._begun: dict[str, str] = {}
+
+    def work(self, text: str, tell: Tell) -> Result:
+        destination = self._by_text[text]
+        if self.here:
+            return self.here.adopt(
+                destination, more_of(self.args), self._order_for(destination), tell, wait=self.args.wait
+            )
+        from tidepool.host_uploaded import adopt
+
+        order = self._order_for(destination)
+        return adopt(self.session, text, lambda: order(self.requests[text]), tell, wait=self.args.wait)
+
+    def half_done(self) -> list[str]:
+        if self.here:
+            return [
+                f"{host}: half done at {step or 'the beginning'}; the same command again goes on, "
+                f"`tidepool pool rm {instance}` undoes it"
+                for host, (instance, step) in self.here.under_way.items()
+            ]
+        return [
+            f"{host} goes on without being watched (tidepool instance show {instance}, tidepool pool rm {instance})"
+            for host, instance in self._begun.items()
+        ]
+
+    def _order_for(self, destination: Destination) -> Order:
+        return Order(self, destination)
+
+
+class Order:
+    """Orders the adoption of one host, under its own name where that is free, else under a made-up one."""
+
+    def __init__(self, adoption: Adoption, destination: Destination) -> None:
+        self._adoption = adoption
+        self._destination = destination
+
+    def __call__(self, request: HostRequest) -> Instance:
+        adopt, pool = self._adoption.session.client.hosts.adopt, self._adoption.pool
+        if self._adoption.args.name:
+            return self._noted(adopt(pool, {**request, "name": self._adoption.args.name}))
+        own = implied_name(self._destination)
+        if own:
+            try:
+                return self._noted(adopt(pool, {**request, "name": own}))
+            except ConflictError as error:
+                if set(error.context.get("differences") or ("name",)) != {"name"}:
+                    raise
+        return self._noted(adopt(pool, request))
+
+    def _noted(self, instance: Instance) -> Instance:
+        if not self._adoption.here and instance["state"] in ("pending", "provisioning"):
+            self._adoption._begun[self._destination.text] = instance["name"]
+        return instance
+
+
+def carry_out(what: Look) -> int:
+    """Do it on all hosts, tell of it, and answer the exit code of the worst."""
+    session = what.session
+    with ExitStack() as stack:
+        what.prepare(stack)
+        texts = [destination.text for destination in what.asked.destinations]
+        telling = Telling(what, texts)
+        try:
+            results = side_by_side(
+                texts,
+                what.work,
+                most=what.args.parallel,
+                told=telling.told,
+                ended=telling.ended,
+                interrupt=what.here.interrupt if what.here else _nothing,
+            )
+        except KeyboardInterrupt:
+            telling.progress.clear()
+            for line in what.half_done():
+                session.out.note(clean(line))
+            raise
+        finally:
+            telling.progress.clear()
+    order = {text: at for at, text in enumerate(texts)}
+    results.sort(key=lambda result: order[result.host])
+    if session.out.as_json:
+        session.out.json([result.document() for result in results])
+        return worst(results)
+    return telling.finish(results)
+
+
+class Telling:
+    """What people see: of one host its steps, its checks and its row; of many a line each, and a sum."""
+
+    def __init__(self, what: Look, texts: list[str]) -> None:
+        self._what = what
+        self._out = what.session.out
+        self._texts = texts
+        self._width = max(map(len, texts))
+        self._steps: dict[str, str] = {}
+        self._ended = 0
+        self.progress = Progress(what.session)
+
+    def told(self, host: str, step: str) -> None:
+        """One host has come to a step."""
+        if len(self._texts) == 1:
+            self.progress.status(f"{host}: {step}")
+            return
+        self._steps[host] = step
+        if self._out.watches:
+            under_way = ", ".join(f"{name}: {at}" for name, at in list(self._steps.items())[:4])
+            self.progress.status(f"{self._ended} of {len(self._texts)} done; {under_way}")
+
+    def ended(self, result: Result) -> None:
+        """One host is done."""
+        self._ended += 1
+        self._steps.pop(result.host, None)
+        if len(self._texts) > 1:
+            self.progress.clear()
+            for line in result_lines(result, self._width):
+                self._out.line(line)
+
+    def finish(self, results: list[Result]) -> int:
+        """All are done."""
+        if len(results) > 1:
+            self._out.line(summary(results))
+            return worst(results)
+        (result,) = results
+        show_checks(self._out, result.checks)
+        if result.error:
+            raise result.error
+        if result.fingerprint:
+            self._out.note(f"{result.host}: host key {result.fingerprint}")
+        if result.how not in (ADDED, CHECKED):
+            self._out.note(f"{result.host}: {result.how}")
+        if result.instance:
+            from tidepool.commands.pool_add import show_row
+
+            show_row(self._what.session, result.instance)
+        else:
+            self._out.line(f"{result.host} can be adopted")
+        return 0
+
+
+def _nothing() -> None:
+    """There is nothing to end: the control plane goes on by itself."""
+
+
+def _way_from_here(session: Session, asked: Asked, *, as_json: bool) -> Here:
+    from tidepool.host_from_here import Here
+
+    alone = len(asked.destinations) == 1
+    return Here(session, asked.words, asks=alone and not as_json and session.stdin.isatty())

@@ -1,0 +1,203 @@
+"""Adopting from where the client runs: the control plane says what is to be done, the system's ssh carries it.
+
+The control plane keeps how far it is, so this may be ended anywhere, and the same command again goes on from there.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from shutil import rmtree
+from tempfile import mkdtemp
+
+from tidepool.errors import HostChecksFailedError, InputError, UnavailableError
+from tidepool.host_outcomes import READY, ended, ended_check
+from tidepool.host_results import ADDED, ORDERED, THERE, Result
+from tidepool.host_uploaded import Notes
+from tidepool.progress import Patience
+from tidepool.ssh_connection import SSH_FAILED, Children, Connection
+from tidepool.ssh_destination import parse_destination
+from tidepool.ssh_failures import CHECKS, UNREACHABLE, failure_of, own_words
+from tidepool.text import clean, clipped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from tidepool.command import Session
+    from tidepool.errors import TidepoolError
+    from tidepool.host_wire import HostRequest, HostStep, StepResult
+    from tidepool.hosts_side_by_side import Tell
+    from tidepool.ssh_connection import Ran
+    from tidepool.ssh_destination import Destination
+    from tidepool.ssh_options import SshWords
+    from tidepool.wire import Instance
+
+GREETING = "tidepool-shell"
+SHORTEST_PAUSE_S = 0.2
+MOST_ERROR_TEXT = 16_000
+"""Characters of a script's complaints that are handed in."""
+
+
+class Here:
+    """The way from here to hosts, for a `with` block. `asks`: somebody is there whom ssh may ask."""
+
+    def __init__(self, session: Session, options: SshWords, *, asks: bool) -> None:
+        self._session = session
+        self._options = options
+        self._children = Children()
+        self._folder = ""
+        self._numbers = count(1)
+        self._asks = asks
+        self.under_way: dict[str, tuple[str, str]] = {}
+        """Host -> the name of its instance and its step, while its adoption is neither done nor has failed."""
+
+    def __enter__(self) -> Self:
+        """Make a folder for what connections share."""
+        self._folder = mkdtemp(prefix="tidepool-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._children.end_all()
+        rmtree(self._folder, ignore_errors=True)
+
+    def interrupt(self) -> None:
+        """End every ssh that runs, and start none any more."""
+        self._children.end_all()
+
+    def adopt(
+        self,
+        destination: Destination,
+        more: HostRequest,
+        order: Callable[[HostRequest], Instance],
+        tell: Tell,
+        *,
+        wait: bool,
+    ) -> Result:
+        """Adopt one host, or go on with it. Raises what went wrong."""
+        connection = self._connect(destination, tell)
+        try:
+            instance = order(self._request(connection, more))
+            if instance["state"] in READY:
+                return Result(destination.text, THERE, instance=instance, fingerprint=connection.fingerprint)
+            self.under_way[destination.text] = (instance["name"], instance["detail"])
+            result = self._driven(destination, connection, instance, tell, wait=wait)
+            del self.under_way[destination.text]
+            return result
+        finally:
+            connection.close()
+
+    def check(self, destination: Destination, more: HostRequest, tell: Tell) -> Result:
+        """Look at one host; nothing is changed on it."""
+        connection = self._connect(destination, tell)
+        try:
+            hosts = self._session.client.hosts
+            check_id = hosts.check(self._request(connection, more))["check_id"]
+            patience = Patience(self._session, Notes(tell))
+            answer = patience.call(hosts.check_step, check_id)
+            while not answer["over"]:
+                answer = patience.call(hosts.check_step, check_id, self._carried(answer, connection, tell))
+            result = ended_check(destination.text, answer["host"])
+            result.fingerprint = result.fingerprint or connection.fingerprint
+            return result
+        finally:
+            connection.close()
+
+    def _connect(self, destination: Destination, tell: Tell) -> Connection:
+        """Connect, and see that a shell is there, before anything is ordered. Raises what ssh says."""
+        tell("connecting")
+        connection = self._way(destination, asks=self._asks)
+        looked = connection.look()
+        if looked.exit_code:
+            raise InputError(f"{destination.text}: {_first(looked.err) or 'ssh refuses the options'}", code="ssh-usage")
+        try:
+            ran = connection.run(f"echo {GREETING}\n")
+            if ran.failed:
+                raise problem(ran, connection, destination)
+            if GREETING not in ran.out:
+                raise HostChecksFailedError(
+                    f"{destination.text}: no POSIX shell answers: {_first(ran.err) or 'sh -s said nothing'}",
+                    code="no-shell",
+                )
+        except BaseException:
+            connection.close()
+            raise
+        if not connection.fingerprint:
+            connection.fingerprint = connection.known_fingerprint()
+        return connection
+
+    def _driven(
+        self, destination: Destination, connection: Connection, instance: Instance, tell: Tell, *, wait: bool
+    ) -> Result:
+        """Carry script after script, then wait for the agent, until the control plane says that it is over."""
+        hosts, name = self._session.client.hosts, instance["instance_id"]
+        patience = Patience(self._session, Notes(tell))
+        answer = patience.call(hosts.step, name)
+        while not answer["over"]:
+            self.under_way[destination.text] = (instance["name"], answer["step"])
+            if not answer["script"] and not wait:
+                return Result(destination.text, ORDERED, instance=instance, fingerprint=connection.fingerprint)
+            answer = patience.call(hosts.step, name, self._carried(answer, connection, tell))
+        detail = patience.call(self._session.client.instances.get, name)
+        result = ended(destination.text, detail, how=ADDED)
+        result.fingerprint = result.fingerprint or connection.fingerprint
+        return result
+
+    def _carried(self, answer: HostStep, connection: Connection, tell: Tell) -> StepResult:
+        """Do what a step says: pause, run its script. Answer what to hand in, or the question what comes next."""
+        tell(answer["step"])
+        if answer["pause_s"] or not answer["script"]:
+            self._session.sleep(max(answer["pause_s"], SHORTEST_PAUSE_S))
+        if not answer["script"]:
+            return {}
+        ran = connection.run(answer["script"], sudo=answer["sudo"], within_s=answer["timeout_s"])
+        exit_code, said = ran.exit_code, own_words(ran.err)
+        if ran.failed:
+            late = f"timed out after {answer['timeout_s']:.0f} s\n" if ran.late else ""
+            exit_code, said = SSH_FAILED, late + own_words(ran.log) + said
+        return {
+            "step": answer["step"],
+            "exit_code": exit_code,
+            "stdout": ran.out,
+            "stderr": said[-MOST_ERROR_TEXT:],
+            "host_key": connection.fingerprint,
+        }
+
+    def _request(self, connection: Connection, more: HostRequest) -> HostRequest:
+        """What is asked for, with the host as ssh's configuration resolves it: however it is called, it is one host."""
+        request: HostRequest = {
+            **more,
+            "host": connection.host,
+            "port": connection.port,
+            "user": connection.user,
+            "from_here": True,
+        }
+        if connection.jump:
+            hop = self._way(parse_destination(connection.jump, "ProxyJump"), asks=False)
+            hop.look()
+            request["jump"] = {"host": hop.host, "port": hop.port, "user": hop.user}
+        return request
+
+    def _way(self, destination: Destination, *, asks: bool) -> Connection:
+        folder, number, environ = self._folder, next(self._numbers), self._session.environ
+        return Connection(
+            destination, self._options, self._children, folder=folder, number=number, asks=asks, environ=environ
+        )
+
+
+def problem(ran: Ran, connection: Connection, destination: Destination) -> TidepoolError:
+    """Why ssh could not do what it should, as the error to end with."""
+    if ran.late:
+        return UnavailableError(f"{destination.text}: no connection within the time limit", code="unreachable")
+    found = failure_of(f"{ran.log}\n{ran.err}", destination.text, connection.known_as)
+    made: Mapping[int, type[TidepoolError]] = {CHECKS: HostChecksFailedError, UNREACHABLE: UnavailableError}
+    context = {"fix": found.fix} if found.fix else {}
+    return made.get(found.exit_code, InputError)(f"{destination.text}: {found.words}", code=found.code, context=context)
+
+
+def _first(text: str) -> str:
+    lines = [line.strip() for line in own_words(text).splitlines() if line.strip()]
+    return clipped(clean(lines[0]), 300) if lines else ""

@@ -1,0 +1,268 @@
+"""Commands on a host through the system's own `ssh`, so that whatever its user has configured holds.
+
+A script goes in on standard input and nothing secret stands on a command line. One connection serves all commands: the
+user's own ControlMaster where there is one, else one in a folder that nobody else reads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from tempfile import NamedTemporaryFile, TemporaryFile
+from threading import Lock
+
+from tidepool.errors import InputError
+from tidepool.ssh_failures import server_key
+from tidepool.ssh_known_hosts import name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO
+
+    from tidepool.ssh_destination import Destination
+    from tidepool.ssh_options import SshWords
+
+CONNECT_TIMEOUT_S = 15
+"""Unless the user's configuration says otherwise; ssh itself waits as long as the kernel, two minutes or more."""
+CONNECT_LIMIT_S = 60
+"""For connecting and authenticating over all hops, without a person at a prompt."""
+ASKING_LIMIT_S = 300
+"""The same with one."""
+LOOK_LIMIT_S = 20
+END_LIMIT_S = 5
+PERSIST_S = 60
+"""How long a shared connection outlives a client that was killed."""
+LONGEST_SOCKET = 85
+"""Characters. An address of a socket holds 104 on macOS, and ssh needs 17 more for the moment of its making."""
+MOST_OUTPUT = 1 << 20
+"""Bytes of a script's output that are kept: the API takes no more."""
+SSH_FAILED = 255
+MISSING = "there is no ssh here: install an OpenSSH client"
+
+
+class Ran:
+    """What a script did. `failed`: it was ssh that failed, and `log` and `err` have its words; `late`: it was ended."""
+
+    __slots__ = ("err", "exit_code", "late", "log", "out")
+
+    def __init__(self, exit_code: int, out: str, err: str, log: str, *, late: bool) -> None:
+        self.exit_code = exit_code
+        self.out = out
+        self.err = err
+        self.log = log
+        self.late = late
+
+    @property
+    def failed(self) -> bool:
+        return self.exit_code == SSH_FAILED or self.late
+
+
+class Children:
+    """The processes that run for us, so that an interrupt can end all of them; after that, none is started any more."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self.ended = False
+
+    def start(
+        self, argv: Sequence[str], environ: Mapping[str, str], *, asks: bool, out: IO[bytes], err: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Start one: with `asks` in the terminal's foreground, where ssh can ask, else in a session of its own."""
+        with self._lock:
+            if self.ended:
+                raise InterruptedError("interrupted")
+            try:
+                child = subprocess.Popen(
+                    argv, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environ, start_new_session=not asks
+                )
+            except FileNotFoundError as error:
+                raise InputError(MISSING, code="local-io") from error
+            self._running.add(child)
+            return child
+
+    def finish(self, child: subprocess.Popen[bytes], given: bytes, within_s: float) -> bool:
+        """Feed one and wait for its end, or end it; answer whether it ended by itself."""
+        try:
+            child.communicate(given, within_s)
+            return True
+        except subprocess.TimeoutExpired:
+            end(child)
+            return False
+        finally:
+            with self._lock:
+                self._running.discard(child)
+
+    def end_all(self) -> None:
+        """End whatever runs, with what it has started."""
+        with self._lock:
+            self.ended = True
+            running = list(self._running)
+        for child in running:
+            end(child)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a process and those it leads, first asking, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            if os.getpgid(child.pid) == child.pid:
+                os.killpg(child.pid, number)
+            else:
+                child.send_signal(number)
+            child.wait(END_LIMIT_S)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+class Connection:
+    """The way to one host. After `look`, host, port, user and jump are what ssh's configuration makes of it.
+
+    `folder` is for sockets and logs, and `number` this connection's own in it; `asks`: ssh may ask whoever sits there.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        options: SshWords,
+        children: Children,
+        *,
+        folder: str,
+        number: int,
+        asks: bool,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._destination = destination
+        self._options = options
+        self._children = children
+        self._asks = asks
+        self._environ = dict(environ)
+        self._folder = folder
+        self._socket = os.path.join(folder, str(number))
+        self._own_master = False
+        self.fingerprint = ""
+        self.settings: dict[str, list[str]] = {}
+
+    @property
+    def host(self) -> str:
+        return self._setting("hostname") or self._destination.host
+
+    @property
+    def port(self) -> int:
+        port = self._setting("port")
+        return int(port) if port.isdigit() else self._destination.port or 22
+
+    @property
+    def user(self) -> str:
+        return self._setting("user") or self._destination.user
+
+    @property
+    def jump(self) -> str:
+        """The last host before this one, as it is configured."""
+        jump = self._setting("proxyjump")
+        return "" if jump == "none" else jump.rpartition(",")[2]
+
+    @property
+    def known_as(self) -> str:
+        """How known_hosts has it."""
+        return self._setting("hostkeyalias") or name_of(self.host, self.port)
+
+    def look(self) -> Ran:
+        """Ask ssh what it would do, without connecting."""
+        ran = self._run(["ssh", *self._options.words, "-G", *self._place()], b"", LOOK_LIMIT_S)
+        if not ran.exit_code:
+            for line in ran.out.splitlines():
+                name, _, value = line.partition(" ")
+                self.settings.setdefault(name, []).append(value)
+            has_none = self._setting("controlpath") in ("", "none")
+            self._own_master = has_none and len(self._socket) <= LONGEST_SOCKET
+        return ran
+
+    def run(self, script: str, *, sudo: bool = False, within_s: float = 0) -> Ran:
+        """Run a script within a time limit, connecting included; without one: what connecting may take."""
+        limit_s = within_s or (ASKING_LIMIT_S if self._asks else CONNECT_LIMIT_S)
+        argv = ["ssh", *FORCED, *self._options.words, *self._defaults(), *self._shared()]
+        with NamedTemporaryFile(dir=self._folder) as log:
+            argv += ["-T", "-v", "-E", log.name, *self._place()]
+            ran = self._run([*argv, "sudo -n sh -s" if sudo else "sh -s"], script.encode(), limit_s, log)
+        self.fingerprint = server_key(ran.log) or self.fingerprint
+        return ran
+
+    def known_fingerprint(self) -> str:
+        """The fingerprint of the key that known_hosts has: what a connection that was there before us had verified."""
+        from tidepool.ssh_known_hosts import fingerprint, keys_for
+
+        home = os.path.expanduser("~")
+        text = ""
+        for path in " ".join(self.settings.get("userknownhostsfile", [])).split():
+            try:
+                with open(path.replace("~", home, 1), encoding="utf-8", errors="replace") as file:
+                    text += file.read() + "\n"
+            except OSError:
+                continue
+        alias = self._setting("hostkeyalias")
+        keys = keys_for(text, alias or self.host, 22 if alias else self.port)
+        return fingerprint(keys[0]) if keys else ""
+
+    def close(self) -> None:
+        """End the connection that is shared, if it is ours."""
+        if self._own_master and os.path.exists(self._socket):
+            argv = ["ssh", "-S", self._socket, "-O", "exit", *self._place()]
+            self._run(argv, b"", END_LIMIT_S, last=True)
+
+    def _defaults(self) -> list[str]:
+        """What holds where neither the command line nor ssh_config says otherwise."""
+        words = [] if self._asks else ["-o", "BatchMode=yes"]
+        if self._setting("connecttimeout") in ("", "none"):
+            words += ["-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
+        if self._setting("serveraliveinterval") in ("", "0"):
+            words += ["-o", "ServerAliveInterval=15"]
+        return words
+
+    def _shared(self) -> list[str]:
+        if not self._own_master:
+            return []
+        return ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._socket}", "-o", f"ControlPersist={PERSIST_S}"]
+
+    def _place(self) -> list[str]:
+        port = ["-p", str(self._destination.port)] if self._destination.port else []
+        user = f"{self._destination.user}@" if self._destination.user else ""
+        return [*port, "--", user + self._destination.host]
+
+    def _setting(self, name: str) -> str:
+        return self.settings.get(name, [""])[0]
+
+    def _run(
+        self, argv: list[str], given: bytes, within_s: float, log: IO[bytes] | None = None, *, last: bool = False
+    ) -> Ran:
+        """Run one ssh. What it says goes to files: a shared connection stays behind and would hold pipes open."""
+        children = Children() if last else self._children
+        with TemporaryFile() as out, TemporaryFile() as err:
+            child = children.start(argv, self._environ, asks=self._asks, out=out, err=err)
+            in_time = children.finish(child, given, within_s)
+            texts = [_text(file) if file else "" for file in (out, err, log)]
+        self._keep(texts[2])
+        return Ran(child.returncode, *texts, late=not in_time)
+
+    def _keep(self, log: str) -> None:
+        """Put ssh's own words where the user wants them."""
+        if log and self._options.talks and not self._options.log:
+            sys.stderr.write(log)
+        if log and self._options.log:
+            with open(self._options.log, "a", encoding="utf-8") as file:
+                file.write(log)
+
+
+FORCED = ("-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes")
+"""A host's entry in ssh_config may have a command and tunnels of its own, for when a person logs in."""
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(MOST_OUTPUT).decode(errors="replace")

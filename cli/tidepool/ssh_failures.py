@@ -1,0 +1,100 @@
+"""What ssh says when it fails, and what that means: a code, a sentence, what to do. Text in, values out.
+
+ssh ends with 255 whatever the reason is, so its words are all there is. The codes are those that the control plane uses
+when it connects by itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tidepool.text import clean, clipped
+
+LONGEST_WORDS = 300
+NOISE = re.compile(
+    r"debug\d: |OpenSSH_|Authenticated (to|using) |Transferred: |Bytes per second|Warning: Permanently added|\*\* |"
+    r"Pseudo-terminal will not|@@@|@ {4}|IT IS POSSIBLE|Someone could be|It is also possible|mux_client_"
+)
+"""Beginnings of lines that say nothing of why it failed."""
+
+USAGE, UNREACHABLE, CHECKS = 2, 8, 9
+"""Exit codes: what was asked for is wrong; no connection; the host is not fit, or does not let us in."""
+
+
+class SshFailure:
+    """Why a connection failed. `words` are ssh's own."""
+
+    __slots__ = ("code", "exit_code", "fix", "words")
+
+    def __init__(self, code: str, exit_code: int, words: str, fix: str) -> None:
+        self.code = code
+        self.exit_code = exit_code
+        self.words = words
+        self.fix = fix
+
+
+KINDS: tuple[tuple[str, str, int, str], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed",
+        "host-key-changed", CHECKS,
+        "another machine is there, or somebody in between; if it was really reinstalled: ssh-keygen -R {known_as}",
+    ),
+    (
+        r"Host key verification failed|No \S+ host key is known for|host key is not known",
+        "host-key-unknown", CHECKS,
+        "connect once with ssh and compare it, or trust it at first use: -o StrictHostKeyChecking=accept-new",
+    ),
+    (
+        r"Bad configuration option|Can't open user config file|[Bb]ad owner or permissions|terminating, \d+ bad|"
+        r"unknown option|illegal option|[Uu]nsupported option|usage: ssh|command-line[: ]*line|Bad port|keyword \S+ ",
+        "ssh-usage", USAGE, "see ssh(1) and ssh_config(5)",
+    ),
+    (
+        r"Could not resolve hostname|Name or service not known|nodename nor servname",
+        "unreachable", UNREACHABLE, "the name is wrong, or needs ssh_config: ssh -G {host}",
+    ),
+    (
+        r"Connection refused|timed out|No route to host|Network is unreachable|Operation timed out|Host is down",
+        "unreachable", UNREACHABLE, "check the address, the port and the firewall: ssh -v {host}",
+    ),
+    (
+        r"Permission denied|Too many authentication failures|no more authentication methods|incorrect passphrase",
+        "auth-failed", CHECKS, "check the user and the key: ssh -v {host}",
+    ),
+    (
+        r"kex_exchange_identification|banner exchange|no matching |protocol version",
+        "not-ssh", UNREACHABLE, "name the port of the SSH server with -p",
+    ),
+    (
+        r"Broken pipe|closed by remote host|Connection reset|not responding|client_loop|Connection closed",
+        "connection-lost", UNREACHABLE, "the same command again goes on where it stopped",
+    ),
+)  # fmt: skip
+"""Words, code, exit code, what to do. The first that fits counts: what was said later only follows from it."""
+
+
+def failure_of(said: str, host: str, known_as: str) -> SshFailure:
+    """Name the reason in what ssh said. `known_as` is the host as known_hosts has it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not NOISE.match(line.strip())]
+    text = "\n".join(lines)
+    for pattern, code, exit_code, fix in KINDS:
+        if re.search(pattern, said if code == "host-key-changed" else text):
+            line = next((one for one in lines if re.search(pattern, one)), lines[-1] if lines else "")
+            return SshFailure(code, exit_code, _words(line), fix.format(host=host, known_as=known_as))
+    words = _words(lines[-1]) if lines else "ssh ended without a word"
+    return SshFailure("unreachable", UNREACHABLE, words, f"see what it says: ssh -v {host}")
+
+
+def own_words(said: str) -> str:
+    """What a command said, without what ssh said around it."""
+    return "".join(line for line in said.splitlines(keepends=True) if not NOISE.match(line))
+
+
+def server_key(log: str) -> str:
+    """The fingerprint of the key that the host showed, from `ssh -v`; of several (jump hosts) the last one's."""
+    found = re.findall(r"^debug1: Server host key: \S+ (SHA256:\S+)", log, re.MULTILINE)
+    return found[-1] if found else ""
+
+
+def _words(line: str) -> str:
+    return clipped(clean(line), LONGEST_WORDS)
