@@ -147,7 +147,7 @@ def _python(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found
     if python := probe.python:
         yield f"{python.path} {_dotted(python.version)}"
         return
-    has = ", ".join(f"{each.path} {_dotted(each.version)}" for each in probe.pythons)
+    has = ", ".join(dict.fromkeys(f"{each.path} {_dotted(each.version)}" for each in probe.pythons))
     if not probe.pythons:
         yield "python-missing", "no python3"
     elif any(each.version >= (3, 8) for each in probe.pythons):
@@ -233,6 +233,8 @@ def _docker(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found
         yield "docker-missing", "no docker"
     elif not docker.daemon and docker.is_rootless:
         yield "docker-rootless-only", f"client {docker.client}, a rootless daemon of {probe.user}"
+    elif not docker.daemon and not probe.may_root and "permission denied" in docker.error.casefold():
+        yield "docker-unknown", docker.error
     elif not docker.daemon:
         yield "docker-not-running", docker.error or "no daemon answers"
     elif docker.is_snap:

@@ -96,7 +96,7 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     ),
     "target-refused": Finding(
         Check.REACHABILITY, F, "The address is outside of what this control plane may connect to.",
-        "use --from-here, or have the operator add its network to TIDEPOOL_SSH_TARGETS",
+        "use --from-here, or have the operator add its network to TIDEPOOL_HOST_NETWORKS",
     ),
     "not-ssh": Finding(
         Check.REACHABILITY, F, "Something answers on that port, but not an SSH server we can talk to.",
@@ -218,6 +218,9 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.DOCKER, W, "Docker is installed, and root reaches no daemon: runs with an image will fail.",
         "sudo systemctl enable --now docker",
         {Family.APK: "sudo rc-update add docker && sudo service docker start"},
+    ),
+    "docker-unknown": Finding(
+        Check.DOCKER, W, "Only root could ask Docker's daemon, and this user is not let.", "make sudo work first"
     ),
     "docker-rootless-only": Finding(
         Check.DOCKER, W, "Only the user's own daemon runs; the agent is root and does not reach it.",

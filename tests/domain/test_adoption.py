@@ -64,6 +64,7 @@ WRONG = {
     "api-unknown": recording(api=("", "", 0)),
     "docker-missing": recording(docker=say.NO_DOCKER),
     "docker-not-running": recording(docker=say.DOCKER_DOWN),
+    "docker-unknown": recording(docker=say.DOCKER_DENIED, sudo="no"),
     "docker-rootless-only": recording(docker=say.DOCKER_ROOTLESS),
     "docker-snap": recording(docker=say.DOCKER_SNAP),
     "docker-is-podman": recording(docker=say.PODMAN),

@@ -198,6 +198,9 @@ DOCKER = DockerSays(root=PLAIN_INFO)
 DOCKER_NVIDIA = DockerSays(root=NVIDIA_INFO)
 DOCKER_CDI = DockerSays(root=CDI_INFO)
 DOCKER_DOWN = DockerSays(root=NO_DAEMON, user=NO_DAEMON)
+DOCKER_DENIED = DockerSays(
+    user="permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"
+)
 DOCKER_ROOTLESS = DockerSays(root=NO_DAEMON, user=ROOTLESS_INFO)
 DOCKER_SNAP = DockerSays(path="/snap/bin/docker", root=PLAIN_INFO)
 PODMAN = DockerSays(client="podman version 4.9.4", root={"host": {"arch": "amd64"}, "version": {"Version": "4.9.4"}})

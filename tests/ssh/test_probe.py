@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_interface
 
@@ -258,6 +259,21 @@ def test_the_script_runs_on_every_shell_and_its_output_is_read(shell):
     assert (found.reach.dns, found.reach.status) == (True, 0)
     assert abs(found.clock - datetime.now(UTC)) < timedelta(seconds=5)
     assert "/" not in done.stderr
+
+
+@pytest.mark.parametrize("style", ["gnu", "none"])
+def test_what_hangs_is_ended_with_and_without_a_command_for_it(style):
+    functions = probe.script("http://127.0.0.1:9").removesuffix("main </dev/null\n")
+    script = (
+        f"{functions}timeout_style={style}\ntold libc 1 sh -c 'echo begun; exec sleep 30'\nlimited 5 sh -c 'exit 3'\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, timeout=20, check=False)
+    assert time.monotonic() - began < 5
+    said = [line.split("\t") for line in done.stdout.splitlines()]
+    assert said[0] == ["libc", "begun"]
+    assert int(said[1][1]) in {124, 137}
+    assert done.returncode == 3
 
 
 def test_a_script_that_was_cut_on_its_way_does_nothing():

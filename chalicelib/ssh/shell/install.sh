@@ -151,7 +151,7 @@ detached() {
 }
 
 main() {
-    PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
     export PATH
     say "$name" 1
     [ "$(id -u)" = 0 ] || fail root 'this needs to run as root'
