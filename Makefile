@@ -27,7 +27,8 @@ help:
 	@echo "make bench     measure, beside the anchors of the goals (ARGS='--quick --only NAME')"
 	@echo "make bench-peers  install the peer in an environment of its own and run the same work in turn with it"
 	@echo "make package   make the template and the code for AWS in build/STAGE (STAGE=prod)"
-	@echo "make deploy    package and deploy them (STAGE=prod)"
+	@echo "make deploy    package and deploy them (STAGE=prod; SUBNETS=ID,… SECURITY_GROUPS=ID,… to adopt hosts in a VPC,"
+	@echo "               SETTINGS='TIDEPOOL_X=… …' of the functions)"
 	@echo "make token     make a token for what was deployed (STAGE=prod, ARGS='--role user --expires 7d')"
 	@echo "make catalog   import a catalog of offers, or list them (STAGE=prod, ARGS=list)"
 
@@ -60,7 +61,8 @@ bench-peers: $(READY)
 
 package: $(PACKAGER)/ready
 	@test -n "$(STAGE)" || { echo "which stage? make package STAGE=prod"; exit 2; }
-	@$(PACKAGER)/bin/python -m infra.build --stage $(STAGE) --out build/$(STAGE) $(ARGS)
+	@$(PACKAGER)/bin/python -m infra.build --stage $(STAGE) --out build/$(STAGE) \
+		--subnets "$(SUBNETS)" --security-groups "$(SECURITY_GROUPS)" $(SETTINGS:%=--set %) $(ARGS)
 
 deploy: package
 	@$(PACKAGER)/bin/python -m infra.deploy --stage $(STAGE) --package build/$(STAGE) $(ARGS)

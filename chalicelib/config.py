@@ -17,6 +17,7 @@ class Settings:
     bucket: str
     provision_arn: str
     teardown_arn: str
+    adopt_arn: str
     public_url: str
     local_cloud_url: str
     local_cloud_key: str
@@ -28,6 +29,7 @@ class Settings:
     ready_within: timedelta
     pickup_within: timedelta
     lease_for: timedelta
+    host_networks: tuple[str, ...]
 
     @property
     def pickup_limit(self) -> timedelta:
@@ -50,6 +52,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         bucket=env.get("TIDEPOOL_BUCKET", ""),
         provision_arn=env.get("TIDEPOOL_PROVISION_ARN", ""),
         teardown_arn=env.get("TIDEPOOL_TEARDOWN_ARN", ""),
+        adopt_arn=env.get("TIDEPOOL_ADOPT_ARN", ""),
         public_url=env.get("TIDEPOOL_PUBLIC_URL", "").rstrip("/"),
         local_cloud_url=env.get("TIDEPOOL_LOCAL_CLOUD_URL", "").rstrip("/"),
         local_cloud_key=env.get("TIDEPOOL_LOCAL_CLOUD_KEY", ""),
@@ -61,4 +64,5 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ready_within=seconds("READY", 0),
         pickup_within=seconds("PICKUP", 60),
         lease_for=seconds("LEASE", 120),
+        host_networks=tuple(env.get("TIDEPOOL_HOST_NETWORKS", "public").replace(",", " ").split()),
     )

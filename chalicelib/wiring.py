@@ -4,6 +4,8 @@ Everything behind it is made on first use: importing this module reads no enviro
 no SDK, because `chalice package` imports it too, and because each function pays for what it imports at a cold start.
 """
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
 from random import SystemRandom
@@ -15,8 +17,9 @@ from chalicelib.aws.secrets import SecretsManager
 from chalicelib.aws.wake import WakeQueues
 from chalicelib.backends import registry
 from chalicelib.backends.base import Backend
+from chalicelib.domain.host_records import HostRecord
 from chalicelib.services import backends
-from chalicelib.services.deps import Deps
+from chalicelib.services.deps import Deps, Shell
 from chalicelib.store import tables
 
 _drivers = backends.DriverCache()
@@ -38,6 +41,7 @@ def deps() -> Deps:
         backend_names=_backend_names,
         drivers=registry.Drivers(settings),
         secrets=SecretsManager(settings.stage),
+        ssh=_ssh,
     )
 
 
@@ -47,6 +51,12 @@ def _backend_names(project: str, *, closed: bool = False) -> tuple[str, ...]:
 
 def _backend(project: str, name: str) -> Backend:
     return _drivers.backend(deps(), project, name)
+
+
+def _ssh(record: HostRecord, key: Mapping[str, str]) -> AbstractContextManager[Shell]:
+    from chalicelib.ssh import opening
+
+    return opening.session(record, key, deps().settings.host_networks)
 
 
 def _now() -> datetime:

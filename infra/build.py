@@ -20,7 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from infra.resources import template
+from infra.resources import Vpc, template
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SHIPPED: Final = ("app.py", "chalicelib", ".chalice", "requirements.txt")
@@ -50,11 +50,19 @@ class PackagingError(Exception):
     """The package could not be made, or is not fit for Lambda. The message says what to do."""
 
 
-def package(stage: str, out: Path, *, settings: dict[str, str], wheels: bool = True, source: Path = ROOT) -> Path:
+def package(
+    stage: str,
+    out: Path,
+    *,
+    settings: dict[str, str],
+    vpc: Vpc | None = None,
+    wheels: bool = True,
+    source: Path = ROOT,
+) -> Path:
     """Package `source` for `stage` into `out` and return the template's path.
 
-    `settings` are `TIDEPOOL_*` variables of the functions. Without `wheels` the code is the project's own alone: that
-    takes a second and no network. Raises `PackagingError`.
+    `settings` are `TIDEPOOL_*` variables of the functions, `vpc` is where hosts are adopted from. Without `wheels` the
+    code is the project's own alone: that takes a second and no network. Raises `PackagingError`.
     """
     if not STAGE.fullmatch(stage):
         raise PackagingError(f"a stage is 1 to 20 lower-case letters, digits and hyphens, not {stage!r}")
@@ -63,7 +71,7 @@ def package(stage: str, out: Path, *, settings: dict[str, str], wheels: bool = T
         project = Path(folder) / "project"
         _copy(source, project, wheels=wheels)
         merged = Path(folder) / "resources.json"
-        merged.write_text(json.dumps(template(stage, settings)))
+        merged.write_text(json.dumps(template(stage, settings, vpc)))
         _chalice(project, "package", "--stage", stage, "--merge-template", str(merged), str(out.resolve()))
     for path in out.glob("*deployment.zip"):
         _finish(path)
@@ -158,10 +166,16 @@ def main() -> int:
     parser.add_argument("--stage", required=True, help="names everything: tidepool-<stage>")
     parser.add_argument("--out", type=Path, required=True, help="folder of the template and the code")
     parser.add_argument("--set", action="append", default=[], metavar="TIDEPOOL_X=V", help="a setting of the functions")
+    parser.add_argument("--subnets", default="", metavar="ID,…", help="of the function that adopts hosts over SSH")
+    parser.add_argument("--security-groups", default="", metavar="ID,…", help="the same function's")
     given = parser.parse_args()
     settings = dict(text.split("=", 1) for text in given.set)
+    subnets, groups = (tuple(filter(None, text.split(","))) for text in (given.subnets, given.security_groups))
+    if bool(subnets) != bool(groups):
+        parser.error("a function in a VPC needs both --subnets and --security-groups")
     try:
-        path = package(given.stage, given.out, settings=settings)
+        vpc = Vpc(subnets, groups) if subnets else None
+        path = package(given.stage, given.out, settings=settings, vpc=vpc)
         lines = verify(path)
     except PackagingError as error:
         sys.stderr.write(f"{error}\n")

@@ -5,6 +5,7 @@ The functions themselves (handlers, memory, policies) are in `.chalice/`, the AP
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ FUNCTIONS: Final = {
     "Authorizer": "authorizer",
     "Provision": "provision",
     "Teardown": "teardown",
+    "Adopt": "adopt",
     "OnTimer": "on-timer",
     "Projector": "projector",
     "Sweep": "sweep",
@@ -30,7 +32,7 @@ FUNCTIONS: Final = {
 WORKERS: Final = ("OnTimer", "Projector", "Sweep", "Reconcile", "Catalog", "MachineEvents")
 """The functions that nobody waits for, so that only an alarm tells of their errors."""
 
-WORKFLOWS: Final = {"provision": "Provision", "teardown": "Teardown"}
+WORKFLOWS: Final = {"provision": "Provision", "teardown": "Teardown", "adopt": "Adopt"}
 """Workflow (and file in `asl/`) -> the function that runs its tasks, there called `${<function>Arn}`."""
 
 CONSUMERS: Final[dict[str, tuple[str, str, list[dict[str, Any]]]]] = {
@@ -57,14 +59,26 @@ OUTPUT_KEPT_DAYS: Final = 90
 """Counted for each chunk from when it was written: a run of up to 60 days keeps its whole output until its row goes, 30
 days after its end. Of a longer one the beginning is gone, and with it the place to read from."""
 
+ENI_POLICY: Final = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaENIManagementAccess"}
+"""What a function in a VPC needs for its network interfaces. Source: AWS Lambda Developer Guide, VPC permissions."""
+
 FAILURES_KEPT_S: Final = 14 * 24 * 3600
 """The longest that SQS keeps a message."""
 
 
-def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """Where the function that adopts hosts stands, so that it reaches those in private networks."""
+
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+
+
+def template(stage: str, settings: dict[str, str], vpc: Vpc | None = None) -> dict[str, Any]:
     """Return the template to merge, for a stack named `tidepool-<stage>`.
 
-    `settings` are `TIDEPOOL_*` variables for every function, on top of those that follow from the resources.
+    `settings` are `TIDEPOOL_*` variables for every function, on top of those that follow from the resources. Without a
+    `vpc` hosts are adopted from Lambda's own network, which reaches public addresses alone.
     """
     prefix = f"tidepool-{stage}"
     resources = (
@@ -83,6 +97,9 @@ def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
     )
     for logical_id, (event, noun, patterns) in CONSUMERS.items():
         resources[logical_id]["Properties"]["Events"] = {event: {"Properties": _stream_event(noun, patterns)}}
+    if vpc is not None:
+        resources["Adopt"]["Properties"] |= _inside(vpc)
+        resources["AdoptRole"] = {"Properties": {"ManagedPolicyArns": [ENI_POLICY]}}
     return {
         "Globals": {"Function": {"Environment": {"Variables": _environment(stage, prefix) | settings}}},
         "Resources": resources,
@@ -92,6 +109,11 @@ def template(stage: str, settings: dict[str, str]) -> dict[str, Any]:
             "AlarmTopicArn": {"Value": {"Ref": "AlarmTopic"}},
         },
     }
+
+
+def _inside(vpc: Vpc) -> dict[str, Any]:
+    """A function's place in a VPC. Each subnet needs a way to DynamoDB, Secrets Manager, SQS and Step Functions."""
+    return {"VpcConfig": {"SubnetIds": list(vpc.subnets), "SecurityGroupIds": list(vpc.security_groups)}}
 
 
 def _environment(stage: str, prefix: str) -> dict[str, Any]:

@@ -91,7 +91,10 @@ class Notice(FromAgent):
 
 
 class SyncRequest(FromAgent):
-    """One sync; `facts` only when they are new, `interruption` until an answer has one too."""
+    """One sync; `facts` only when they are new, `interruption` until an answer has one too.
+
+    `uninstalled`: nothing is left of the agent on its host; nothing comes after that.
+    """
 
     boot_id: Annotated[str, StringConstraints(max_length=100)]
     agent_sha256: Annotated[str, StringConstraints(max_length=64)] = ""
@@ -100,6 +103,7 @@ class SyncRequest(FromAgent):
     logs: Annotated[list[OutputChunk], Field(max_length=100)] = Field(default_factory=list)
     stopping: bool = False
     interruption: Notice | None = None
+    uninstalled: bool = False
 
     def report(self) -> agents.SyncReport:
         """As the service reads it."""
@@ -113,6 +117,7 @@ class SyncRequest(FromAgent):
             logs=tuple(jobs.LogChunk(each.run_id, each.offset, b64decode(each.data)) for each in self.logs),
             stopping=self.stopping,
             interruption=self._notice(),
+            uninstalled=self.uninstalled,
         )
 
     def _notice(self) -> agents.Notice | None:
@@ -157,7 +162,10 @@ class Interruption(TypedDict):
 
 
 class SyncAnswer(TypedDict):
-    """The wanted state. `wake_url` may be empty: then there is only the interval."""
+    """The wanted state. `wake_url` may be empty: then there is only the interval.
+
+    Of an adopted host: `refresh` asks for its facts again, `uninstall` is the script that leaves nothing of the agent.
+    """
 
     instance_id: str
     interval_s: float
@@ -169,6 +177,8 @@ class SyncAnswer(TypedDict):
     dead_man_s: DeadMan
     shutdown: bool
     interruption: Interruption | None
+    refresh: bool
+    uninstall: str
 
 
 def registration(registered: agents.Registration) -> Registration:
@@ -197,6 +207,8 @@ def sync_answer(wanted: agents.SyncAnswer) -> SyncAnswer:
         },
         "shutdown": wanted.shutdown,
         "interruption": {"at": stamp(wanted.interruption)} if wanted.interruption else None,
+        "refresh": wanted.refresh,
+        "uninstall": wanted.uninstall,
     }
 
 

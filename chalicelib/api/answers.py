@@ -155,6 +155,35 @@ class Instance(TypedDict):
     fence: int
 
 
+class HostCheckResult(TypedDict):
+    """One check of a host. `status`: pass, warn or fail; `fix` is a command or an advice, empty where none is due."""
+
+    check: str
+    status: str
+    code: str
+    found: str
+    fix: str
+
+
+class HostFacts(TypedDict):
+    """A server that somebody owns: where it is reached, how far its adoption is, what the checks found.
+
+    `host_key` is the fingerprint that is pinned, `address` the internal one, by which hosts of its network reach it.
+    """
+
+    destination: str
+    jump: str
+    from_here: bool
+    step: str
+    failure: str
+    host_key: str
+    network: str
+    address: str
+    machine_id: str
+    checks: list[HostCheckResult]
+    cleanup_pending_since: str | None
+
+
 class Attempt(TypedDict):
     """One try at launching one offer. `kind` is the class of a refusal, `detail` the provider's words."""
 
@@ -181,12 +210,13 @@ class Transition(TypedDict):
 
 
 class InstanceDetail(Instance):
-    """An instance with what happened to it. `spent_micros` is what its machines cost so far."""
+    """An instance with what happened to it. `spent_micros` is what its machines cost so far; `host`: it is adopted."""
 
     attempts: list[Attempt]
     history: list[Transition]
     facts: dict[str, Any]
     spent_micros: int
+    host: HostFacts | None
 
 
 class Plan(TypedDict):

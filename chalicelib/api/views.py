@@ -10,6 +10,7 @@ from typing import Any, cast, overload
 
 from chalicelib.api import answers
 from chalicelib.domain import model, policies, requirements
+from chalicelib.domain.host_records import HostRecord
 from chalicelib.services import instances, runs, uploads
 from chalicelib.store import listing
 from chalicelib.store.columns import stamp
@@ -108,6 +109,24 @@ def detail(found: instances.Detail) -> answers.InstanceDetail:
         "history": [transition(each) for each in found.history],
         "facts": found.facts,
         "spent_micros": found.spent,
+        "host": host(found.host) if found.host else None,
+    }
+
+
+def host(record: HostRecord) -> answers.HostFacts:
+    """Show a host: everything but the key, of which not even the name is told."""
+    return {
+        "destination": str(record.destination),
+        "jump": str(record.jump) if record.jump else "",
+        "from_here": record.from_here,
+        "step": record.step.value,
+        "failure": record.failure,
+        "host_key": record.fingerprint,
+        "network": record.network,
+        "address": record.address,
+        "machine_id": record.machine_id,
+        "checks": [cast(answers.HostCheckResult, dict(each)) for each in record.checks],
+        "cleanup_pending_since": moment(record.owed_since),
     }
 
 

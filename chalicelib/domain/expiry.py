@@ -3,11 +3,12 @@
 Nobody cancels timers, and they may fire twice, late or out of order; so each verdict is made from the row as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from chalicelib.domain.host_records import UNREACHABLE_AFTER, is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunState
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, TimerKind, instance_target, run_target
@@ -20,6 +21,7 @@ class Action(StrEnum):
     FILE_AGAIN = "file-again"
     TERMINATE = "terminate"
     RELEASE = "release"
+    LOSE_RUN = "lose-run"
     DRIVE_PROVISIONING = "drive-provisioning"
     DRIVE_TEARDOWN = "drive-teardown"
     FLAG_UNREACHABLE = "flag-unreachable"
@@ -58,6 +60,10 @@ class Limits:
     unreachable_after: timedelta
     lost_after: timedelta
 
+    def of(self, row: Instance) -> "Limits":
+        """The limits for one instance: a host is flagged sooner, because only its agent tells that it is there."""
+        return replace(self, unreachable_after=min(self.unreachable_after, UNREACHABLE_AFTER)) if is_host(row) else self
+
     @property
     def grace(self) -> timedelta:
         """Between flagging and giving up there is at least this much, however long the silence.
@@ -69,7 +75,8 @@ class Limits:
 
 
 def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: datetime) -> Verdict:
-    """Say what a timer means for an instance as it stands."""
+    """Say what a timer means for an instance as it stands. None removes a host."""
+    limits = limits.of(row)
     if timer.kind is TimerKind.PRESENCE:
         return _presence(row, limits, now)
     if timer.kind is TimerKind.INTERRUPTION:
@@ -88,18 +95,26 @@ def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: dateti
 
 def _deadline(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Verdict:
     if timer.kind is TimerKind.IDLE and row.state is State.IDLE:
-        return Verdict(Action.TERMINATE, "idle limit", event=Event.EXPIRED, reason=Reason.IDLE_TIMEOUT)
+        idle_too_long = Verdict(Action.TERMINATE, "idle limit", event=Event.EXPIRED, reason=Reason.IDLE_TIMEOUT)
+        return STALE if is_host(row) else idle_too_long
     if timer.kind is TimerKind.LEASE and row.state is State.BUSY:
-        if row.lease is not None and row.lease.run_id:
-            if not row.unreachable:
-                return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=now + limits.grace)
-            return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=Reason.AGENT_SILENT)
-        return Verdict(Action.RELEASE, "lease expired", reason=Reason.LEASE_EXPIRED)
+        return _lease_over(row, limits, now)
     if timer.kind is TimerKind.PROVISIONING and row.state in (State.PENDING, State.PROVISIONING):
         return Verdict(Action.DRIVE_PROVISIONING, "past its deadline", at=now + DRIVE_EVERY)
     if timer.kind is TimerKind.TEARDOWN and row.state is State.TERMINATING:
         return Verdict(Action.DRIVE_TEARDOWN, "still not gone", at=now + DRIVE_EVERY)
     return STALE
+
+
+def _lease_over(row: Instance, limits: Limits, now: datetime) -> Verdict:
+    """A run's lease lives by its agent: who is silent for so long is flagged first, and then given up."""
+    if row.lease is None or not row.lease.run_id:
+        return Verdict(Action.RELEASE, "lease expired", reason=Reason.LEASE_EXPIRED)
+    if not row.unreachable:
+        return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=now + limits.grace)
+    if is_host(row):
+        return Verdict(Action.LOSE_RUN, "agent silent", reason=Reason.AGENT_SILENT)
+    return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=Reason.AGENT_SILENT)
 
 
 def _presence(row: Instance, limits: Limits, now: datetime) -> Verdict:
@@ -112,6 +127,8 @@ def _presence(row: Instance, limits: Limits, now: datetime) -> Verdict:
     if not row.unreachable:
         at = max(row.seen_at + limits.lost_after, now + limits.grace)
         return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=at)
+    if is_host(row):
+        return Verdict(Action.FILE_AGAIN, "a host may be away", at=now + limits.lost_after)
     if silent < limits.lost_after:
         return Verdict(Action.FILE_AGAIN, "still silent", at=row.seen_at + limits.lost_after)
     if row.state is State.IDLE:
@@ -173,12 +190,14 @@ def lost_timers(row: Instance, limits: Limits, *, now: datetime) -> list[Timer]:
     A timer is lost when its record could not be delivered for so long that the stream gave it up.
     """
     target = instance_target(row.project, row.pool, row.instance_id)
+    limits = limits.of(row)
     lost = []
     if row.deadline is not None and now - row.deadline > OVERDUE:
         lost.append(Timer(DEADLINE_KIND[row.state], target, row.fence, now))
     if row.state in (State.IDLE, State.BUSY) and row.seen_at is not None:
         allowed = limits.lost_after if row.unreachable else limits.unreachable_after
-        if now - row.seen_at > allowed + OVERDUE:
+        away = row.unreachable and is_host(row)
+        if now - row.seen_at > allowed + OVERDUE and not away:
             lost.append(Timer(TimerKind.PRESENCE, target, 0, now))
     if row.state in (State.IDLE, State.BUSY) and row.ends_at is not None and now - row.ends_at > OVERSTAYED + OVERDUE:
         lost.append(Timer(TimerKind.INTERRUPTION, target, 0, now))

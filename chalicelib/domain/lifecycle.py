@@ -45,6 +45,7 @@ class Reason(StrEnum):
 
     POOL_ADD = "pool-add"
     RUN = "run"
+    ADD_SSH = "add-ssh"
     LAUNCHED = "launched"
     AGENT_READY = "agent-ready"
     ACQUIRED = "acquired"
@@ -54,6 +55,7 @@ class Reason(StrEnum):
     IDLE_OFF = "no-idle-time"
     PROVISIONING_FAILED = "provisioning-failed"
     PROVISIONING_DEADLINE = "provisioning-deadline"
+    LAUNCH_FAILED = "launch-failed"
     AGENT_SILENT = "agent-silent"
     JOB_NOT_PICKED_UP = "job-not-picked-up"
     MACHINE_GONE = "machine-gone"

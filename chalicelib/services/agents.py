@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from chalicelib import log
 from chalicelib.domain.errors import InvalidInputError, LostRaceError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.expiry import Limits
+from chalicelib.domain.host_records import SYNC_EVERY, is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, Token
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
-from chalicelib.services import interruptions, jobs, leases, placement, run_ends, tokens
+from chalicelib.services import host_facts, host_removal, interruptions, jobs, leases, placement, run_ends, tokens
 from chalicelib.services.deps import Deps
 from chalicelib.services.jobs import JobReport, LogChunk, WantedJob
 from chalicelib.store import instances as store
@@ -27,6 +29,7 @@ WAKE_FOR: Final = timedelta(minutes=15)
 EARLY: Final = timedelta(seconds=1)
 """When an agent that is quicker than its launch's answer asks again."""
 
+LIVE_JOBS: Final = frozenset({"starting", "running"})
 IDLE_MARGIN: Final = timedelta(minutes=30)
 SHORTEST_SECRET: Final = 43
 """Characters of 32 random bytes in base64: what an agent must at least propose."""
@@ -44,7 +47,8 @@ class Notice:
 class SyncReport:
     """One sync of an agent; `facts` only when they are new.
 
-    `stopping`: the agent was told to end, as when its host shuts down; it may come back.
+    `stopping`: the agent was told to end, as when its host shuts down; it may come back. `uninstalled`: nothing is left
+    of it on its host, and this is its last word.
     """
 
     boot_id: str
@@ -53,6 +57,7 @@ class SyncReport:
     logs: tuple[LogChunk, ...] = ()
     stopping: bool = False
     interruption: Notice | None = None
+    uninstalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class SyncAnswer:
     """The wanted state. `acknowledged` are jobs whose end is stored; the limits are the dead-man switch's.
 
     `interruption`: when the machine is taken back, whoever said so; to its agent it is also the receipt of its notice.
+    Of a host: `refresh` asks for its facts, `uninstall` is the script that leaves nothing of the agent there.
     """
 
     instance_id: str
@@ -73,6 +79,8 @@ class SyncAnswer:
     leaderless_limit: timedelta = timedelta()
     shutdown: bool = False
     interruption: datetime | None = None
+    refresh: bool = False
+    uninstall: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,9 @@ def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
     Raises `UnauthenticatedError` when its instance has ended or belongs to another machine by now.
     """
     _, project, pool, instance_id = token.instance.split("/")
+    leaving = _leaving(deps, token, report)
+    if leaving is not None:
+        return leaving
     row = _row(project, pool, instance_id)
     number = int(token.name.rsplit("-", 1)[1])
     if row.state is State.PENDING and row.attempt < number:
@@ -123,19 +134,46 @@ def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
         return SyncAnswer(instance_id, EARLY, shutdown=True)
     if report.facts is not None:
         journal.put_facts(instance_id, report.facts)
+    if is_host(row):
+        if row.state is State.IDLE and any(job.state in LIVE_JOBS for job in report.jobs):
+            return SyncAnswer(instance_id, EARLY)  # what is left over from before its silence ends first
+        row = host_facts.take_in(deps, row, report.facts)
     row = _ready(deps, row) if row.state is State.PROVISIONING else _heard(deps, row)
+    return _taken_in(deps, row, report)
+
+
+def _taken_in(deps: Deps, row: Instance, report: SyncReport) -> SyncAnswer:
+    """Take in what an agent says of its machine and its jobs, and answer."""
     if report.interruption is not None:
         row = interruptions.notice(deps, row, report.interruption.at, source="agent", kind=report.interruption.kind)
     run = jobs.held_by(row) if report.jobs or report.logs else None
     offsets = jobs.store_logs(deps, run, report.logs)
     acknowledged = tuple(job.run_id for job in report.jobs if jobs.take_in(deps, row, run, job))
     if acknowledged:
-        row = _row(project, pool, instance_id)
+        row = _row(row.project, row.pool, row.instance_id)
         if run is not None:
-            placement.place_again(deps, project, run.run_id)
+            placement.place_again(deps, row.project, run.run_id)
     if report.stopping:
         return _farewell(deps, row, acknowledged, offsets)
     return _answer(deps, row, acknowledged, offsets)
+
+
+def _leaving(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer | None:
+    """What the agent of a host that is removed is told: to uninstall, until it says that it has. None: it stays."""
+    _, project, pool, instance_id = token.instance.split("/")
+    try:
+        row = store.get(project, pool, instance_id)
+    except NotFoundError:
+        owed = host_removal.after_the_end(deps, token, uninstalled=report.uninstalled)
+        if owed is None:
+            raise UnauthenticatedError("this instance has ended") from None
+        return SyncAnswer(instance_id, EARLY, uninstall=owed)
+    if row.state is not State.TERMINATING or not is_host(row):
+        return None
+    if report.uninstalled:
+        host_removal.confirmed(deps, project, instance_id)
+        return SyncAnswer(instance_id, EARLY)
+    return SyncAnswer(instance_id, EARLY, uninstall=host_removal.script(deps, instance_id))
 
 
 def _row(project: str, pool: str, instance_id: str) -> Instance:
@@ -149,7 +187,8 @@ def _ready(deps: Deps, row: Instance) -> Instance:
     """The first sync: the machine is there. One that was bought for a run is born held by it."""
     now = deps.now()
     target = instance_target(row.project, row.pool, row.instance_id)
-    timers.put(Timer(TimerKind.PRESENCE, target, 0, now + deps.settings.unreachable_after))
+    limits = Limits(deps.settings.unreachable_after, deps.settings.lost_after).of(row)
+    timers.put(Timer(TimerKind.PRESENCE, target, 0, now + limits.unreachable_after))
     run = _reserving(row)
     try:
         if run is None:
@@ -201,7 +240,7 @@ def _reserving(row: Instance) -> Run | None:
 def _heard(deps: Deps, row: Instance) -> Instance:
     """Note that the agent lives, and with it the lease of the run it executes; seldom enough to cost little."""
     now = deps.now()
-    recent = row.seen_at is not None and now - row.seen_at < deps.settings.sync_every / 2
+    recent = row.seen_at is not None and now - row.seen_at < _interval(deps, row) / 2
     if recent and not row.unreachable:
         return row
     held = row.lease is not None and bool(row.lease.run_id)
@@ -210,6 +249,11 @@ def _heard(deps: Deps, row: Instance) -> Instance:
         return store.touch(row, now=now, lease_expires=expires, fence=row.fence if held else None)
     except LostRaceError:
         return _row(row.project, row.pool, row.instance_id)
+
+
+def _interval(deps: Deps, row: Instance) -> timedelta:
+    """How often an agent syncs by itself. Nobody but itself says whether a host is there."""
+    return min(deps.settings.sync_every, SYNC_EVERY) if is_host(row) else deps.settings.sync_every
 
 
 def _farewell(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int]) -> SyncAnswer:
@@ -227,7 +271,7 @@ def _answer(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: d
     idle = row.idle_limit + IDLE_MARGIN if row.idle_limit is not None else timedelta()
     return SyncAnswer(
         instance_id=row.instance_id,
-        interval=deps.settings.sync_every,
+        interval=_interval(deps, row),
         wake_url=deps.wake.listen_url(row.instance_id, expires=WAKE_FOR),
         job=jobs.wanted(deps, row, deps.now()),
         acknowledged=acknowledged,
@@ -236,4 +280,5 @@ def _answer(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: d
         leaderless_limit=deps.settings.lost_after + IDLE_MARGIN,
         shutdown=row.state is State.TERMINATING,
         interruption=row.ends_at,
+        refresh=is_host(row) and host_facts.are_asked_for(row),
     )

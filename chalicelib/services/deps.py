@@ -1,6 +1,7 @@
 """What the verbs need from outside, as one value. `wiring` makes it for the Lambdas, tests make their own."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -8,6 +9,7 @@ from typing import Any, Protocol
 
 from chalicelib.backends.base import Account, Backend
 from chalicelib.config import Settings
+from chalicelib.domain.host_records import HostRecord
 
 
 class Objects(Protocol):
@@ -94,6 +96,46 @@ class Drivers(Protocol):
     def make(self, account: Account) -> Backend: ...
 
 
+class Finished(Protocol):
+    """A command that ended on a host. `exit_code` is -1 where a signal ended it."""
+
+    @property
+    def stdout(self) -> str: ...
+
+    @property
+    def stderr(self) -> str: ...
+
+    @property
+    def exit_code(self) -> int: ...
+
+
+class ShownKey(Protocol):
+    """The key that a host showed: its fingerprint, and the line to pin."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def line(self) -> str: ...
+
+
+class Shell(Protocol):
+    """A host that was logged in to."""
+
+    @property
+    def host_key(self) -> ShownKey: ...
+
+    def run(self, script: str, *, sudo: bool = False, limit_s: float) -> Finished:
+        """Feed a script to a shell. Raises an `SshError`; the script may then have done its work."""
+
+
+class Ssh(Protocol):
+    """The way onto hosts."""
+
+    def __call__(self, record: HostRecord, key: Mapping[str, str]) -> AbstractContextManager[Shell]:
+        """Log in to a host with the private key `key["private_key"]`. Raises an `SshError`."""
+
+
 class BackendNames(Protocol):
     """The backends of a project by name."""
 
@@ -119,3 +161,4 @@ class Deps:
     backend_names: BackendNames
     drivers: Drivers
     secrets: Secrets
+    ssh: Ssh

@@ -3,16 +3,18 @@
 A deletion by the sweep and one by DynamoDB's TTL leave the same stream record, so `fire` serves both.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NoMatchError, NoOffersError, NotFoundError
 from chalicelib.domain.expiry import Action, Limits, Verdict, instance_verdict, run_verdict
+from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Run, RunReason, RunState
 from chalicelib.domain.timers import Timer, due_partitions, start_of
-from chalicelib.services import leases, placement, provisioning, run_ends, runs, teardown
+from chalicelib.services import adoption, leases, placement, provisioning, run_ends, runs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -103,6 +105,8 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
         assert row.lease is not None
         reason, holding = Reason.LEASE_EXPIRED, verdict.holding
         leases.give_back(deps, row, row.lease.fence, reason=reason, actor="timer", holding=holding)
+    elif verdict.action is Action.LOSE_RUN:
+        _lose_run(deps, row, holding=verdict.holding)
     elif verdict.action is Action.DRIVE_TEARDOWN:
         overdue = verdict.at is not None
         if overdue:
@@ -114,11 +118,26 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
         instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True)
 
 
+def _lose_run(deps: Deps, row: Instance, *, holding: str) -> None:
+    """A host was silent for too long: the run that was there ends with that truth, the host is idle and unreachable.
+
+    The row is moved first: a sync in between wins. A crash before the run's end is reconcile's to find.
+    """
+    assert row.lease is not None
+    leases.give_back(deps, row, row.lease.fence, reason=Reason.AGENT_SILENT, actor="timer", holding=holding)
+    silent = replace(row, reason=Reason.AGENT_SILENT, detail=f"host {row.name} is unreachable")
+    run_ends.machine_lost(deps, silent)
+
+
 def _drive_provisioning(deps: Deps, row: Instance) -> None:
     """Start the provision workflow again for a request whose own is gone, and after a long while give it up.
 
     A workflow that still runs is left to it: it waits for capacity, or for the end of a machine that will not go.
     """
+    if is_host(row):
+        if adoption.drive(deps, row):
+            log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
+        return
     if deps.now() > provisioning.given_up_at(row):
         log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
         event, reason = Event.FAILED, Reason.PROVISIONING_DEADLINE
@@ -173,7 +192,10 @@ def _take_back(deps: Deps, run: Run) -> Run:
     try:
         row = instance_store.get(run.project, pool, instance_id)
         held = row.lease is not None and row.lease.fence == fence and row.lease.holder == run_ends.holder(run.run_id)
-        if held and row.state is State.BUSY:
+        if held and row.state is State.BUSY and is_host(row):
+            row = instance_store.flag(row, now=now, actor="timer", unreachable=True)
+            leases.give_back(deps, row, fence, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+        elif held and row.state is State.BUSY:
             teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
     except (NotFoundError, LostRaceError):
         log.event("taken-back-already", run=run.run_id, instance=instance_id)

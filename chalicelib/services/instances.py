@@ -8,6 +8,7 @@ from typing import Any, Final
 from chalicelib import log
 from chalicelib.domain import matching
 from chalicelib.domain.errors import AlreadyExistsError, ConflictError, InvalidInputError, LostRaceError, NotFoundError
+from chalicelib.domain.host_records import HostRecord, is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Offer, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_name
@@ -15,6 +16,7 @@ from chalicelib.domain.policies import Policies, to_doc
 from chalicelib.domain.units import NEVER
 from chalicelib.services import offers, pools, provisioning, shapes, teardown
 from chalicelib.services.deps import Deps
+from chalicelib.store import hosts as host_store
 from chalicelib.store import instances as store
 from chalicelib.store import journal
 
@@ -46,6 +48,7 @@ class Detail:
     history: list[Transition]
     facts: dict[str, Any]
     spent: int
+    host: HostRecord | None = None
 
 
 def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_offers: int, for_run: bool) -> Plan:
@@ -170,7 +173,9 @@ def show(deps: Deps, project: str, name: str) -> Detail:
     history = list(entries.history)
     if not history or history[-1].fence < row.fence:
         history.append(Transition(row.changed_at, row.fence, None, row.state, row.reason, row.actor, row.detail))
-    return Detail(row, entries.attempts, history, entries.facts or {}, teardown.cost(deps, entries.attempts))
+    spent = teardown.cost(deps, entries.attempts)
+    host = host_store.get(project, row.instance_id) if is_host(row) else None
+    return Detail(row, entries.attempts, history, entries.facts or {}, spent, host)
 
 
 def change(
@@ -187,6 +192,8 @@ def change(
         row = store.find(project, name)
         if row.state is State.TERMINATED:
             raise NotFoundError(f"instance {name!r} has ended")
+        if is_host(row) and idle_limit not in (None, NEVER):
+            raise InvalidInputError("idle_duration", str(idle_limit), "off: no timer removes an adopted host")
         if row.state is State.TERMINATING:
             raise ConflictError(f"instance {name!r} is being terminated")
         changes: dict[str, Any] = {} if cordoned is None else {"cordoned": cordoned}

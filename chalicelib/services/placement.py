@@ -17,6 +17,7 @@ from chalicelib.domain.errors import (
     NotFoundError,
     TidepoolError,
 )
+from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, SpotPolicy, from_doc
@@ -36,6 +37,7 @@ SPOT_LOSSES: Final = 2
 
 LOOKED_THROUGH: Final = 100
 OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
+ON_MACHINE: Final = frozenset({RunState.STARTING, RunState.RUNNING, RunState.STOPPING})
 
 
 def place(deps: Deps, run: Run) -> Run:
@@ -121,7 +123,12 @@ def drop_reserved(deps: Deps, run: Run, actor: str) -> None:
 
 
 def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
-    """End a run that waits for an instance which will not come any more: it may have failed before the run named it."""
+    """End a run that waits for an instance which will not come any more: it may have failed before the run named it.
+
+    And one that a host was silent for too long with, when whoever took the host from it died before saying so.
+    """
+    if run.state in ON_MACHINE and run.lease_id:
+        return _end_if_its_lease_did(deps, run)
     if run.state is not RunState.PROVISIONING:
         return run
     try:
@@ -133,6 +140,17 @@ def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
     detail = row.detail if row is not None else "its instance is gone"
     reason = RunReason.PROVISIONING_FAILED
     return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
+
+
+def _end_if_its_lease_did(deps: Deps, run: Run) -> Run:
+    try:
+        row = instance_store.find(run.project, run.instance_id)
+    except NotFoundError:
+        return run
+    if not is_host(row) or row.state in OVER or (row.lease is not None and row.lease.lease_id == run.lease_id):
+        return run
+    detail = f"host {row.name} was unreachable for too long"
+    return run_ends.finish(deps, run, RunState.FAILED, RunReason.MACHINE_LOST, actor="placement", detail=detail)
 
 
 def _held(deps: Deps, run: Run) -> Instance | None:

@@ -19,7 +19,7 @@ from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import AttemptState, Instance, Pool
 from chalicelib.domain.timers import Timer
-from chalicelib.services import interruptions, placement, pools
+from chalicelib.services import hosts, interruptions, placement, pools
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, timers
@@ -76,6 +76,7 @@ def compare(deps: Deps) -> list[Report]:
     for project in projects:
         with _logged(project=project):
             _file_lost_placements(deps, project)
+            hosts.sweep(deps, project)
     return reports
 
 

@@ -12,9 +12,10 @@ from typing import Final
 from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
 from chalicelib.domain.errors import BackendError, BusyError, ConflictError, LostRaceError, NotFoundError
+from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
-from chalicelib.services import run_ends
+from chalicelib.services import host_removal, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal
@@ -81,8 +82,11 @@ def advance(deps: Deps, project: str, pool: str, instance_id: str, round_: int) 
         return None
     if row.state is not State.TERMINATING:
         return None
+    if is_host(row):
+        host_removal.forget_key_of(deps, row)
     attempts = journal.attempts(instance_id)
-    failures = [failure for attempt in attempts if (failure := settle(deps, row, attempt)) is not None]
+    end = _settle_host if is_host(row) else settle
+    failures = [failure for attempt in attempts if (failure := end(deps, row, attempt)) is not None]
     if failures:
         for failure in filter(None, failures):
             log.error("teardown-failing", instance=instance_id, round=round_, detail=failure)
@@ -91,25 +95,40 @@ def advance(deps: Deps, project: str, pool: str, instance_id: str, round_: int) 
     return None
 
 
+def _settle_host(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
+    """The same for a server that somebody owns: it is not ended, its agent leaves it."""
+    if attempt.state not in OPEN_ATTEMPTS:
+        return None
+    why_not_yet = host_removal.settle(deps, row)
+    if why_not_yet is None:
+        close(deps, row.instance_id, attempt)
+    return why_not_yet
+
+
 def settle(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
     """Bring one attempt closer to its end. None: nothing of it is left; else why not yet ("" for merely waiting)."""
     if attempt.state not in OPEN_ATTEMPTS:
         return None
     try:
         backend = deps.backend(row.project, attempt.offer.backend)
-        machine = locate(deps, backend, attempt)
-        if machine is None:
-            if deps.now() < settled_at(backend, attempt):
-                return ""
-        elif machine.phase is not Phase.GONE:
-            if machine.phase is not Phase.STOPPING:
-                backend.terminate(machine.ref)
-            if backend.describe(machine.ref).phase is not Phase.GONE:
-                return ""
+        if not _is_over(deps, backend, attempt):
+            return ""
     except (BackendError, NotFoundError) as error:
         return f"{attempt.offer.backend}: {error}"
     close(deps, row.instance_id, attempt)
     return None
+
+
+def _is_over(deps: Deps, backend: Backend, attempt: Attempt) -> bool:
+    """Whether nothing is left at the provider of what an attempt made; what is there is told to end."""
+    machine = locate(deps, backend, attempt)
+    if machine is None:
+        return deps.now() >= settled_at(backend, attempt)
+    if machine.phase is Phase.GONE:  # a provider may not know yet what it has just made
+        return deps.now() >= attempt.started_at + backend.capabilities.settles_within
+    if machine.phase is not Phase.STOPPING:
+        backend.terminate(machine.ref)
+    return backend.describe(machine.ref).phase is Phase.GONE
 
 
 def settled_at(backend: Backend, attempt: Attempt) -> datetime:
@@ -153,8 +172,11 @@ def _bury(deps: Deps, row: Instance) -> None:
     run_ends.machine_lost(deps, row)
     deps.wake.delete(row.instance_id)
     attempts = journal.attempts(row.instance_id)
-    for attempt in attempts:
-        _revoke(row.project, attempt.attempt_id)
+    if is_host(row):
+        host_removal.close(deps, row)
+    if not host_removal.keeps_token(row):
+        for attempt in attempts:
+            _revoke(row.project, attempt.attempt_id)
     spent = cost(deps, attempts)
     try:
         ended = replace(row, spent=spent)

@@ -8,7 +8,8 @@ from typing import Final
 from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.ssh.host_keys import parse_host_keys
 from chalicelib.ssh.keys import PrivateKey, read_private_key
-from chalicelib.ssh.session import Jump, Session, Target, Trust, connect
+from chalicelib.ssh.login import Target, Trust
+from chalicelib.ssh.session import Jump, Session, connect
 from chalicelib.ssh.targets import Network, parse_allowed
 
 PUBLIC: Final = "public"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State, next_state
-from chalicelib.domain.model import Instance, Lease
+from chalicelib.domain.model import Instance, Lease, Offer
 from chalicelib.domain.names import is_id, is_name
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, cursors, guarded, requests, rows, timers
@@ -162,6 +162,24 @@ def postpone(seen: Instance, *, deadline: datetime, now: datetime) -> Instance:
     guarded.file_timer(new, now=now)
     guard = guarded.same_fence(seen) | guarded.same(seen, "deadline")
     return guarded.write(seen, {"deadline": deadline}, guard, wrote="touch")
+
+
+def note(seen: Instance, *, detail: str) -> Instance:
+    """Say how far the present state is, for a person; return the instance as stored. No step, and not in the history.
+
+    Raises `LostRaceError` when the row has another state or fence than `seen`.
+    """
+    return guarded.write(seen, {"detail": detail or None}, guarded.same_fence(seen), wrote="touch")
+
+
+def renew(seen: Instance, offer: Offer) -> Instance:
+    """Give an instance the offer that its machine turned out to be; return it as stored. The fence stays.
+
+    Raises `LostRaceError` when the row has another state, fence or flags than `seen`.
+    """
+    new = replace(seen, offer=offer)
+    attributes = rows.fields(new, frozenset({"offer"})) | rows.index_fields(new) | {"flagged_by": PRESENCE}
+    return guarded.write(seen, attributes, guarded.same_fence(seen) | guarded.same_flags(seen), wrote="flag")
 
 
 def claim(

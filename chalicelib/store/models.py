@@ -282,3 +282,17 @@ class MachineRow(Model):
     launches = NumberAttribute(null=True)
     interruptions = NumberAttribute(null=True)
     ttl = NumberAttribute()
+
+
+class HostRow(Model):
+    """A host or a check (`host#<instance id>`, `check#<id>`: `doc`), or a claim (`claim#<what>`: `holder`)."""
+
+    class Meta:
+        table_name = ""
+
+    project = UnicodeAttribute(hash_key=True)
+    entry = UnicodeAttribute(range_key=True)
+    doc = DocumentAttribute(null=True)
+    holder = UnicodeAttribute(null=True)
+    write = UnicodeAttribute()
+    ttl = NumberAttribute(null=True)

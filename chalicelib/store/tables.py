@@ -13,6 +13,7 @@ from pynamodb.models import Model
 from chalicelib.store.connection import SharedConnection
 from chalicelib.store.models import (
     BackendRow,
+    HostRow,
     IdempotencyRow,
     InstanceRow,
     JournalRow,
@@ -48,6 +49,7 @@ TABLES: Final = (
     Table("market", MarketRow),
     Table("machines", MachineRow),
     Table("backends", BackendRow, expires=False),
+    Table("hosts", HostRow),
 )
 TTL_ATTRIBUTE: Final = "ttl"
 

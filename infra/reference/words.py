@@ -33,6 +33,7 @@ EVENTS: Final = {
 REASONS: Final = {
     Reason.POOL_ADD: "A user asked for it.",
     Reason.RUN: "It is made for a run that found no idle instance.",
+    Reason.ADD_SSH: "A user added a server of their own.",
     Reason.LAUNCHED: "The provider started a machine.",
     Reason.AGENT_READY: "The agent reported for the first time.",
     Reason.ACQUIRED: "It was taken.",
@@ -41,8 +42,9 @@ REASONS: Final = {
     Reason.IDLE_TIMEOUT: "It was idle for its idle duration.",
     Reason.IDLE_OFF: "Its idle duration is 0s and its lease ended.",
     Reason.PROVISIONING_FAILED: "Every offer was tried, or the workflow failed; the detail says which.",
+    Reason.LAUNCH_FAILED: "The provider took the launch and then could not start the machine.",
     Reason.PROVISIONING_DEADLINE: "The agent did not report in time, or the request was two hours past its deadline.",
-    Reason.AGENT_SILENT: "The agent was not heard of for `TIDEPOOL_LOST_S`.",
+    Reason.AGENT_SILENT: "The agent was not heard of for `TIDEPOOL_LOST_S`. An adopted host rests then, unreachable.",
     Reason.JOB_NOT_PICKED_UP: "The agent did not take the job that was placed there within `TIDEPOOL_PICKUP_S`.",
     Reason.MACHINE_GONE: "The provider does not know the machine any more.",
     Reason.INTERRUPTED: "Its provider takes, or took, the machine back; or a spot machine is gone without a word.",

@@ -188,7 +188,7 @@ def test_every_function_gets_the_settings(template):
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["TIDEPOOL_STAGE"] == "test"
     assert variables["TIDEPOOL_SYNC_S"] == "60"
-    assert {"TIDEPOOL_BUCKET", "TIDEPOOL_PROVISION_ARN", "TIDEPOOL_TEARDOWN_ARN"} <= variables.keys()
+    assert {"TIDEPOOL_BUCKET", "TIDEPOOL_PROVISION_ARN", "TIDEPOOL_TEARDOWN_ARN", "TIDEPOOL_ADOPT_ARN"} <= variables.keys()
 
 
 def test_the_code_is_the_project_and_nothing_of_its_surroundings(packaged):

@@ -42,7 +42,7 @@ def test_the_pure_part_loads_no_third_party_package(module):
     assert not loaded_by(f"import {module}") & set(THIRD_PARTY)
 
 
-@pytest.mark.parametrize("module", ["app", "chalicelib.workflows.provision", "chalicelib.workflows.teardown"])
+@pytest.mark.parametrize("module", ["app", "chalicelib.workflows.provision", "chalicelib.workflows.teardown", "chalicelib.workflows.adopt"])
 def test_no_function_loads_a_cloud_sdk_or_paramiko_at_import(module):
     assert not loaded_by(f"import {module}") & {"azure", "paramiko", "numpy", "rich", "boto3"}
 
@@ -52,6 +52,7 @@ def test_no_function_loads_a_cloud_sdk_or_paramiko_at_import(module):
     [
         "chalicelib.workflows.provision.provision",
         "chalicelib.workflows.teardown.teardown",
+        "chalicelib.workflows.adopt.adopt",
         "chalicelib.workflows.timers.on_timer",
         "chalicelib.workflows.timers.sweep",
         "chalicelib.workflows.projector.projector",

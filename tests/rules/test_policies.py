@@ -14,6 +14,7 @@ HANDLERS = {
     "authorizer": ["chalicelib.api.auth:authorizer"],
     "provision": ["chalicelib.workflows.provision:provision"],
     "teardown": ["chalicelib.workflows.teardown:teardown"],
+    "adopt": ["chalicelib.workflows.adopt:adopt"],
     "on-timer": ["chalicelib.workflows.timers:on_timer"],
     "projector": ["chalicelib.workflows.projector:projector"],
     "sweep": ["chalicelib.workflows.timers:sweep"],

@@ -25,16 +25,18 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.launch_rate import Bucket, full, turn
 from chalicelib.domain.model import Offer
-from chalicelib.services import agents, backends, provisioning, teardown, tokens
+from chalicelib.services import adoption, agents, backends, provisioning, teardown, tokens
 from chalicelib.services.deps import Deps
 from chalicelib.services.jobs import JobReport
 from tests.builders import NOW, make_offer
 from tests.services.accounts import MemorySecrets, SimDrivers
+from tests.services.sim_hosts import SimHosts
 
 SETTINGS = {
     "TIDEPOOL_STAGE": "test",
     "TIDEPOOL_PROVISION_ARN": "provision",
     "TIDEPOOL_TEARDOWN_ARN": "teardown",
+    "TIDEPOOL_ADOPT_ARN": "adopt",
     "TIDEPOOL_SYNC_S": "30",
     "TIDEPOOL_PUBLIC_URL": "http://api.test",
 }
@@ -239,7 +241,7 @@ class Workflows:
             if execution.callback == callback:
                 execution.callback, execution.timeout_at = "", None
                 execution.wake_at = self.world.clock
-                execution.over = payload["state"] != "provisioning"
+                execution.over = payload["state"] != "provisioning" and execution.kind != "adopt"
 
     def due(self) -> list[str]:
         """Names of executions that have something to do now."""
@@ -253,6 +255,9 @@ class Workflows:
         execution.callback, execution.timeout_at = "", None
         here = {key: execution.payload[key] for key in ("project", "pool", "instance_id")}
         deps = self.world.deps
+        if execution.kind == "adopt":
+            self._adopt(execution, name, here)
+            return
         if execution.kind == "teardown":
             seconds = teardown.advance(deps, **here, round_=execution.payload["round"])
             execution.payload["round"] += 1
@@ -272,6 +277,17 @@ class Workflows:
         if step.next == "await":
             execution.callback = f"callback-{name}"
             execution.timeout_at = self.world.clock + timedelta(seconds=step.seconds)
+            provisioning.await_agent(deps, **here, callback=execution.callback)
+
+    def _adopt(self, execution: Execution, name: str, here: dict[str, str]) -> None:
+        deps = self.world.deps
+        project, pool, key = here.values()
+        following = adoption.advance(deps, project, pool, key, kind=execution.payload["kind"])
+        execution.over = following.next == "end"
+        execution.wake_at = self.world.clock + timedelta(seconds=following.seconds if following.next == "wait" else 0)
+        if following.next == "await":
+            execution.callback = f"callback-{name}"
+            execution.timeout_at = self.world.clock + timedelta(seconds=following.seconds)
             provisioning.await_agent(deps, **here, callback=execution.callback)
 
 
@@ -296,6 +312,7 @@ class World:
         self.objects, self.wake = Objects(lambda: self.clock), Wake()
         self.drivers, self.secrets, self.made = SimDrivers(self.cloud), MemorySecrets(), backends.DriverCache()
         self.workflows = Workflows(self)
+        self.hosts = SimHosts(self)
         self.agents: dict[str, SimAgent] = {}
         self.deps = Deps(
             settings=load({**SETTINGS, **settings}),
@@ -308,6 +325,7 @@ class World:
             backend_names=self._backend_names,
             drivers=self.drivers,
             secrets=self.secrets,
+            ssh=self.hosts,
         )
 
     def _backend(self, project: str, name: str) -> Any:
@@ -331,6 +349,7 @@ class World:
 
     def boot(self) -> None:
         """Let every machine that executes its user data have an agent that registers."""
+        self.hosts.boot()
         for machine in self.cloud.alive():
             if machine.ref in self.agents or machine.ref not in self.cloud.user_data:
                 continue
@@ -357,6 +376,7 @@ class World:
 
     def sync_all(self) -> None:
         """Every living machine's agent syncs, takes the job it is given and forgets what was acknowledged."""
+        self.hosts.sync_all()
         for ref in [machine.ref for machine in self.cloud.alive() if machine.ref in self.agents]:
             agent = self.agents[ref]
             try:

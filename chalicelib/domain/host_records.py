@@ -1,0 +1,148 @@
+"""What is known of a host that is adopted, was adopted, or is only looked at: one value, changed step by step.
+
+The row of its instance says what every instance's says; this is the rest: where it is, how far its adoption came, what
+the checks found, and what is still owed after its end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from chalicelib.domain.model import Instance, Offer, Resources
+
+SSH: Final = "ssh"
+"""The backend of an instance that nobody rents: a server that somebody owns."""
+
+REMOTE: Final = "remote"
+"""The region of a host that was given none."""
+
+SYNC_EVERY: Final = timedelta(seconds=30)
+"""How often the agent of a host syncs at least. There is no provider to ask, so its syncs are its presence."""
+
+UNREACHABLE_AFTER: Final = timedelta(minutes=2)
+"""The silence after which a host is flagged: four syncs. What is shorter changes nothing."""
+
+
+class Step(StrEnum):
+    """How far an adoption is. `PREFLIGHT` includes the connection; `UNINSTALL` undoes an installation that failed."""
+
+    PREFLIGHT = "preflight"
+    INSTALL = "install"
+    AGENT = "agent"
+    UNINSTALL = "uninstall"
+    DONE = "done"
+    FAILED = "failed"
+
+
+OVER: Final = frozenset({Step.DONE, Step.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Who to be where. `host` is a name or an address."""
+
+    host: str
+    user: str
+    port: int = 22
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}" if self.port == 22 else f"{self.user}@{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """A host. `write` is the token of the very write that made it so; a change is conditional on it.
+
+    What was asked for: `destination`, `jump`, `host_key` (lines, or "" to trust on first use), `network` (CIDR or ""),
+    `region`, `gpu` (grammar, or ""), `take_over`, `from_here` (the client carries the scripts). `is_check`: it is only
+    looked at; `key` is then the id of the check, else that of the instance.
+
+    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
+    ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,
+    `code`, `found`, `fix`), `machine_id`, `address` (the internal one) and what the installation needs: `python`,
+    `replaces` (whether another owner's agent is removed, and of which ended instance of ours).
+
+    `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
+    nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.
+    """
+
+    project: str
+    key: str
+    pool: str
+    name: str
+    destination: Destination
+    api_url: str
+    created_at: datetime
+    actor: str = ""
+    is_check: bool = False
+    jump: Destination | None = None
+    host_key: str = ""
+    network: str = ""
+    region: str = REMOTE
+    gpu: str = ""
+    take_over: bool = False
+    from_here: bool = False
+    secret: str = ""
+    step: Step = Step.PREFLIGHT
+    tries: int = 0
+    failure: str = ""
+    fingerprint: str = ""
+    pinned: str = ""
+    checks: tuple[Mapping[str, Any], ...] = ()
+    machine_id: str = ""
+    address: str = ""
+    python: str = ""
+    replaces: str = ""
+    removed_at: datetime | None = None
+    owed_since: datetime | None = None
+    refresh: bool = False
+    write: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the adoption, or the check, has ended."""
+        return self.step in OVER
+
+
+ASKED: Final = ("destination", "jump", "host_key", "network", "region", "gpu", "from_here", "pool")
+"""What two requests for one host must agree in to be one request."""
+
+
+def differences(seen: HostRecord, wanted: HostRecord) -> dict[str, dict[str, str]]:
+    """Return what a request contradicts an earlier one in, each with what `is` and what is `asked`.
+
+    What is not said contradicts nothing.
+    """
+    unsaid = {field.name: field.default for field in fields(HostRecord)}
+    found = {}
+    for name in ASKED:
+        before, now = getattr(seen, name), getattr(wanted, name)
+        if before != now and now != unsaid[name]:
+            found[name] = {"is": str(before or ""), "asked": str(now)}
+    return found
+
+
+def is_host(row: Instance) -> bool:
+    """Whether an instance is a server that somebody owns: never removed by a timer, never terminated at a provider."""
+    return row.offer is not None and row.offer.backend == SSH
+
+
+def offer_of(region: str, resources: Resources, network: str = "") -> Offer:
+    """What a host is as an offer. Its network is the zone: hosts of one zone of one region reach each other."""
+    return Offer(
+        backend=SSH,
+        region=region,
+        zone=network,
+        instance_type="host",
+        resources=resources,
+        spot=False,
+        price=0,
+        price_source="owned",
+        availability="available",
+    )
+
+
+UNKNOWN: Final = Resources(0, 0, 0)
+"""What a host has before its facts are known."""

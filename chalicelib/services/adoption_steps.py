@@ -1,0 +1,337 @@
+"""What each step of an adoption sends to a host, and what it makes of the answer. Whoever carries the script.
+
+`script` and `take` are all there is: the workflow carries scripts over Paramiko, a client with `--from-here` over its
+own ssh. Both may be called again, late and by several: a step that is not the present one any more changes nothing,
+and each step's effect is written down before the next one is begun.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from chalicelib import log
+from chalicelib.domain import adoption, gpu_requirements, hosts, networks
+from chalicelib.domain.adoption import CheckResult, Connection
+from chalicelib.domain.errors import LostRaceError, NotFoundError
+from chalicelib.domain.findings import FINDINGS, Check, Status
+from chalicelib.domain.host_records import HostRecord, Step, offer_of
+from chalicelib.domain.hosts import HostProbe
+from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.model import Attempt, AttemptState, Instance
+from chalicelib.domain.names import is_name
+from chalicelib.domain.timers import instance_target
+from chalicelib.services import bootstrap, tokens
+from chalicelib.services.adoption_claims import machine_claim
+from chalicelib.services.deps import Deps
+from chalicelib.ssh import probe, scripts
+from chalicelib.ssh.errors import ScriptOutputError, SshError
+from chalicelib.store import hosts as store
+from chalicelib.store import instances as instance_store
+from chalicelib.store import journal
+
+NETWORK_FOR: Final = timedelta(minutes=10)
+"""How long a host that cannot be reached is tried again."""
+
+UNRESOLVED_TRIES: Final = 3
+"""A name that does not resolve is a typing slip more often than a hiccup."""
+
+INSTALL_TRIES: Final = 3
+TOKEN_FOR: Final = timedelta(minutes=30)
+AGENT_WITHIN: Final = timedelta(minutes=3)
+"""From the start of the agent to its first sync; that it reaches the API was checked before."""
+
+LIMITS: Final[Mapping[Step, timedelta]] = {
+    Step.PREFLIGHT: timedelta(seconds=90),
+    Step.INSTALL: timedelta(seconds=120),
+    Step.UNINSTALL: timedelta(seconds=60),
+}
+"""What each script may take. Together with the connection they fit one run of the function that carries them."""
+
+FIRST: Final = 1
+"""The number of the one attempt that an adoption makes."""
+
+FIXES_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script for the host: to be fed to `sh -s`, as root with `sudo`. It may hold a secret."""
+
+    step: Step
+    text: str
+    sudo: bool
+    limit: timedelta
+
+    def __repr__(self) -> str:
+        return f"Script({self.step.value})"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a script printed, and its exit status."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+
+
+def script(deps: Deps, record: HostRecord) -> Script | None:
+    """Write the script of the present step; None where the host has nothing to do, or is not wanted any more."""
+    if record.step is Step.PREFLIGHT:
+        text = probe.script(record.api_url)
+    elif record.step is Step.INSTALL:
+        attempt = _attempt(record)
+        if attempt is None or _pending(record) is None:
+            return None
+        text = _installation(deps, record, attempt)
+    elif record.step is Step.UNINSTALL:
+        text = scripts.uninstall(deps.settings.owner, record.key)
+    else:
+        return None
+    return Script(record.step, text, record.step is not Step.PREFLIGHT, LIMITS[record.step])
+
+
+def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
+    """Take in what the script of a step printed; return the record as it is then. Another step's changes nothing.
+
+    Raises `LostRaceError` when another worker took the same in, and `ScriptOutputError` where it is no output of it.
+    """
+    if step is not record.step:
+        return record
+    if step is Step.PREFLIGHT:
+        return _judged(deps, record, probe.parse(done.stdout))
+    if step is Step.INSTALL:
+        return _installed(deps, record, scripts.parse_install(done.stdout))
+    if step is Step.UNINSTALL:
+        report = scripts.parse_uninstall(done.stdout)
+        is_clean = report.outcome in (scripts.Outcome.REMOVED, scripts.Outcome.ABSENT)
+        return store.change(record, step=Step.FAILED, removed_at=deps.now() if is_clean else None)
+    return record
+
+
+def connected(deps: Deps, record: HostRecord, fingerprint: str, pinned: str = "") -> HostRecord:
+    """Pin the key that the host showed first. From now on another one refuses everything."""
+    if record.fingerprint == fingerprint or not fingerprint:
+        return record
+    return store.change(record, fingerprint=fingerprint, pinned=pinned or fingerprint)
+
+
+def broke(deps: Deps, record: HostRecord, error: SshError) -> HostRecord:
+    """Take in that the host could not be worked with. Only what the network did is tried again, and not for ever."""
+    is_slip = error.context.get("cause") == "dns" and record.tries + 1 >= UNRESOLVED_TRIES
+    log.event("adoption-broke", host=record.key, step=record.step.value, code=error.code, tries=record.tries)
+    if error.retryable and not is_slip and deps.now() - record.created_at < NETWORK_FOR:
+        return store.change(record, tries=record.tries + 1)
+    if record.step is Step.UNINSTALL:
+        return store.change(record, step=Step.FAILED)
+    failure = f"{error.code}: {error.detail}"
+    problem = error.code if error.code in FINDINGS else "connection-lost"
+    found = adoption.judge_connection(_connection(record, problem, error.detail))
+    step = Step.UNINSTALL if record.step is Step.INSTALL and error.retryable else Step.FAILED
+    return store.change(record, step=step, failure=failure, checks=record.checks or _docs(found))
+
+
+def _connection(record: HostRecord, problem: str = "", detail: str = "") -> Connection:
+    where = record.destination
+    target = where.host if where.port == 22 else f"{where.host}:{where.port}"
+    trust = "ssh of the client" if record.from_here else "given" if record.host_key else "first-use"
+    shown = record.fingerprint or "checked by the client's ssh"
+    return Connection(target, where.user, shown, trust, problem, detail)
+
+
+def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
+    """Judge the host; one that may be adopted is claimed and gets its intent, before anything is changed on it."""
+    replaces = _left_behind(deps, found)
+    wanted = adoption.Wanted(
+        api_url=record.api_url,
+        control_plane=deps.settings.owner,
+        instance_id=record.key,
+        gpu=gpu_requirements.parse(record.gpu, "gpu") if record.gpu else None,
+        take_over=record.take_over or bool(replaces),
+    )
+    results = adoption.judge_connection(_connection(record)) + adoption.judge(found, wanted, deps.now())
+    if adoption.is_adoptable(results) and not record.is_check:
+        results = _claimed(deps, record, found, results)
+    docs = _docs(results)
+    if not adoption.is_adoptable(results):
+        return store.change(record, step=Step.FAILED, failure=_summary(results), checks=docs)
+    if record.is_check:
+        return store.change(record, step=Step.DONE, checks=docs)
+    try:
+        address, network = _internal(record, found)
+    except networks.NoAddressInNetworkError as error:
+        return store.change(record, step=Step.FAILED, failure=f"{error.code}: {error.detail}", checks=docs)
+    offer = offer_of(record.region, hosts.resources(found), network)
+    now = deps.now()
+    attempt = Attempt(f"{record.key}-{FIRST}", FIRST, offer, AttemptState.INTENT, now, now + TOKEN_FOR)
+    try:
+        journal.put_attempt(record.key, attempt)
+    except LostRaceError:
+        log.event("intent-is-there", host=record.key)
+    return store.change(
+        record,
+        step=Step.INSTALL,
+        tries=0,
+        checks=docs,
+        machine_id=found.machine_id,
+        address=address,
+        python=found.python.path if found.python else "",
+        replaces=replaces,
+    )
+
+
+def _internal(record: HostRecord, found: HostProbe) -> tuple[str, str]:
+    """Choose the address by which the neighbours reach the host, and its network. A host may have none of its own."""
+    named = networks.parse_network(record.network) if record.network else None
+    try:
+        address = networks.internal_address(found.addresses, found.default_interfaces, named)
+    except networks.NoAddressInNetworkError:
+        if named is not None:
+            raise
+        return "", ""
+    return str(address.ip), (named or address.network).compressed
+
+
+def _left_behind(deps: Deps, found: HostProbe) -> str:
+    """The instance of ours that the host was, if that has ended: what it left may be replaced without asking."""
+    owner = found.owner
+    if owner is None or owner.control_plane != deps.settings.owner or not is_name(owner.project):
+        return ""
+    try:
+        row = instance_store.find(owner.project, owner.instance_id)
+    except NotFoundError:
+        return owner.instance_id
+    return owner.instance_id if row.state is State.TERMINATED else ""
+
+
+def _claimed(
+    deps: Deps, record: HostRecord, found: HostProbe, results: tuple[CheckResult, ...]
+) -> tuple[CheckResult, ...]:
+    """Claim the machine for this instance; where another live one has it, the check of the owner fails."""
+    if not found.machine_id:
+        return results
+    what = machine_claim(found.machine_id)
+    holder = store.claim(record.project, what, record.key)
+    if holder not in ("", record.key) and not _is_live(record.project, holder):
+        holder = store.claim(record.project, what, record.key, instead_of=holder)
+    if holder == record.key:
+        return results
+    words = f"instance {_name(record.project, holder)} of this project has the same machine-id {found.machine_id}"
+    fix = FINDINGS["owner-other-instance"].fix_for(adoption.family_of(found.system))
+    fix = fix.format_map({"instance_id": holder, "user": record.destination.user})
+    clash = CheckResult(Check.OWNER, Status.FAIL, "owner-other-instance", words, fix)
+    return (*(each for each in results if each.check is not Check.OWNER), clash)
+
+
+def _is_live(project: str, instance_id: str) -> bool:
+    try:
+        return instance_store.find(project, instance_id).state is not State.TERMINATED
+    except NotFoundError:
+        return False
+
+
+def _name(project: str, instance_id: str) -> str:
+    try:
+        return instance_store.find(project, instance_id).name
+    except NotFoundError:
+        return instance_id
+
+
+def _pending(record: HostRecord) -> Instance | None:
+    """The row of an adoption that is still wanted.
+
+    A removal writes its state before its teardown reads the attempts, and the attempt was written before the state is
+    read here, so at least one of the two sees the other.
+    """
+    try:
+        row = instance_store.get(record.project, record.pool, record.key)
+    except NotFoundError:
+        return None
+    return row if row.state is State.PENDING else None
+
+
+def _attempt(record: HostRecord) -> Attempt | None:
+    return next((each for each in journal.attempts(record.key) if each.number == FIRST), None)
+
+
+def _installation(deps: Deps, record: HostRecord, attempt: Attempt) -> str:
+    target = instance_target(record.project, record.pool, record.key)
+    expires = deps.now() + TOKEN_FOR
+    token = tokens.issue_bootstrap(
+        deps, project=record.project, instance=target, attempt_id=attempt.attempt_id, expires_at=expires
+    )
+    ownership = scripts.Ownership(
+        deps.settings.owner, record.api_url, record.project, record.key, since=attempt.started_at
+    )
+    return scripts.install(
+        ownership,
+        api_url=record.api_url,
+        token=token,
+        python=record.python,
+        program=bootstrap.program()[0],
+        take_over=record.take_over or bool(record.replaces),
+    )
+
+
+def _installed(deps: Deps, record: HostRecord, report: scripts.Report) -> HostRecord:
+    if report.outcome is scripts.Outcome.INSTALLED:
+        return _launched(deps, record)
+    if report.outcome is scripts.Outcome.REFUSED:
+        finding = FINDINGS[report.reason]
+        failure = f"{report.reason}: {finding.meaning} {report.owner}"
+        return store.change(record, step=Step.FAILED, failure=failure, removed_at=deps.now())
+    if record.tries + 1 < INSTALL_TRIES:
+        return store.change(record, tries=record.tries + 1)
+    failure = f"the installation failed at {report.step!r}: {report.reason}"
+    return store.change(record, step=Step.UNINSTALL, failure=failure)
+
+
+def _launched(deps: Deps, record: HostRecord) -> HostRecord:
+    """The agent was started: move the row to `provisioning`, unless it was removed meanwhile, and then the record."""
+    now, row = deps.now(), _pending(record)
+    if row is not None:
+        known = journal.end_attempt(
+            record.key, FIRST, AttemptState.LAUNCHED, machine_ref=record.machine_id or record.key
+        )
+        instance_store.step(
+            row,
+            Event.LAUNCHED,
+            now=now,
+            reason=Reason.LAUNCHED,
+            actor="adopt",
+            deadline=now + AGENT_WITHIN + timedelta(minutes=1),
+            detail=Step.AGENT.value,
+            offer=known.offer,
+            machine_ref=known.machine_ref,
+            attempt=FIRST,
+            billed_from=now,
+        )
+        log.event("host-installed", instance=record.key)
+    if record.replaces and (before := store.get(record.project, record.replaces)) is not None:
+        store.change(before, owed_since=None, removed_at=now, ttl=now + journal.KEEP_HISTORY)
+    return store.change(record, step=Step.AGENT, tries=0)
+
+
+def _docs(results: tuple[CheckResult, ...]) -> tuple[Mapping[str, Any], ...]:
+    return tuple({**asdict(each), "check": each.check.value, "status": each.status.value} for each in results)
+
+
+def _summary(results: tuple[CheckResult, ...]) -> str:
+    """Name every check that failed, and for the first ones what was found."""
+    failed = [each for each in results if each.status is Status.FAIL]
+    shown = "; ".join(f"{each.code} ({each.found[:100]})" for each in failed[:FIXES_SHOWN])
+    more = "".join(f", {each.code}" for each in failed[FIXES_SHOWN:])
+    return f"{shown}{more}"
+
+
+def unreadable(record: HostRecord, error: ScriptOutputError) -> HostRecord:
+    """The host answers with something else than our script's output: nothing more is tried."""
+    failure = f"{error.code}: {error.detail}"
+    step = Step.UNINSTALL if record.step is Step.INSTALL else Step.FAILED
+    return store.change(record, step=step, failure=record.failure or failure)
+
+
+def progress(record: HostRecord) -> str:
+    """What a listing says of a host that is being adopted."""
+    return record.step.value + (f", try {record.tries + 1}" if record.tries else "")

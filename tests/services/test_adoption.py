@@ -1,0 +1,407 @@
+"""Servers that somebody owns become instances, and everything that can stand in the way."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
+from chalicelib.domain.host_records import Destination, HostRecord, Step
+from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.services import adoption, hosts, instances, pools, reconcile
+from chalicelib.services.adoption_steps import Done
+from chalicelib.store import hosts as host_store
+from tests.builders import NOW
+from tests.services.sim_hosts import private_key
+from tests.services.steps import fire_due, ready, state_of
+from tests.services.world import World
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    pools.create(world.deps, "main", "lab")
+    return world
+
+
+def wanted(host: str = "box-1", **changes) -> HostRecord:
+    blank = HostRecord("", "", "", "", Destination(host, "ubuntu"), "http://api.test", NOW, "user:me")
+    return replace(blank, **changes)
+
+
+def add(world: World, host: str = "box-1", **changes):
+    asked = wanted(host, **changes)
+    key = None if asked.from_here else hosts.Key(private_key())
+    return hosts.add(world.deps, "main", "lab", asked, key).instance
+
+
+def record_of(world: World, row):
+    return host_store.get("main", row.instance_id)
+
+
+def codes(world: World, row) -> list[str]:
+    return [check["code"] for check in record_of(world, row).checks if check["status"] == "fail"]
+
+
+def spend(world: World, minutes: float) -> None:
+    """Let time pass, with everything that happens by itself."""
+    for _ in range(round(minutes * 2)):
+        world.pass_time(30)
+        fire_due(world)
+        world.run_workflows()
+        world.boot()
+        world.sync_all()
+        world.run_workflows()
+
+
+def test_a_host_becomes_an_idle_instance_with_what_it_has(world):
+    world.hosts.add("box-1", cpus=16, gpus=8)
+    row = add(world)
+    assert (row.state, row.reason, row.detail) == (State.PENDING, Reason.ADD_SSH, "preflight")
+    ready(world)
+    row = state_of(world, row)
+    assert row.state is State.IDLE
+    assert (row.offer.backend, row.offer.region, row.offer.zone, row.offer.price) == ("ssh", "remote", "10.0.0.0/24", 0)
+    assert row.offer.resources.cpus == 16
+    assert [(gpu.name, gpu.count, gpu.memory_mib) for gpu in row.offer.resources.gpus] == [("A100", 8, 40960)]
+    record = record_of(world, row)
+    assert (record.step, record.address, record.fingerprint) == (
+        Step.DONE,
+        "10.0.0.5",
+        world.hosts.known["box-1"].fingerprint,
+    )
+
+
+def test_the_key_is_gone_as_soon_as_the_adoption_is_over(world):
+    world.hosts.add()
+    add(world)
+    assert len(world.secrets.kept) == 1
+    ready(world)
+    assert world.secrets.kept == {}
+
+
+def test_one_connection_and_two_scripts_are_all_that_an_adoption_takes(world):
+    host = world.hosts.add()
+    add(world)
+    ready(world)
+    assert (host.connections, host.ran) == (1, ["probe", "install"])
+
+
+def test_a_check_that_fails_ends_the_adoption_at_once_and_leaves_nothing(world):
+    host = world.hosts.add("box-1", sudo="no", cpus=4)
+    row = add(world, gpu="A100:8")
+    ready(world)
+    row = state_of(world, row)
+    assert row.state is State.TERMINATED
+    assert set(codes(world, row)) == {"sudo-needs-password", "gpus-missing"}
+    assert all(check["fix"] for check in record_of(world, row).checks if check["status"] == "fail")
+    assert "sudo-needs-password" in row.detail
+    assert host.is_clean
+    assert world.secrets.kept == {}
+
+
+def test_a_refused_key_is_not_tried_again(world):
+    host = world.hosts.add()
+    host.refuses_key = True
+    row = add(world)
+    ready(world)
+    assert state_of(world, row).state is State.TERMINATED
+    assert (host.connections, codes(world, row)) == (1, ["auth-failed"])
+    assert world.secrets.kept == {}
+
+
+def test_a_host_that_does_not_answer_is_tried_for_ten_minutes(world):
+    host = world.hosts.add()
+    host.down = True
+    row = add(world)
+    spend(world, 5)
+    assert state_of(world, row).state is State.PENDING
+    assert "try" in state_of(world, row).detail
+    spend(world, 10)
+    assert state_of(world, row).state is State.TERMINATED
+    assert codes(world, row) == ["unreachable"]
+    assert 8 <= host.connections <= 40
+
+
+def test_a_host_that_answers_in_time_is_adopted_after_all(world):
+    host = world.hosts.add()
+    host.faults = ["timeout"] * 4
+    row = add(world)
+    spend(world, 3)
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_name_that_does_not_resolve_is_given_up_soon(world):
+    row = add(world, "no-such-box")
+    spend(world, 2)
+    assert state_of(world, row).state is State.TERMINATED
+    assert codes(world, row) == ["unreachable"]
+
+
+def test_an_installation_that_fails_is_repeated_and_then_undone(world):
+    host = world.hosts.add()
+    host.install_faults = ["failed"]
+    row = add(world)
+    spend(world, 1)
+    assert state_of(world, row).state is State.IDLE
+    other = world.hosts.add("box-2")
+    other.install_faults = ["failed"] * 3
+    row = add(world, "box-2")
+    spend(world, 2)
+    assert state_of(world, row).state is State.TERMINATED
+    assert other.ran[-1] == "uninstall"
+    assert "No space left" in state_of(world, row).detail
+
+
+def test_an_installation_whose_answer_was_lost_is_done_again(world):
+    host = world.hosts.add()
+    host.install_faults = ["lost-answer"]
+    row = add(world)
+    spend(world, 1)
+    assert state_of(world, row).state is State.IDLE
+    assert host.ran.count("install") == 2
+
+
+def test_an_agent_that_never_reports_is_uninstalled_and_the_reason_said(world):
+    host = world.hosts.add()
+    host.cut = True
+    row = add(world)
+    spend(world, 8)
+    row = state_of(world, row)
+    assert row.state is State.TERMINATED
+    assert "journalctl" in row.detail
+    assert host.is_clean
+    assert world.secrets.kept == {}
+    assert record_of(world, row).owed_since is None
+
+
+def test_a_changed_host_key_refuses_everything(world):
+    host = world.hosts.add()
+    host.install_faults = ["lost-answer"]
+    row = add(world)
+    world.run_workflows()
+    host.fingerprint = "SHA256:" + 43 * "x"
+    spend(world, 1)
+    assert state_of(world, row).state is not State.IDLE
+    assert "host-key-changed" in record_of(world, row).failure
+
+
+def test_the_same_host_again_is_the_same_instance(world):
+    world.hosts.add()
+    first = add(world)
+    assert add(world).instance_id == first.instance_id
+    ready(world)
+    assert add(world).instance_id == first.instance_id
+    assert world.secrets.kept == {}
+
+
+def test_the_same_host_with_other_wishes_is_a_conflict_that_names_them(world):
+    world.hosts.add()
+    row = add(world)
+    with pytest.raises(ConflictError) as caught:
+        add(world, region="rack-1", name="other")
+    assert caught.value.context["instance"] == row.name
+    assert caught.value.context["differences"].keys() == {"region", "name"}
+
+
+def test_one_machine_under_two_addresses_is_one_instance(world):
+    world.hosts.add("box-1", machine_id="a" * 32)
+    again = world.hosts.add("box-1-again", machine_id="a" * 32)
+    row = add(world)
+    ready(world)
+    second = add(world, "box-1-again")
+    spend(world, 1)
+    assert state_of(world, second).state is State.TERMINATED
+    assert codes(world, second) == ["owner-other-instance"]
+    assert row.name in record_of(world, second).failure
+    assert again.is_clean
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_host_of_another_control_plane_is_refused_unless_it_is_to_be_taken_over(world):
+    host = world.hosts.add()
+    names = ("control_plane", "control_plane_url", "project", "instance_id", "since")
+    host.owner = dict(zip(names, ("another", "http://b", "x", "i-x", "2024"), strict=True))
+    row = add(world)
+    ready(world)
+    assert codes(world, row) == ["owner-foreign"]
+    spend(world, 1)
+    taken = add(world, take_over=True)
+    spend(world, 1)
+    assert state_of(world, taken).state is State.IDLE
+    assert host.owner["instance_id"] == taken.instance_id
+
+
+def test_a_removed_host_is_clean_and_can_be_added_again(world):
+    host = world.hosts.add()
+    row = add(world)
+    ready(world)
+    instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+    spend(world, 1)
+    assert state_of(world, row).state is State.TERMINATED
+    assert host.is_clean
+    again = add(world)
+    assert again.instance_id != row.instance_id
+    spend(world, 1)
+    assert state_of(world, again).state is State.IDLE
+
+
+def test_a_host_that_is_away_when_it_is_removed_is_cleaned_when_it_returns(world):
+    host = world.hosts.add()
+    row = add(world)
+    ready(world)
+    host.cut = True
+    instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+    spend(world, 5)
+    assert state_of(world, row).state is State.TERMINATED
+    (owed,) = hosts.listed(world.deps, "main")
+    assert owed.record.owed_since is not None
+    assert not host.is_clean
+    spend(world, 60)
+    host.cut = False
+    spend(world, 1)
+    assert host.is_clean
+    assert hosts.listed(world.deps, "main") == []
+
+
+def test_a_host_that_is_owed_may_be_added_again_and_owes_nothing_then(world):
+    host = world.hosts.add()
+    row = add(world)
+    ready(world)
+    host.cut = True
+    instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+    spend(world, 5)
+    host.cut = False
+    host.agent = ""
+    again = add(world)
+    spend(world, 1)
+    assert state_of(world, again).state is State.IDLE
+    assert [each.instance.instance_id for each in hosts.listed(world.deps, "main")] == [again.instance_id]
+
+
+def test_a_host_that_is_removed_while_it_is_adopted_is_left_clean(world):
+    host = world.hosts.add()
+    host.faults = ["timeout"]
+    row = add(world)
+    world.run_workflows()
+    instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+    spend(world, 5)
+    assert state_of(world, row).state is State.TERMINATED
+    assert host.is_clean
+    assert world.secrets.kept == {}
+
+
+def test_an_adoption_whose_workflow_is_gone_is_driven_on_by_its_timer(world):
+    world.hosts.add()
+    row = add(world)
+    for execution in world.workflows.executions.values():
+        execution.over = True
+    spend(world, 6)
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_client_that_carries_the_scripts_gets_the_same_ones(world):
+    host = world.hosts.add()
+    row = add(world, from_here=True)
+    assert world.secrets.kept == {}
+    said = adoption.next_step(world.deps, record_of(world, row))
+    ran = []
+    for _ in range(4):
+        if said.script is None:
+            break
+        ran.append(said.script.step.value)
+        printed = host.execute(said.script.text, world.clock)
+        done = Done(printed.stdout, printed.stderr, printed.exit_code)
+        said = adoption.answered(world.deps, record_of(world, row), said.script.step, done)
+    assert ran == ["preflight", "install"]
+    assert said.pause_s > 0
+    world.boot()
+    world.sync_all()
+    assert adoption.next_step(world.deps, record_of(world, row)).record.step is Step.DONE
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_an_answer_that_comes_twice_or_late_changes_nothing(world):
+    host = world.hosts.add()
+    row = add(world, from_here=True)
+    step = adoption.next_step(world.deps, record_of(world, row)).script
+    done = Done(host.execute(step.text, world.clock).stdout, "", 0)
+    first = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, done)
+    again = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, done)
+    assert again.record == first.record
+    assert again.script.step is Step.INSTALL
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code"),
+    [
+        ("ubuntu@box-1: Permission denied (publickey).", "auth-failed"),
+        ("Host key verification failed.", "host-key-mismatch"),
+        ("kex_exchange_identification: read: Connection reset by peer", "not-ssh"),
+    ],
+)
+def test_what_the_clients_ssh_says_is_told_as_the_check_it_fails(world, stderr, code):
+    world.hosts.add()
+    row = add(world, from_here=True)
+    said = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, Done("", stderr, 255))
+    assert said.is_over
+    assert codes(world, row) == [code]
+
+
+def test_a_host_that_a_client_cannot_reach_may_be_tried_again(world):
+    world.hosts.add()
+    row = add(world, from_here=True)
+    refused = Done("", "ssh: connect to host box-1 port 22: Connection refused", 255)
+    said = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, refused)
+    assert not said.is_over
+    assert said.script is not None
+    assert said.pause_s > 0
+
+
+def test_a_check_looks_and_changes_nothing(world):
+    host = world.hosts.add("box-1", sudo="no")
+    record = hosts.begin_check(world.deps, "main", wanted(), hosts.Key(private_key()))
+    world.run_workflows()
+    found = hosts.get_check(world.deps, "main", record.key)
+    assert found.is_over
+    assert [check["code"] for check in found.checks if check["status"] == "fail"] == ["sudo-needs-password"]
+    assert host.ran == ["probe"]
+    assert world.secrets.kept == {}
+    assert hosts.listed(world.deps, "main") == []
+
+
+def test_a_key_that_is_none_is_refused_before_anything_is_stored(world):
+    with pytest.raises(InvalidInputError) as caught:
+        hosts.add(world.deps, "main", "lab", wanted(), hosts.Key("ssh-ed25519 AAAA"))
+    assert caught.value.context["field"] == "private_key"
+    assert world.secrets.kept == {}
+    assert host_store.list_hosts("main") == []
+
+
+def test_a_name_that_is_taken_leaves_no_key_behind(world):
+    world.hosts.add()
+    add(world, name="mine")
+    with pytest.raises(Exception, match="mine"):
+        add(world, "box-2", name="mine")
+    assert len(world.secrets.kept) == 1
+
+
+def test_what_a_crash_left_of_a_request_is_cleared_away(world, monkeypatch):
+    world.hosts.add()
+    monkeypatch.setattr(hosts, "_created", partial(_dies))
+    with pytest.raises(KeyboardInterrupt):
+        add(world)
+    assert len(world.secrets.kept) == 1
+    with pytest.raises(LostRaceError):
+        add(world)
+    world.pass_time(600)
+    reconcile.compare(world.deps)
+    assert world.secrets.kept == {}
+    assert host_store.list_hosts("main") == []
+    monkeypatch.undo()
+    row = add(world)
+    spend(world, 1)
+    assert state_of(world, row).state is State.IDLE
+
+
+def _dies(*_):
+    raise KeyboardInterrupt
