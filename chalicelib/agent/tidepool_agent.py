@@ -24,7 +24,9 @@ A service manager must not kill the whole process tree when the agent ends (syst
 Environment: `TIDEPOOL_URL`, `TIDEPOOL_BOOTSTRAP` (single-use token), `TIDEPOOL_HOME`, `TIDEPOOL_POWEROFF` (shell
 command; empty on a machine that nobody pays for: no dead-man switch), `TIDEPOOL_CA` (a PEM file to trust),
 `TIDEPOOL_NOTICE` (where the provider says that it takes the machine back: `aws`, `azure`, `file`, or empty) and
-`TIDEPOOL_METADATA_URL` (where it is asked, instead of the address that clouds have it at).
+`TIDEPOOL_METADATA_URL` (where it is asked, instead of the address that clouds have it at). On an adopted host also
+`TIDEPOOL_BOOTSTRAP_FILE` (the bootstrap token; removed when it was used) and `TIDEPOOL_MARK` (what every process of
+ours carries in its environment, jobs included: by that an uninstallation finds them).
 """
 
 from __future__ import annotations
@@ -115,6 +117,9 @@ METADATA_URL = "http://169.254.169.254"
 METADATA_LIMIT_S = {"aws": 2.0, "azure": 130.0}
 """The first look at Azure's scheduled events may take 2 minutes, because it turns them on."""
 TOKEN_LIVES_S = 6 * 3600
+OVER_REST_S = 300.0
+"""How long the agent of a host rests before it ends because it is not wanted: its service manager starts it again."""
+UNINSTALL_AGAIN_S = 5.0
 AZURE_NOTICE_S = 30.0
 """What is left of a machine whose event has begun, and names no moment any more."""
 LONGEST_NOTICE_S = 3600.0
@@ -124,7 +129,9 @@ END_MARGIN_S = 10.0
 DEFAULT_LIMITS: Json = {"idle": 0.0, "leaderless": 1800.0}
 """Until the first sync: a rented machine that never reaches its control plane must not bill for ever."""
 
-OWN_VARIABLES = ("URL", "BOOTSTRAP", "HOME", "POWEROFF", "CA", "AGENT_SHA256", "NOTICE", "METADATA_URL")
+OWN_VARIABLES = (
+    "URL", "BOOTSTRAP", "BOOTSTRAP_FILE", "HOME", "POWEROFF", "CA", "AGENT_SHA256", "NOTICE", "METADATA_URL",
+)  # fmt: skip
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -1488,8 +1495,12 @@ class Identity:
     proposal. With another bootstrap token (adopted anew, or made from an image of another machine) it is another one.
     """
 
-    def __init__(self, home: str, bootstrap: str) -> None:
+    def __init__(self, home: str, bootstrap: str, bootstrap_file: str = "") -> None:
         self._path = os.path.join(home, "agent.json")
+        self._bootstrap_file = bootstrap_file
+        if bootstrap_file and not bootstrap:
+            with contextlib.suppress(OSError), open(bootstrap_file) as file:
+                bootstrap = file.read().strip()
         self._bootstrap = bootstrap
         self._content = read_json(self._path) or {}
         digest = hashlib.sha256(bootstrap.encode()).hexdigest() if bootstrap else self._content.get("bootstrap_sha256")
@@ -1526,6 +1537,9 @@ class Identity:
         self._content.update(known)
         write_atomically(self._path, json.dumps(self._content), durable=True)
         self._bootstrap = ""
+        if self._bootstrap_file:
+            with contextlib.suppress(OSError):  # it is used up, whether or not it is there
+                os.unlink(self._bootstrap_file)
 
 
 class Contact:
@@ -1576,6 +1590,8 @@ class Answer:
             limits = body.get("dead_man_s") or {}
             self.limits = {name: float(limits.get(name) or 0) for name in DEFAULT_LIMITS}
             self.shutdown = body.get("shutdown") is True
+            self.refresh = body.get("refresh") is True
+            self.uninstall = str(body.get("uninstall") or "")
             taken = body.get("interruption")
             self.taken_at = epoch(str(taken["at"])) if taken else None
             self.job = self._job(body["job"]) if body.get("job") else None
@@ -1600,6 +1616,63 @@ class Answer:
         return job
 
 
+UNDERTAKER = """\
+import json, ssl, subprocess, sys, time, urllib.error, urllib.request
+order = json.load(sys.stdin)
+done = subprocess.run(["sh", "-s"], input=order["script"].encode(), stdout=subprocess.PIPE, cwd="/")
+if not {b"outcome\\tremoved", b"outcome\\tabsent"} & set(done.stdout.splitlines()):
+    sys.exit(1)
+body = json.dumps({"boot_id": order["boot_id"], "uninstalled": True}).encode()
+headers = {"Authorization": "Bearer " + order["bearer"], "Content-Type": "application/json"}
+request = urllib.request.Request(order["url"] + "/v1/agent/sync", body, headers)
+context = ssl.create_default_context(cafile=order["ca"] or None)
+pause_s = 0.5
+for _ in range(10):
+    try:
+        urllib.request.urlopen(request, timeout=30, context=context).close()
+        break
+    except urllib.error.HTTPError as error:
+        if error.code == 401:
+            break
+    except OSError:
+        pass
+    time.sleep(pause_s)
+    pause_s = min(2 * pause_s, 30)
+"""
+"""Uninstalls everything, its own agent included, and tells the control plane when nothing is left. It reads what to do
+from its input, where no list of processes shows it, and carries no mark, so that the script does not end it."""
+
+
+class Undertaker:
+    """Runs the script of an uninstallation in a process that outlives this agent. One at a time."""
+
+    def __init__(self, url: str, boot_id: str, authority: str) -> None:
+        self._order = {"url": url, "boot_id": boot_id, "ca": authority}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def call(self, script: str, bearer: str) -> None:
+        """Begin, unless one is at work. One that failed is followed by another at the next call."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("TIDEPOOL_")}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", UNDERTAKER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=environ,
+                start_new_session=True,
+            )
+            order = json.dumps({**self._order, "script": script, "bearer": bearer}).encode()
+            assert self._process.stdin is not None
+            with self._process.stdin as pipe:
+                pipe.write(order)
+        except OSError as error:
+            event("uninstall-failed", detail=describe(error))
+
+
 class Agent:
     """The loop: notice, act, tell, wait. Everything it must remember is on disk."""
 
@@ -1609,7 +1682,8 @@ class Agent:
         self._power_off = environ.get("TIDEPOOL_POWEROFF", "shutdown -h now")
         self._home = home
         self._bell = bell
-        self._identity = Identity(home, environ.get("TIDEPOOL_BOOTSTRAP", ""))
+        token_file = environ.get("TIDEPOOL_BOOTSTRAP_FILE", "")
+        self._identity = Identity(home, environ.get("TIDEPOOL_BOOTSTRAP", ""), token_file)
         self._contact = Contact(os.path.join(home, "contact.json"))
         self._jobs = Jobs(home, bell, spawner, context)
         self._listener = Listener(bell, context)
@@ -1618,6 +1692,10 @@ class Agent:
         with open(os.path.abspath(__file__), "rb") as file:
             self._sha256 = hashlib.sha256(file.read()).hexdigest()
         self._boot_id = secrets.token_hex(8)
+        self._undertaker = Undertaker(
+            environ.get("TIDEPOOL_URL", "").rstrip("/"), self._boot_id, environ.get("TIDEPOOL_CA", "")
+        )
+        self._is_host = bool(environ.get("TIDEPOOL_MARK"))
         self._facts: Json | None = None
         self._wanted: Json | None = None
         self._has_heard = False
@@ -1736,7 +1814,7 @@ class Agent:
         return "the control plane wants this machine off" if answer.shutdown else ""
 
     def _heed(self, answer: Answer, now: float) -> None:
-        self._facts = None
+        self._facts = gather_facts(self._home, self._link.host) if answer.refresh else None
         self._has_heard = True
         self._contact.heard(now, answer.limits)
         if answer.taken_at is not None:
@@ -1752,6 +1830,13 @@ class Agent:
             longest_s = min(longest_s, HEIR_DELAY_S)
         self._next_sync = now + longest_s * random.uniform(0.9, 1.0)
         self._not_before = now
+        if answer.refresh:
+            self._next_sync = now
+        if answer.uninstall:
+            event("uninstalling")
+            self._jobs.stop_all()
+            self._undertaker.call(answer.uninstall, self._identity.bearer)
+            self._next_sync = self._not_before = time.monotonic() + UNINSTALL_AGAIN_S
 
     def abort(self) -> None:
         """End the loop soon, also when it waits for an answer. Called by a signal."""
@@ -1774,6 +1859,9 @@ class Agent:
         event("powering-off", why=why)
         self._jobs.stop_all()
         if not self._power_off:
+            until = time.monotonic() + (OVER_REST_S if self._is_host else 0.0)
+            while time.monotonic() < until and not self.terminating:
+                self._bell.wait(until - time.monotonic())
             return 0
         try:
             status = subprocess.run(["sh", "-c", self._power_off], check=False, timeout=60.0).returncode
