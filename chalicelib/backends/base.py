@@ -109,8 +109,9 @@ class Capabilities:
 
     `call_timeout` bounds one call; `settles_within` is how long after it a look-up may still miss what the call made.
     `live_offers`: `offers` is quick and asked at plan time; otherwise the catalog asks it by schedule. `launches` is
-    the provider's limit for one account and region. `notice` names how a machine learns that it is taken back, for its
-    agent: `aws`, `azure`, `file`, or empty.
+    the provider's limit for one account and region. `look_every` is how often a machine is looked at until its agent
+    reports, where a launch that was accepted may still fail; None: only at the deadline. `notice` names how a machine
+    learns that it is taken back, for its agent: `aws`, `azure`, `file`, or empty.
     """
 
     spot: bool
@@ -121,6 +122,7 @@ class Capabilities:
     settles_within: timedelta = timedelta(seconds=5)
     live_offers: bool = True
     launches: Rate | None = None
+    look_every: timedelta | None = None
     notice: str = ""
 
 

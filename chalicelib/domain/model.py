@@ -142,7 +142,7 @@ class Attempt:
     """One try at launching one offer. `attempt_id` is what the provider knows it by; `number` counts from 1.
 
     `kind` is the error class of a refusal, `detail` the provider's words. `ended_at` is when the attempt came to its
-    state: refused, unknown, or cleaned.
+    state: refused, unknown, or cleaned; of a launched one, when its machine was told to end.
     """
 
     attempt_id: str

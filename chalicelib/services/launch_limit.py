@@ -1,7 +1,7 @@
 """Whose turn it is to launch: one rate for all workers that rent from an account in a region, in the order of need."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from chalicelib import log
@@ -19,6 +19,9 @@ LATE: Final = timedelta(seconds=30)
 
 SLOW_DOWN: Final = timedelta(seconds=5)
 """How long nothing is launched after a provider asked to slow down and named no time itself."""
+
+LONGEST_PAUSE: Final = timedelta(minutes=5)
+"""The longest that a provider's "come again later" is believed: the next launch asks again."""
 
 
 def wait_s(deps: Deps, backend: Backend, row: Instance, offer: Offer) -> int:
@@ -49,15 +52,16 @@ def wait_s(deps: Deps, backend: Backend, row: Instance, offer: Offer) -> int:
     return seconds
 
 
-def slow_down(deps: Deps, backend: Backend, row: Instance, offer: Offer, until: datetime | None = None) -> None:
-    """Close the limit for everybody after the provider asked to slow down."""
+def slow_down(deps: Deps, backend: Backend, row: Instance, offer: Offer, seconds: float | None = None) -> None:
+    """Close the limit for everybody after the provider asked to slow down, for the time that it named if it did."""
     if backend.capabilities.launches is None:
         return
     now = deps.now()
     scope = _scope(row, offer)
     seen = store.bucket(scope)
     bucket = seen or launch_rate.Bucket(0.0, now)
-    store.put_bucket(scope, seen, launch_rate.closed(bucket, until=until or now + SLOW_DOWN))
+    pause = SLOW_DOWN if seconds is None else min(timedelta(seconds=seconds), LONGEST_PAUSE)
+    store.put_bucket(scope, seen, launch_rate.closed(bucket, until=now + pause))
 
 
 def _scope(row: Instance, offer: Offer) -> str:

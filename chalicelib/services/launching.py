@@ -154,8 +154,15 @@ def launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         return here
     log.event("launched", instance=row.instance_id, attempt=attempt.attempt_id, machine=attempt.machine_ref)
     stock_outs.forget(deps, row.project, attempt.offer)
-    left = (attempt.deadline - deps.now()).total_seconds()
-    return replace(here, next="await", seconds=max(1, round(left)))
+    return await_agent(deps, row, attempt, here)
+
+
+def await_agent(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
+    """Rest until the agent's first sync, the attempt's deadline, or the next look at a machine that may fail late."""
+    left = attempt.deadline - deps.now()
+    look_every = deps.backend(row.project, attempt.offer.backend).capabilities.look_every
+    seconds = min(left, look_every or left).total_seconds()
+    return replace(here, next="await", seconds=max(1, round(seconds)))
 
 
 def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
@@ -207,7 +214,7 @@ def _refused(deps: Deps, backend: Backend, row: Instance, attempt: Attempt, erro
     if isinstance(error, BackendAuthError | BalanceError):
         log.error("backend-out", project=row.project, backend=backend.name, kind=error.kind, detail=error.detail)
     if isinstance(error, BackendThrottledError):
-        launch_limit.slow_down(deps, backend, row, attempt.offer)
+        launch_limit.slow_down(deps, backend, row, attempt.offer, error.context.get("retry_after_s"))
     stock_outs.note(deps, row.project, attempt.offer, error.kind)
 
 

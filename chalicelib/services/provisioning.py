@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chalicelib import log
-from chalicelib.backends.base import Phase
+from chalicelib.backends.base import Machine, Phase
 from chalicelib.domain import attempts as rules
 from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.domain.policies import from_doc
 from chalicelib.domain.retry import backoff
-from chalicelib.services import launching, offers, teardown
+from chalicelib.services import launching, offers, stock_outs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.services.launching import Step
 from chalicelib.store import instances as store
@@ -129,42 +129,50 @@ def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     if row.attempt < attempt.number:
         return launching.launched(deps, row, attempt, here)
     if row.state is State.PROVISIONING:
-        gone = row.interrupted or _is_gone(deps, row.project, attempt)
-        left = (attempt.deadline - deps.now()).total_seconds()
-        if not gone and left > 0:
-            return replace(here, next="await", seconds=max(1, round(left)))
-        reason, detail = _why_failed(row, gone=gone)
-        journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=reason.value, detail=detail)
-        deadline = deps.now() + ROUND_LIMIT
-        store.step(
-            row,
-            Event.ATTEMPT_FAILED,
-            now=deps.now(),
-            reason=reason,
-            actor="provision",
-            deadline=deadline,
-            detail=detail,
-            ends_at=None,
-        )
-        log.event("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=reason.value)
+        machine = _described(deps, row.project, attempt)
+        may_come = machine is None or (machine.phase is not Phase.GONE and not machine.failure)
+        if may_come and not row.interrupted and deps.now() < attempt.deadline:
+            return launching.await_agent(deps, row, attempt, here)
+        _give_attempt_up(deps, row, attempt, machine)
     return _clean_up(deps, row, attempt, here)
 
 
-def _why_failed(row: Instance, *, gone: bool) -> tuple[Reason, str]:
+def _give_attempt_up(deps: Deps, row: Instance, attempt: Attempt, machine: Machine | None) -> None:
+    """Move the row back to `pending`: the machine of this attempt will not report any more."""
+    reason, kind, detail = _why_failed(row, machine)
+    journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, kind=kind, detail=detail)
+    stock_outs.note(deps, row.project, attempt.offer, kind)
+    store.step(
+        row,
+        Event.ATTEMPT_FAILED,
+        now=deps.now(),
+        reason=reason,
+        actor="provision",
+        deadline=deps.now() + ROUND_LIMIT,
+        detail=detail,
+        ends_at=None,
+    )
+    log.event("attempt-failed", instance=row.instance_id, attempt=attempt.attempt_id, kind=kind)
+
+
+def _why_failed(row: Instance, machine: Machine | None) -> tuple[Reason, str, str]:
+    """Why an attempt failed after its launch: for the row, as a class for the rest of the pass, and in words."""
     if row.interrupted:
-        return Reason.INTERRUPTED, "the machine was taken back before its agent reported"
-    if gone:
-        return Reason.MACHINE_GONE, "the machine is gone"
-    return Reason.PROVISIONING_DEADLINE, "the agent did not report in time"
+        return Reason.INTERRUPTED, Reason.INTERRUPTED.value, "the machine was taken back before its agent reported"
+    if machine is not None and machine.failure:
+        return Reason.LAUNCH_FAILED, machine.failure, machine.detail
+    if machine is not None and machine.phase is Phase.GONE:
+        return Reason.MACHINE_GONE, Reason.MACHINE_GONE.value, "the machine is gone"
+    return Reason.PROVISIONING_DEADLINE, Reason.PROVISIONING_DEADLINE.value, "the agent did not report in time"
 
 
-def _is_gone(deps: Deps, project: str, attempt: Attempt) -> bool:
-    """Whether the provider says that the machine is gone; a provider that cannot say so now does not count."""
+def _described(deps: Deps, project: str, attempt: Attempt) -> Machine | None:
+    """What the provider says of the machine; None when it cannot say so now, which is no sign of anything."""
     try:
-        return deps.backend(project, attempt.offer.backend).describe(attempt.machine_ref).phase is Phase.GONE
+        return deps.backend(project, attempt.offer.backend).describe(attempt.machine_ref)
     except BackendError as error:
         log.error("describe-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
-        return False
+        return None
 
 
 def _clean_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:

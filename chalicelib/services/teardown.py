@@ -111,7 +111,7 @@ def settle(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
         return None
     try:
         backend = deps.backend(row.project, attempt.offer.backend)
-        if not _is_over(deps, backend, attempt):
+        if not _is_over(deps, backend, row, attempt):
             return ""
     except (BackendError, NotFoundError) as error:
         return f"{attempt.offer.backend}: {error}"
@@ -119,15 +119,22 @@ def settle(deps: Deps, row: Instance, attempt: Attempt) -> str | None:
     return None
 
 
-def _is_over(deps: Deps, backend: Backend, attempt: Attempt) -> bool:
-    """Whether nothing is left at the provider of what an attempt made; what is there is told to end."""
+def _is_over(deps: Deps, backend: Backend, row: Instance, attempt: Attempt) -> bool:
+    """Whether nothing is left at the provider of what an attempt made; what is there is told to end.
+
+    A provider may not know yet what it has just made. So one that does not know the machine is believed when it knew
+    it before, or when the launch is long enough ago.
+    """
     machine = locate(deps, backend, attempt)
     if machine is None:
         return deps.now() >= settled_at(backend, attempt)
-    if machine.phase is Phase.GONE:  # a provider may not know yet what it has just made
-        return deps.now() >= attempt.started_at + backend.capabilities.settles_within
+    if machine.phase is Phase.GONE:
+        known = bool(machine.attempt_id) or attempt.ended_at is not None
+        return known or deps.now() >= attempt.started_at + backend.capabilities.settles_within
     if machine.phase is not Phase.STOPPING:
         backend.terminate(machine.ref)
+    if attempt.state is AttemptState.LAUNCHED and attempt.ended_at is None:
+        journal.end_attempt(row.instance_id, attempt.number, AttemptState.LAUNCHED, ended_at=deps.now())
     return backend.describe(machine.ref).phase is Phase.GONE
 
 

@@ -5,7 +5,9 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from infra.local.control import Options
+from tests.e2e import providers
 from tests.e2e.plane import Plane
+from tests.e2e.providers import RentedPlane
 
 SETTINGS = {
     "TIDEPOOL_READY_S": "8",
@@ -19,9 +21,18 @@ LINES = 150
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Where the fake providers answer, by kind."""
+    state = tmp_path_factory.mktemp("fakes")
+    with providers.fake("aws", state / "aws") as aws, providers.fake("azure", state / "azure") as azure:
+        yield {"aws": aws, "azure": azure}
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, fakes: dict[str, str]) -> Iterator[Plane]:
     """A control plane that is up. TTL deletes at once, and the schedules run."""
-    plane = Plane(tmp_path_factory.mktemp("e2e"), Options(port=0, settings=SETTINGS))
+    endpoints = {f"TIDEPOOL_{kind.upper()}_ENDPOINT_URL": url for kind, url in fakes.items()}
+    plane = Plane(tmp_path_factory.mktemp("e2e"), Options(port=0, settings=SETTINGS | endpoints))
     plane.up()
     try:
         assert plane.request("POST", "/projects/main/pools", {"name": "default-pool"})[0] == 201
@@ -38,6 +49,16 @@ def plane(running: Plane) -> Iterator[Plane]:
     running.empty()
 
 
+@pytest.fixture(params=["local", *providers.KINDS])
+def rented(running: Plane, fakes: dict[str, str], request: pytest.FixtureRequest) -> Iterator[RentedPlane]:
+    """The same as a project sees it that rents from one provider: the local cloud, the fake AWS, the fake Azure."""
+    kind = request.param
+    plane = providers.local(running) if kind == "local" else getattr(providers, kind)(running, fakes[kind])
+    plane.empty()
+    yield plane
+    plane.empty()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "last: waits for what passes meanwhile, so it lets the other tests go first")
 
@@ -51,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what the functions said last: the control plane is gone when one reads of it."""
     report = yield
-    plane = getattr(item, "funcargs", {}).get("plane")
+    plane = getattr(item, "funcargs", {}).get("plane") or getattr(item, "funcargs", {}).get("rented")
     if report.failed and plane is not None:
         report.sections.append(("what the functions said", "\n".join(plane.said()[-LINES:])))
     return report

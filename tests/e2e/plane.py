@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email.message import Message
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,18 @@ T = TypeVar("T")
 
 PATIENCE_S = 60
 ALL = 1_000_000
+SCHEDULED = {
+    "version": "0",
+    "id": "12345678-1234-1234-1234-123456789012",
+    "account": "000000000000",
+    "region": REGION,
+    "source": "aws.events",
+    "detail-type": "Scheduled Event",
+    "detail": {},
+    "resources": [],
+}
+"""What EventBridge gives a scheduled function, without the time."""
+
 DEFAULT_POOL = "/projects/main/pools/default-pool"
 
 
@@ -53,6 +66,11 @@ class Plane:
     @property
     def folder(self) -> Folder:
         return Folder(self.root / "plane")
+
+    @property
+    def project(self) -> str:
+        """The project that the user's commands are about."""
+        return self.client["TIDEPOOL_PROJECT"]
 
     def control(self, *words: str) -> None:
         """`python -m infra.local …` in a process of its own: bringing one up changes that process's environment."""
@@ -132,11 +150,11 @@ class Plane:
 
     def instances(self, pool: str = "default-pool") -> list[dict[str, Any]]:
         """The live instances of a pool."""
-        return self.request("GET", f"/projects/main/pools/{pool}/instances")[1].get("items", [])
+        return self.request("GET", f"/projects/{self.project}/pools/{pool}/instances")[1].get("items", [])
 
     def instance(self, name: str) -> dict[str, Any]:
         """Everything about one instance, ended ones too."""
-        return self.request("GET", f"/projects/main/instances/{name}")[1]
+        return self.request("GET", f"/projects/{self.project}/instances/{name}")[1]
 
     def cloud(self, method: str, path: str, body: Any = None) -> Any:
         """One call of the local cloud's own API: what the provider says."""
@@ -178,6 +196,10 @@ class Plane:
         result = json.loads(answer["Payload"].read() or b"null")
         assert "FunctionError" not in answer, result
         return result
+
+    def tick(self, function: str) -> Any:
+        """Run a Lambda as its schedule does."""
+        return self.invoke(function, {**SCHEDULED, "time": datetime.now(UTC).isoformat()})
 
     def write_rows(self, *words: str) -> Any:
         """Run `tests.e2e.rows`: what no user can do, written to the tables by the store's own code."""
@@ -222,10 +244,10 @@ class Plane:
     def empty(self) -> None:
         """Remove every instance, wait until nothing bills, and forget the rehearsal."""
         self.cloud("DELETE", "/rehearsal")
-        for run in self.request("GET", "/projects/main/runs?active=true")[1]["items"]:
-            self.request("POST", f"/projects/main/runs/{run['run_id']}/stop", {"force": True})
+        for run in self.request("GET", f"/projects/{self.project}/runs?active=true")[1]["items"]:
+            self.request("POST", f"/projects/{self.project}/runs/{run['run_id']}/stop", {"force": True})
         for row in self.instances():
-            self.request("DELETE", f"/projects/main/instances/{row['instance_id']}?force=true")
+            self.request("DELETE", f"/projects/{self.project}/instances/{row['instance_id']}?force=true")
         self.until(lambda: not self.instances() and not self.machines())
 
     @staticmethod

@@ -29,6 +29,7 @@ CAPABILITIES: Final = Capabilities(
     spot=True,
     cluster=True,
     ready_within=timedelta(minutes=15),
+    look_every=timedelta(seconds=60),
     call_timeout=timedelta(seconds=20),
     settles_within=timedelta(seconds=15),
     live_offers=False,
