@@ -71,14 +71,12 @@ under() {
 }
 
 system() {
-    # Whatever the order of its options, uname prints in this one, and none of it has a blank.
-    IFS=' ' read -r kernel hostname version arch <<END
-$(uname -snrm)
-END
-    say hostname "$hostname"
-    say kernel "$kernel"
-    say kernel_version "$version"
-    say arch "$arch"
+    first /proc/sys/kernel/hostname
+    say hostname "${line:-$(uname -n)}"
+    say kernel "$(uname -s)"
+    first /proc/sys/kernel/osrelease
+    say kernel_version "${line:-$(uname -r)}"
+    say arch "$(uname -m)"
     under os /etc/os-release
     [ -r /etc/os-release ] || under os /usr/lib/os-release
     libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
@@ -134,7 +132,7 @@ privileges() {
 
 python_line='import sys
 try:
-    import _ssl
+    import ssl
     tls = "yes"
 except ImportError:
     tls = "no"
@@ -144,7 +142,7 @@ print(sys.executable, "%d.%d.%d" % sys.version_info[:3], tls)'
 pythons() {
     for name in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
         has "$name" || continue
-        answer=$(limited 10 "$name" -IS -c "$python_line" 2>/dev/null) || continue
+        answer=$(limited 10 "$name" -I -c "$python_line" 2>/dev/null) || continue
         say python "$answer"
         case $answer in
         *' 3.'[4-7].* | *' no') ;;
