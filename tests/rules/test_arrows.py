@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-THIRD_PARTY = ("boto3", "botocore", "chalice", "pydantic", "pynamodb", "paramiko", "cryptography", "azure", "numpy", "rich")
+THIRD_PARTY = (
+    "boto3", "botocore", "chalice", "pydantic", "pynamodb", "paramiko", "cryptography", "azure", "numpy", "rich",
+)  # fmt: skip
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -252,6 +252,15 @@ def test_killed_anywhere_and_repeated_it_ends_as_if_it_was_not(script, root):
     assert root.processes() == []
 
 
+def test_halves_of_files_that_a_kill_left_are_removed_too(root):
+    before = root.files()
+    root.install()
+    for name in (f"{root.layout.unit}.new", f"{root.layout.owner}.new", f"{root.layout.home}/bootstrap.new"):
+        Path(name).write_text("half")
+    assert root.uninstall().outcome is Outcome.REMOVED
+    assert root.files() == before
+
+
 def test_a_script_that_was_cut_on_its_way_does_nothing(root):
     before = root.files()
     script = root.script()

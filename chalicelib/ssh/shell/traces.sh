@@ -118,7 +118,7 @@ remove_start() {
             systemctl reset-failed "${unit##*/}" 2>/dev/null
         fi
     fi
-    rm -f "$boot"
+    rm -f "$boot" "$unit.new" # the latter where an installation was killed between two lines
     if has crontab && crontab -l 2>/dev/null | grep -qF "$home/start.sh"; then
         rest=$(crontab -l 2>/dev/null | grep -vF "$home/start.sh")
         if [ -n "$rest" ]; then
