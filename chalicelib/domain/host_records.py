@@ -106,7 +106,7 @@ class HostRecord:
         return self.step in OVER
 
 
-ASKED: Final = ("destination", "jump", "host_key", "network", "region", "gpu", "from_here", "pool")
+ASKED: Final = ("host_key", "network", "region", "gpu", "from_here", "pool")
 """What two requests for one host must agree in to be one request."""
 
 

@@ -1,6 +1,6 @@
 """What makes two hosts one: the machine itself, and until that is known the address under which it is reached."""
 
-from chalicelib.domain.host_records import Destination
+from chalicelib.domain.host_records import HostRecord
 
 
 def machine_claim(machine_id: str) -> str:
@@ -8,6 +8,10 @@ def machine_claim(machine_id: str) -> str:
     return f"machine#{machine_id}"
 
 
-def address_claim(destination: Destination) -> str:
-    """The claim to an address: whose adoption it is while the machine behind it is not known."""
-    return f"address#{destination.user}@{destination.host.casefold()}:{destination.port}"
+def address_claim(record: HostRecord) -> str:
+    """The claim to an address: whose adoption it is while the machine behind it is not known.
+
+    Behind another jump host the same address is another host.
+    """
+    way = (record.jump, record.destination) if record.jump else (record.destination,)
+    return "address#" + ">".join(f"{each.user}@{each.host.casefold()}:{each.port}" for each in way)

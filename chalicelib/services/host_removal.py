@@ -118,7 +118,7 @@ def close(deps: Deps, row: Instance) -> None:
         if record is None:
             return
         record = forget_key(deps, record)
-        store.release(row.project, address_claim(record.destination), record.key)
+        store.release(row.project, address_claim(record), record.key)
         if record.machine_id:
             store.release(row.project, machine_claim(record.machine_id), record.key)
         step = record.step if record.is_over else Step.FAILED

@@ -195,7 +195,7 @@ def _checked(wanted: HostRecord, key: Key | None) -> HostRecord:
 
 def _known(project: str, wanted: HostRecord) -> Added | None:
     """The live instance that has this address, if there is one. Raises `ConflictError` where something differs."""
-    holder = store.holder_of(project, address_claim(wanted.destination))
+    holder = store.holder_of(project, address_claim(wanted))
     row = _find(project, holder) if holder else None
     record = store.get(project, holder) if holder else None
     if row is None or record is None or row.state is State.TERMINATED:
@@ -228,7 +228,7 @@ def _stored(deps: Deps, record: HostRecord, key: Key | None) -> HostRecord:
 
 def _claim(deps: Deps, record: HostRecord) -> str:
     """Take the address; one whose holder has ended, or never came to be, is taken over."""
-    what = address_claim(record.destination)
+    what = address_claim(record)
     holder = store.claim(record.project, what, record.key)
     if holder == record.key:
         return holder
@@ -272,7 +272,7 @@ def _created(deps: Deps, record: HostRecord, request_id: str) -> Instance:
 def _withdraw(deps: Deps, record: HostRecord) -> None:
     """Take back what a request wrote before it had its instance."""
     host_removal.forget_key(deps, record)
-    store.release(record.project, address_claim(record.destination), record.key)
+    store.release(record.project, address_claim(record), record.key)
     store.forget(record)
 
 

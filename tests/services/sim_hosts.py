@@ -1,4 +1,4 @@
-"""Servers that somebody owns, in memory: each answers the very scripts that are sent, and runs an agent when it has one.
+"""Servers that somebody owns, in memory: each answers the very scripts that are sent, and may run an agent.
 
 What can go wrong is set on the host: it is unreachable, refuses the key, has lost its toolkit, fails to install.
 """
