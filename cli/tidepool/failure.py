@@ -72,6 +72,8 @@ def sentences(error: TidepoolError) -> Iterator[str]:
         yield from (f"  {attempt_line(attempt)}" for attempt in context.get("attempts") or ())
     if isinstance(error, BackendCheckFailedError):
         yield from (f"  {line}" for line in check_lines(context.get("checks")))
+    if context.get("fix"):
+        yield clean(f"  fix: {context['fix']}")
     if isinstance(error, AuthError) and error.status == 401:
         yield "  `tidepool config` shows which token is used; `tidepool login` stores another one"
     if isinstance(error, ConnectionLostError):

@@ -156,7 +156,7 @@ class Here:
         ran = connection.run(answer["script"], sudo=answer["sudo"], within_s=answer["timeout_s"])
         exit_code, said = ran.exit_code, own_words(ran.err)
         if ran.failed:
-            late = f"timed out after {answer['timeout_s']:.0f} s\n" if ran.late else ""
+            late = f"timed out after {answer['timeout_s']:g} s\n" if ran.late else ""
             exit_code, said = SSH_FAILED, late + own_words(ran.log) + said
         return {
             "step": answer["step"],

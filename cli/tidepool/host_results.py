@@ -18,7 +18,7 @@ CHECK_HEADER = ("CHECK", "RESULT", "CODE", "FOUND")
 SEVERITY = (0, ConflictError.exit_code, HostChecksFailedError.exit_code, 8, 7, 6, 4, 2, 3, 1, 130)
 """Exit codes, the worst last: what speaks about one host before what speaks about all of them."""
 
-ADDED, THERE, ORDERED, CHECKED, FAILED = "added", "already there", "ordered", "fit", "failed"
+WORDS = ADDED, THERE, ORDERED, CHECKED, FAILED = "added", "already there", "ordered", "fit", "failed"
 
 
 class Result:
@@ -108,7 +108,5 @@ def show_checks(out: Output, checks: Sequence[HostCheck]) -> None:
 
 def summary(results: Sequence[Result]) -> str:
     """How many hosts went how."""
-    counts: dict[str, int] = {}
-    for result in results:
-        counts[result.how] = counts.get(result.how, 0) + 1
-    return f"{len(results)} hosts: " + ", ".join(f"{count} {how}" for how, count in counts.items())
+    counts = {how: sum(result.how == how for result in results) for how in WORDS}
+    return f"{len(results)} hosts: " + ", ".join(f"{count} {how}" for how, count in counts.items() if count)

@@ -47,11 +47,10 @@ class StepResult(TypedDict):
 
 
 class Host(TypedDict):
-    """A host in a list. `cleanup_pending_since`: it was removed without a word from it, and is cleaned on return."""
+    """A host in a list."""
 
     instance: Instance
     host: HostFacts
-    cleanup_pending_since: str | None
 
 
 class HostStep(TypedDict):

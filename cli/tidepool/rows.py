@@ -18,7 +18,9 @@ RUN_STATUS = 3
 ATTEMPT_HEADER = ("ATTEMPT", "BACKEND", "REGION", "INSTANCE TYPE", "SPOT", "PRICE", "STATE", "DETAIL")
 HISTORY_HEADER = ("AT", "FROM", "TO", "REASON", "ACTOR", "DETAIL")
 
-EXPECTED = frozenset({"pool-add", "run", "launched", "agent-ready", "acquired", "released"})
+HOST_BACKEND = "ssh"
+"""What the API calls the backend of a server that somebody owns."""
+EXPECTED = frozenset({"pool-add", "run", "add-ssh", "launched", "agent-ready", "acquired", "released"})
 """Reasons that say no more than the state does."""
 
 
@@ -48,6 +50,8 @@ def status_text(instance: Instance) -> str:
     if instance["reason"] not in EXPECTED and instance["state"] not in ("idle", "busy"):
         ending = instance["state"] == "terminating" and instance["detail"]
         notes.append(f"{instance['reason']}: {instance['detail']}" if ending else instance["reason"])
+    if instance["backend"] == HOST_BACKEND and instance["state"] in ("pending", "provisioning") and instance["detail"]:
+        notes.append(instance["detail"])  # the step of its adoption
     if instance["unreachable"]:
         notes.append("unreachable")
     if instance["cordoned"]:

@@ -89,8 +89,7 @@ class HostRoutes:
     def _hosts(self, request: "Request", rest: list[str]) -> tuple[int, Any]:
         if not rest:
             listed = [
-                {"instance": self._row(host), "host": host.facts(), "cleanup_pending_since": None}
-                for host in self.hosts.values()
+                {"instance": self._row(host), "host": host.facts()} for host in self.hosts.values() if not host.is_check
             ]
             return 200, {"items": listed, "next": None}
         return 200, self._stepped(self.hosts[rest[0]], request.body)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from chalicelib.api import answers, backend_wire, schemas
+from chalicelib.api import answers, backend_wire, host_wire, schemas
 from chalicelib.domain import errors as domain
 from tests.cli.builders import make_instance
 from tidepool import errors, wire
+from tidepool import host_wire as hosts
 from tidepool.commands.pool_ps import FAILURES
 from tidepool.follow import EXIT_CODES
 from tidepool.rows import EXPECTED
@@ -29,6 +30,11 @@ SHAPES = [
     (wire.Backend, backend_wire.Backend),
     (wire.Check, backend_wire.CheckResult),
     (wire.Checkup, backend_wire.CheckupResult),
+    (wire.HostCheck, answers.HostCheckResult),
+    (wire.HostFacts, answers.HostFacts),
+    (hosts.Host, host_wire.Host),
+    (hosts.HostStep, host_wire.HostStep),
+    (hosts.HostCheckup, host_wire.HostCheck),
 ]
 
 
@@ -54,6 +60,9 @@ def test_a_run_and_a_lease_have_the_shapes_that_the_client_names():
         (wire.RunRequest, schemas.RunRequest),
         (wire.Policies, schemas.PolicyFields),
         (wire.NewBackend, backend_wire.NewBackend),
+        (hosts.HostRequest, host_wire.NewHost),
+        (hosts.StepResult, host_wire.StepAnswer),
+        (hosts.Jump, host_wire.Place),
     ],
     ids=lambda shape: shape.__name__,
 )

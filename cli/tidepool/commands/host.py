@@ -72,7 +72,7 @@ def host_row(host: Host, now: float) -> tuple[str, ...]:
     instance, facts = host["instance"], host["host"]
     state = instance["state"]
     notes = [
-        *(["cleanup pending"] if host["cleanup_pending_since"] else []),
+        *(["cleanup pending"] if facts["cleanup_pending_since"] else []),
         *(["unreachable"] if instance["unreachable"] else []),
         *([facts["step"]] if state in ("pending", "provisioning") else []),
     ]

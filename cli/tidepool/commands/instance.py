@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tidepool.command import Session
     from tidepool.output import Output
-    from tidepool.wire import InstanceDetail
+    from tidepool.wire import HostFacts, InstanceDetail
 
 
 class ShowInstance(Command):
@@ -91,6 +91,8 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
             ("Fence", str(instance["fence"])),
         ]
     )
+    if instance["host"]:
+        show_host(out, instance["host"], now)
     facts = sorted(instance["facts"].items())
     if facts:
         out.line("\nFacts")
@@ -100,6 +102,33 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
         out.table(ATTEMPT_HEADER, [attempt_row(attempt) for attempt in instance["attempts"]], shrink=(7,), status=6)
     out.line("\nHistory")
     out.table(HISTORY_HEADER, [transition_row(step) for step in instance["history"]], shrink=(5,), status=2)
+
+
+def show_host(out: Output, host: HostFacts, now: float) -> None:
+    """Show what an adopted server has besides, and its checks that did not pass, with what puts them right."""
+    owed = host["cleanup_pending_since"]
+    out.line("\nHost")
+    out.block(
+        [
+            ("  Destination", cell(host["destination"] + (f" over {host['jump']}" if host["jump"] else ""))),
+            ("  Adopted by", "ssh, from where the client was" if host["from_here"] else "the control plane"),
+            ("  Adoption", cell(f"{host['step']}: {host['failure']}" if host["failure"] else host["step"])),
+            ("  Host key", cell(host["host_key"])),
+            ("  Network", cell(host["network"])),
+            ("  Address", cell(host["address"])),
+            ("  Machine id", cell(host["machine_id"])),
+            (
+                "  Cleanup pending",
+                f"for {since_text(owed, now)}: something of ours may be left on it" if owed else "no",
+            ),
+        ]
+    )
+    wrong = [check for check in host["checks"] if check["status"] != "pass"]
+    if wrong:
+        from tidepool.host_results import show_checks
+
+        out.line("\nChecks that did not pass")
+        show_checks(out, wrong)
 
 
 def value_text(value: object) -> str:

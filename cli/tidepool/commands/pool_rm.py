@@ -7,7 +7,7 @@ from tidepool.errors import BusyError, NotFoundError
 from tidepool.instance_table import show_instances
 from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
-from tidepool.rows import instance_row
+from tidepool.rows import HOST_BACKEND, instance_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tidepool.command import Session
-    from tidepool.wire import Instance
+    from tidepool.wire import HostFacts, Instance
 
 FIRST_LOOK_S = 0.2
 LAST_LOOK_S = 2.0
 
 
 class RemoveInstances(Command):
-    """Remove instances. A busy one is refused without --force. Waits until the provider confirms that it is gone."""
+    """Remove instances. A busy one is refused without --force. Waits until the provider confirms that it is gone. From
+    a server of yours the agent and all that it brought is uninstalled; one that cannot be reached is cleaned as soon as
+    it returns, and listed by `tidepool host list` until then."""
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
@@ -43,6 +45,9 @@ class RemoveInstances(Command):
             now = session.now()
             rows = [instance_row(instance, now) for instance in found]
             show_instances(session.out, rows)
+            for each in found:
+                if each["backend"] == HOST_BACKEND:
+                    session.out.note(f"{each['name']} is your server: the agent is uninstalled, the server stays on")
             session.confirm("Remove?")
             # What was shown is what goes, whoever has its name by now; and an id with its pool needs no look-up.
             meant = [(instance["instance_id"], args.pool or instance["pool"]) for instance in found]
@@ -52,8 +57,16 @@ class RemoveInstances(Command):
             session.out.json(ended)
             return 0
         for instance in ended:
-            session.out.line(f"{instance['name']} {instance['state']}")
+            session.out.line(f"{instance['name']} {instance['state']}{owed_text(instance)}")
         return 0
+
+
+def owed_text(instance: Instance) -> str:
+    """What is still to be done on a server that gave no word; only an instance that was looked at again tells."""
+    host: HostFacts | None = dict(instance).get("host")  # type: ignore[assignment]
+    if not host or not host["cleanup_pending_since"]:
+        return ""
+    return ", cleanup pending: it could not be reached, and is cleaned as soon as it returns (tidepool host list)"
 
 
 def refuse_busy(instances: Iterable[Instance], *, force: bool) -> None:

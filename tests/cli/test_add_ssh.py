@@ -1,0 +1,250 @@
+"""`pool add-ssh` and `host …` where the control plane connects: what is sent, what is shown, how it ends."""
+
+import json
+
+import pytest
+
+from chalicelib.api.host_wire import NewHost
+from chalicelib.domain.host_records import Destination
+from tests.cli.builders import NOW_TEXT, make_check, make_host_facts, make_instance
+from tests.cli.stub_hosts import UNFIT
+from tests.ssh.server import private_key
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3nLXgWDlVgH1EsHwr7yyvTfGkWw7Wo9jC9bTrC0Fz4"
+
+
+@pytest.fixture
+def key(tmp_path):
+    path = tmp_path / "id_ed25519"
+    path.write_text(private_key())
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def known(tmp_path):
+    """The user's known_hosts, in the home that the settings name."""
+
+    def write(text):
+        folder = tmp_path / "home/.ssh"
+        folder.mkdir(parents=True)
+        (folder / "known_hosts").write_text(text)
+
+    return write
+
+
+def test_a_host_is_adopted_watched_and_shown(stub, cli, key):
+    ended = cli("pool", "add-ssh", "-i", str(key), "ubuntu@54.73.155.119")
+    assert ended.code == 0
+    (host,) = stub.hosts.values()
+    assert host.request == {
+        "host": "54.73.155.119", "port": 22, "user": "ubuntu", "private_key": key.read_text()
+    }  # fmt: skip
+    assert ended.err.splitlines() == [
+        "ubuntu@54.73.155.119: host key not known: the first one that it shows is trusted, and pinned",
+        "ubuntu@54.73.155.119: preflight",
+        "ubuntu@54.73.155.119: install",
+    ]
+    assert ended.out.splitlines()[-1].startswith("made-up-0")
+
+
+def test_everything_that_may_be_said_is_sent(stub, cli, key):
+    words = (
+        *("-i", str(key), "-p", "2222", "-J", "ann@bastion:2200", "-l", "ubuntu", "--network", "10.0.0.0/24"),
+        *("--region", "office", "--name", "box-7", "--gpu", "A100:8", "--take-over", "--host-key", KEY, "10.0.0.7"),
+    )
+    ended = cli("pool", "add-ssh", *words)
+    assert ended.code == 0
+    (host,) = stub.hosts.values()
+    assert host.request == {
+        "host": "10.0.0.7",
+        "port": 2222,
+        "user": "ubuntu",
+        "private_key": key.read_text(),
+        "jump": {"host": "bastion", "port": 2200, "user": "ann"},
+        "host_key": KEY,
+        "network": "10.0.0.0/24",
+        "region": "office",
+        "gpu": "A100:8",
+        "take_over": True,
+        "name": "box-7",
+    }
+    assert "host key given: SHA256:" in ended.err
+    read = NewHost.model_validate(host.request)
+    assert read.record(api_url="https://api", actor="ann").jump == Destination("bastion", "ann", 2200)
+
+
+@pytest.mark.parametrize("words", [("-p", "22", "u@h:23"), ("-l", "a", "b@h"), ("-p", "0", "h"), ("-J", "a,b", "h")])
+def test_what_contradicts_itself_is_refused_before_anything_is_sent(stub, cli, key, words):
+    ended = cli("pool", "add-ssh", "-i", str(key), *words)
+    assert (ended.code, stub.hosts) == (2, {})
+
+
+def test_a_known_host_key_is_sent_and_said(stub, cli, key, known):
+    known(f"box,10.0.0.7 {KEY}\n")
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@10.0.0.7")
+    assert stub.uploaded[0]["host_key"] == KEY
+    assert "u@10.0.0.7: host key known from known_hosts: SHA256:" in ended.err
+    cli("pool", "add-ssh", "-i", str(key), "--no-known-hosts", "v@10.0.0.7")
+    assert "host_key" not in stub.uploaded[1]
+
+
+def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
+    environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "HOME": str(tmp_path)}
+    ended = cli("pool", "add-ssh", "-i", str(key), "h", environ=environ)
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "error: no user: say user@host, or -l USER")
+    cli("pool", "add-ssh", "-i", str(key), "h", environ={**environ, "USER": "ann"})
+    assert stub.uploaded[0]["user"] == "ann"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("h",), "no key: say -i KEY, or --from-here"),
+        (("-i", "k"), "no host: say a DESTINATION"),
+        (("-i", "k", "-o", "A=b", "h"), "-o is an option of ssh itself"),
+        (("-i", "k", "--name", "n", "a", "b"), "--name is for one host"),
+        (("--from-here", "--host-key", "SHA256:x", "h"), "with --from-here it is ssh that knows host keys"),
+        (("-i", "k", "--parallel", "0", "h"), "no number from 1 to 64"),
+        (("-i", "k", "--hosts", "missing"), "--hosts missing: No such file or directory"),
+        (("-i", "missing", "u@h"), "-i missing: No such file or directory"),
+        (("-i", "k", "a b"), "is no destination"),
+    ],
+)
+def test_a_wrong_command_line_says_what_would_be_right(stub, cli, words, told):
+    ended = cli("pool", "add-ssh", *words)
+    assert (ended.code, stub.hosts, "Traceback" in ended.err) == (2, {}, False)
+    assert told in ended.err
+
+
+def test_a_key_with_a_passphrase_is_sent_with_it(stub, cli, key, tmp_path):
+    key.write_text(private_key("ed25519", "open sesame"))
+    environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "HOME": str(tmp_path)}
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@h", environ={**environ, "TIDEPOOL_KEY_PASSPHRASE": "open sesame"})
+    assert (ended.code, stub.uploaded[0]["passphrase"]) == (0, "open sesame")
+    assert "open sesame" not in ended.out + ended.err
+
+
+def test_without_waiting_the_pending_row_is_all(stub, cli, key):
+    ended = cli("pool", "add-ssh", "-i", str(key), "--no-wait", "u@box")
+    assert (ended.code, ended.out.splitlines()[-1].split()[0]) == (0, "box")
+    assert "pending" in ended.out
+    assert stub.seen("GET", "i-0-box") == []
+
+
+def test_a_host_that_is_there_already_is_said_to_be(stub, cli, key):
+    assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 0
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
+    assert (ended.code, len(stub.hosts)) == (0, 1)
+    assert "u@box: already there" in ended.err
+
+
+def test_a_host_is_called_by_its_own_name_where_that_is_free(stub, cli, key):
+    stub.instances = [make_instance(name="gpu-1")]
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@gpu-[1-2]", "--network", "10.0.0.0/8", "u@10.0.0.9")
+    assert ended.code == 0
+    names = [row["name"] for row in stub.instances]
+    assert (len(names), len(set(names)), "gpu-2" in names) == (4, 4, True)
+
+
+def test_a_name_that_was_asked_for_and_is_taken_is_a_conflict(stub, cli, key):
+    stub.instances = [make_instance(name="gpu-1")]
+    assert cli("pool", "add-ssh", "-i", str(key), "--name", "gpu-1", "u@h").code == 5
+
+
+def test_a_host_that_is_not_fit_ends_with_its_checks_and_their_remedies(stub, cli, key):
+    stub.is_fit = lambda _: False
+    unfit(stub)
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
+    assert ended.code == 9
+    assert ended.out == (
+        "CHECK   RESULT  CODE            FOUND\n"
+        "os      pass    ok              Debian 12\n"
+        "docker  fail    docker-missing  no docker\n"
+        "fix docker: install it\n"
+    )
+    assert ended.err.endswith("error: u@box is not fit: 1 of 2 checks failed\n")
+
+
+def unfit(stub, checks=UNFIT):
+    """Have every adoption end with these checks."""
+
+    def see(request):
+        for host in stub.hosts.values():
+            host.checks, host.step = checks, "failed"
+
+    stub.on_request = see
+
+
+def test_a_host_that_cannot_be_reached_has_an_exit_code_of_its_own(stub, cli, key):
+    stub.is_fit = lambda _: False
+    unfit(stub, (make_check(check="reachability", status="fail", code="unreachable", found="refused", fix="look"),))
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
+    assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box: refused")
+
+
+def test_an_adoption_that_somebody_ends_is_a_conflict(stub, cli, key):
+    stub.scripts["box"] = [{"state": "terminating", "reason": "user-removed"}]
+    assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 5
+
+
+def test_json_is_one_document_whatever_happens(stub, cli, key):
+    stub.is_fit = lambda request: request["host"] != "b"
+    ended = cli("pool", "add-ssh", "--json", "-i", str(key), "u@a", "u@b")
+    assert (ended.code, ended.err) == (7, "")
+    one, two = json.loads(ended.out)
+    assert (one["result"], one["instance"]["state"]) == ("added", "idle")
+    assert (two["host"], two["result"], two["code"]) == ("u@b", "failed", "provisioning-failed")
+
+
+def test_a_check_adopts_nothing(stub, cli, key):
+    ended = cli("host", "check", "-i", str(key), "--gpu", "A100:8", "u@box")
+    assert (ended.code, ended.out.splitlines()[-1], stub.instances) == (0, "u@box can be adopted", [])
+    (host,) = stub.hosts.values()
+    assert host.request["gpu"] == "A100:8"
+    stub.is_fit = lambda _: False
+    assert cli("host", "check", "-i", str(key), "u@box").code == 9
+
+
+def test_hosts_are_listed_with_what_is_still_to_be_cleaned(stub, cli, key):
+    cli("pool", "add-ssh", "-i", str(key), "u@box")
+    ended = cli("host", "list")
+    assert ended.code == 0
+    assert ended.out.splitlines()[1].split()[:3] == ["box", "default-pool", "u@box:22"]
+    assert json.loads(cli("host", "list", "--json").out)[0]["host"]["destination"] == "u@box:22"
+    row = make_instance(state="terminated", reason="user-removed")
+    owed = {"instance": row, "host": make_host_facts(cleanup_pending_since=NOW_TEXT)}
+    stub._hosts = lambda *_: (200, {"items": [owed], "next": None})
+    assert "terminated (cleanup pending)" in cli("host", "list").out
+
+
+def test_facts_are_read_again_on_demand(stub, cli):
+    stub.instances = [make_instance(name="box-7")]
+    ended = cli("host", "refresh", "box-7")
+    assert (ended.code, ended.out) == (0, "box-7 reads its facts again (tidepool instance show box-7)\n")
+    assert len(stub.seen("POST", "/box-7/refresh")) == 1
+
+
+def test_an_instance_that_is_a_host_shows_where_it_is_and_what_was_found(stub, cli, key):
+    stub.is_fit = lambda _: False
+    unfit(stub)
+    cli("pool", "add-ssh", "-i", str(key), "-J", "ann@head", "u@box")
+    shown = cli("instance", "show", "box").out
+    assert "  Destination:     u@box:22 over ann@head:22\n" in shown
+    assert "  Adopted by:      the control plane\n" in shown
+    assert "  Cleanup pending: no\n" in shown
+    assert "docker  fail    docker-missing  no docker\nfix docker: install it\n" in shown
+
+
+def test_a_listing_names_the_step_of_an_adoption(stub, cli):
+    more = {"backend": "ssh", "region": "remote", "reason": "add-ssh"}
+    stub.instances = [make_instance(name="box", state="pending", detail="preflight, try 2", **more)]
+    assert "pending (preflight, try 2)" in cli("pool", "ps").out
+
+
+def test_removing_a_host_says_what_that_means_and_what_is_still_to_be_done(stub, cli, key):
+    cli("pool", "add-ssh", "-i", str(key), "u@box")
+    stub.scripts["box"] = [{}, {"state": "terminated", "host": make_host_facts(cleanup_pending_since=NOW_TEXT)}]
+    ended = cli("pool", "rm", "box", stdin="y\n")
+    assert ended.err.startswith("box is your server: the agent is uninstalled, the server stays on\n")
+    assert ended.out.splitlines()[-1].startswith("box terminated, cleanup pending: it could not be reached")

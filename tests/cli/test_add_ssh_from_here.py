@@ -1,0 +1,342 @@
+"""--from-here through the system's real ssh, to a real sshd."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from tests.cli.conftest import finish
+from tests.cli.ssh_here import Site
+from tests.ssh.server import USER
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    made = Site(tmp_path_factory.mktemp("site"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def fresh(request):
+    """Each test begins with the configuration as it was first written."""
+    if "site" in request.fixturenames:
+        site = request.getfixturevalue("site")
+        site.know(*range(1, 25))
+        site.write()
+
+
+@pytest.fixture
+def add(cli, site):
+    """Adopt from here with the site's configuration."""
+
+    def run(*words, command=("pool", "add-ssh"), **options):
+        return cli(*command, "--from-here", "-F", str(site.config), *words, **options)
+
+    return run
+
+
+def wait_for(condition, within_s=15):
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def steps(stub):
+    return [(one["step"], one["exit_code"]) for host in stub.hosts.values() for one in host.said]
+
+
+def test_an_alias_of_ssh_config_is_adopted_and_its_key_pinned(stub, site, add):
+    ended = add("node-01", "--network", "10.0.0.0/8", "--gpu", "A100:8")
+    assert (ended.code, steps(stub)) == (0, [("preflight", 0), ("install", 0)])
+    (host,) = stub.hosts.values()
+    assert host.request == {
+        "host": "127.0.0.1", "port": site.port, "user": USER, "from_here": True,
+        "name": "node-01", "network": "10.0.0.0/8", "gpu": "A100:8",
+    }  # fmt: skip
+    assert host.said[0]["stdout"] == f"facts of {USER}\n"
+    assert {one["host_key"] for one in host.said} == {site.fingerprint}
+    assert ended.out.splitlines()[0].split() == ["CHECK", "RESULT", "CODE", "FOUND"]
+    assert ended.out.splitlines()[-1].split()[:3] == ["node-01", "ssh", "remote"]
+    assert f"host key {site.fingerprint}" in ended.err
+
+
+def test_one_connection_serves_every_step(stub, site, add):
+    before = site.connections()
+    assert add("node-01").code == 0
+    assert site.connections() == before + 1
+
+
+def clients():
+    """The processes of ssh clients, those in the background too."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True, timeout=10).stdout
+    return {line for line in listed.splitlines() if line.split()[1] in ("ssh", "ssh:")}
+
+
+def test_nothing_of_a_connection_is_left_behind(stub, add, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = clients()
+    add("node-01")
+    wait_for(lambda: clients() <= before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_s_own_shared_connection_is_used_and_left_alone(stub, site, add, tmp_path):
+    path = tmp_path / "mux"
+    site.write(f"Host node-02\n  ControlPath {path}\n  ControlMaster auto\n  ControlPersist 30")
+    words = ["ssh", "-F", str(site.config)]
+    subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+    try:
+        before = site.connections()
+        assert add("node-02").code == 0
+        assert site.connections() == before
+        (host,) = stub.hosts.values()
+        assert host.said[0]["host_key"] == site.fingerprint  # from known_hosts: nothing was negotiated now
+        assert path.exists()
+    finally:
+        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+
+
+def test_a_jump_host_of_the_configuration_is_gone_through(stub, site, add):
+    site.write("Host node-05\n  ProxyJump node-01")
+    before = site.connections()
+    assert add("node-05").code == 0
+    assert site.connections() == before + 2
+    (host,) = stub.hosts.values()
+    assert host.request["jump"] == {"host": "127.0.0.1", "port": site.port, "user": USER}
+    assert host.said[0]["host_key"] == site.fingerprint
+
+
+def test_jump_and_port_and_user_may_be_said_as_after_ssh(stub, site, add):
+    site.write(f"Host 127.0.0.*\n  User nobody-{os.getpid()}\n  Port 1")
+    ended = add(
+        "-J", f"{USER}@node-01:{site.port}", "-oConnectTimeout=5", "-4", "-p", str(site.port), "-l", USER, "127.0.0.7"
+    )
+    assert ended.code == 0, ended.err
+    (host,) = stub.hosts.values()
+    assert (host.request["host"], host.request["port"], host.request["user"]) == ("127.0.0.7", site.port, USER)
+
+
+def test_a_key_of_the_agent_opens(stub, site, add, tmp_path):
+    site.write(key=False)
+    address = str(tmp_path / "agent")
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", address], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            if os.path.exists(address):
+                break
+            time.sleep(0.01)
+        with_agent = {**os.environ, "SSH_AUTH_SOCK": address}
+        environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "SSH_AUTH_SOCK": address}
+        assert add("node-01", environ=environ).code == 9
+        subprocess.run(["ssh-add", "-q", str(site.key)], env=with_agent, check=True, timeout=10)
+        assert add("node-01", environ=environ).code == 0
+    finally:
+        agent.terminate()
+        agent.wait(10)
+
+
+def test_a_wrong_key_says_so_before_anything_is_ordered(stub, site, add):
+    wrong = site.make_key("wrong")
+    site.write(key=False)
+    ended = add("-i", str(wrong), "-o", "IdentityAgent=none", "node-01")
+    assert (ended.code, stub.hosts) == (9, {})
+    assert "error: node-01: " in ended.err
+    assert "Permission denied (publickey)" in ended.err
+    assert "  fix: check the user and the key: ssh -v node-01\n" in ended.err
+
+
+def test_a_changed_host_key_refuses_everything_in_ssh_s_own_words(stub, site, add):
+    from tests.ssh.server import private_key
+
+    other = site.folder / "other"
+    other.write_text(private_key())
+    site.know(1, key=site.public(other))
+    ended = add("node-01")
+    assert (ended.code, stub.hosts) == (9, {})
+    assert "host key" in ended.err.lower()
+    assert f"ssh-keygen -R [127.0.0.1]:{site.port}" in ended.err
+
+
+def test_an_unknown_host_key_is_refused_unless_ssh_is_told_to_trust_it(stub, site, add):
+    site.know()
+    ended = add("node-01")
+    assert (ended.code, stub.hosts) == (9, {})
+    assert "-o StrictHostKeyChecking=accept-new" in ended.err
+    assert add("node-01", "-o", "StrictHostKeyChecking=accept-new").code == 0
+    assert site.server.public_host_key("ed25519").split()[1] in site.known.read_text()
+
+
+@pytest.fixture
+def silent():
+    """A port that accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_host_that_hangs_ends_by_its_time_limit(stub, add, silent):
+    started = time.monotonic()
+    ended = add("-o", "ConnectTimeout=1", "-p", str(silent), "node-01")
+    assert (ended.code, stub.hosts) == (8, {})
+    assert time.monotonic() - started < 10
+    assert "timed out" in ended.err
+
+
+def test_a_script_that_hangs_is_ended_and_told_to_the_control_plane(stub, add):
+    stub.script_limit_s = 0.5
+    stub.carried["preflight"] = "echo begun; sleep 60"
+    ended = add("node-01")
+    assert ended.code == 7
+    assert "timed out after 0.5 s" in stub.hosts["i-0-node-01"].said[0]["stderr"]
+    assert [step for step, _ in steps(stub)] == ["preflight"] * 3
+
+
+def test_bad_options_are_ssh_s_to_refuse(stub, add):
+    ended = add("-o", "Nonsense=1", "node-01")
+    assert (ended.code, stub.hosts) == (2, {})
+    assert "bad configuration option: nonsense" in ended.err.lower()
+    assert add("-F", "missing", "node-01").code == 2
+
+
+def test_a_host_without_a_shell_is_no_host(stub, site, add):
+    site.write("Host node-09\n  User " + USER)
+    bad = Site(site.folder / "mute", settings=("ForceCommand /bin/false",))
+    try:
+        ended = add("-p", str(bad.port), "-i", str(bad.key), "-o", "StrictHostKeyChecking=no", "node-09")
+    finally:
+        bad.stop()
+    assert (ended.code, stub.hosts) == (9, {})
+    assert "no POSIX shell answers" in ended.err
+
+
+def test_commands_and_tunnels_of_a_configuration_are_left_out(stub, site, add):
+    site.write(
+        "Host node-01\n  RemoteCommand top\n  RequestTTY force\n  LocalForward 1 127.0.0.1:1",
+        "  ExitOnForwardFailure yes",
+    )
+    ended = add("node-01")
+    assert (ended.code, steps(stub)) == (0, [("preflight", 0), ("install", 0)]), ended.err
+
+
+def test_a_script_as_root_goes_through_sudo_and_never_on_a_command_line(stub, site, add, tmp_path):
+    tools = site.folder / "tools"
+    tools.mkdir()
+    (tools / "sudo").write_text(f'#!/bin/sh\necho "said: $*" > {tools}/asked\n[ "$1" = -n ] && shift\nexec "$@"\n')
+    (tools / "sudo").chmod(0o755)
+    own = Site(site.folder / "own", path=tools)
+    stub.sudo = True
+    stub.carried["preflight"] = "token=very-secret; tr '\\0' ' ' </proc/$PPID/cmdline; echo facts"
+    try:
+        ended = add("-p", str(own.port), "-i", str(own.key), "-o", "StrictHostKeyChecking=no", "node-01")
+    finally:
+        own.stop()
+    assert ended.code == 0, ended.err
+    assert (tools / "asked").read_text() == "said: -n sh -s\n"
+    assert "very-secret" not in stub.hosts["i-0-node-01"].said[0]["stdout"]
+
+
+def test_ssh_s_own_words_go_where_they_are_wanted(stub, site, add, tmp_path):
+    log = tmp_path / "log"
+    assert add("-E", str(log), "node-01").code == 0
+    assert "Server host key" in log.read_text()
+
+
+# --- many
+
+
+def test_twenty_hosts_of_which_three_are_bad(stub, site, add):
+    site.write(
+        "Host node-03\n  Port 1",
+        f"Host node-07\n  IdentityFile {site.make_key('unknown')}\n  IdentitiesOnly yes\n  User nobody-{os.getpid()}",
+        f"Host node-11\n  UserKnownHostsFile {site.folder}/empty",
+    )
+    ended = add("node-[01-20]", "--parallel", "6")
+    assert ended.code == 8
+    lines = ended.out.splitlines()
+    assert lines[-1] == "20 hosts: 17 added, 3 failed"
+    told = {line.split()[0]: line for line in lines if line.startswith("node-")}
+    assert len(told) == 20
+    assert "failed: unreachable" in told["node-03"]
+    assert "failed: auth-failed" in told["node-07"]
+    assert "failed: host-key-unknown" in told["node-11"]
+    assert len(stub.hosts) == 17
+
+
+def test_the_same_command_again_goes_on_with_what_is_not_done(stub, site, add):
+    site.write("Host node-02\n  Port 1")
+    assert add("node-[01-03]").code == 8
+    site.write()
+    before = site.connections()
+    ended = add("node-[01-03]")
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "3 hosts: 1 added, 2 already there")
+    assert len(stub.hosts) == 3
+    assert site.connections() == before + 3
+
+
+def test_a_file_of_hosts_and_json_are_one_document(stub, site, add, tmp_path):
+    (tmp_path / "hosts").write_text("node-[01-02] # the first\nnode-03:1\n")
+    stub.is_fit = lambda request: request["host"] != "127.0.0.2"
+    ended = add("--hosts", str(tmp_path / "hosts"), "--json")
+    assert (ended.code, ended.err) == (8, "")
+    one, two, three = json.loads(ended.out)
+    assert (one["host"], one["result"], one["fingerprint"]) == ("node-01", "added", site.fingerprint)
+    assert (two["result"], two["code"], two["checks"][1]["fix"]) == ("failed", "docker-missing", "install it")
+    assert (three["result"], three["code"]) == ("failed", "unreachable")
+
+
+def test_a_host_that_is_not_fit_shows_its_checks_and_what_to_do(stub, site, add):
+    stub.is_fit = lambda _: False
+    ended = add("node-01")
+    assert (ended.code, steps(stub)) == (9, [("preflight", 0)])
+    assert "docker  fail    docker-missing  no docker" in ended.out
+    assert "fix docker: install it" in ended.out
+    assert ended.err.splitlines()[-1] == "error: node-01 is not fit: 1 of 2 checks failed"
+
+
+def test_a_check_from_here_changes_nothing(stub, site, add):
+    ended = add("node-01", command=("host", "check"))
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "node-01 can be adopted")
+    assert (steps(stub), stub.instances) == ([("preflight", 0)], [])
+    stub.is_fit = lambda _: False
+    assert add("node-[01-02]", command=("host", "check")).code == 9
+
+
+# --- killed and interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_client_that_is_ended_in_the_middle_is_gone_on_with(stub, site, start, cli, tmp_path, number):
+    stub.carried["install"] = f"set -- $SSH_CONNECTION; touch {tmp_path}/at-$3; exec sleep 5"
+    words = ("pool", "add-ssh", "--from-here", "-F", str(site.config), "node-[01-02]")
+    process = start(*words, start_new_session=True)
+    wait_for(lambda: len(list(tmp_path.glob("at-*"))) == 2)
+    process.send_signal(number)
+    ended = finish(process)
+    assert len(stub.hosts) == 2
+    if number == signal.SIGINT:
+        assert ended.code == 130
+        assert "half done at install; the same command again goes on, `tidepool pool rm node-0" in ended.err
+    stub.carried["install"] = "echo quick"
+    again = cli(*words)
+    assert (again.code, again.out.splitlines()[-1]) == (0, "2 hosts: 2 added")
+    assert len(stub.hosts) == 2
+    assert [step for step, _ in steps(stub)].count("preflight") == 2
+
+
+def test_a_lost_answer_is_asked_for_again(stub, site, add):
+    lost = []
+
+    def lose(request):
+        if request.path.endswith("/steps") and request.body and not lost:
+            lost.append(request)
+            stub.faults = ["lost-answer"]
+
+    stub.on_request = lose
+    assert add("node-01").code == 0
+    assert lost
+    assert [step for step, _ in steps(stub)] == ["preflight", "install"]
