@@ -52,7 +52,22 @@ def plane(running: Plane) -> Iterator[Plane]:
 @pytest.fixture(params=["local", *providers.KINDS])
 def rented(running: Plane, fakes: dict[str, str], request: pytest.FixtureRequest) -> Iterator[RentedPlane]:
     """The same as a project sees it that rents from one provider: the local cloud, the fake AWS, the fake Azure."""
-    kind = request.param
+    yield from _of(running, fakes, request.param)
+
+
+@pytest.fixture
+def aws(running: Plane, fakes: dict[str, str]) -> Iterator[RentedPlane]:
+    """The project that rents from the fake AWS."""
+    yield from _of(running, fakes, "aws")
+
+
+@pytest.fixture
+def azure(running: Plane, fakes: dict[str, str]) -> Iterator[RentedPlane]:
+    """The project that rents from the fake Azure."""
+    yield from _of(running, fakes, "azure")
+
+
+def _of(running: Plane, fakes: dict[str, str], kind: str) -> Iterator[RentedPlane]:
     plane = providers.local(running) if kind == "local" else getattr(providers, kind)(running, fakes[kind])
     plane.empty()
     yield plane
@@ -72,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what the functions said last: the control plane is gone when one reads of it."""
     report = yield
-    plane = getattr(item, "funcargs", {}).get("plane") or getattr(item, "funcargs", {}).get("rented")
+    plane = next((value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Plane)), None)
     if report.failed and plane is not None:
         report.sections.append(("what the functions said", "\n".join(plane.said()[-LINES:])))
     return report

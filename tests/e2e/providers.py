@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from chalicelib.backends.aws.driver import AwsBackend
 from chalicelib.backends.azure.driver import AzureBackend
@@ -30,6 +31,7 @@ class RentedPlane(Plane):
     gpu: str = "80GB"
     model: str = "A100"
     backend: Backend | None = None
+    url: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def machines(self) -> list[Any]:
@@ -37,6 +39,17 @@ class RentedPlane(Plane):
         if self.backend is None:
             return super().machines()
         return list(self.backend.owned(self.folder.owner()))
+
+    def play(self, method: str, path: str = "", body: Any = None) -> Any:
+        """Touch the switchboard of a fake provider (`tests/fakes/*/server.py` says what it takes)."""
+        content = None if body is None else json.dumps(body).encode()
+        with urlopen(Request(f"{self.url}/_rehearsal{path}", content, method=method), timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def empty(self) -> None:
+        if self.url:
+            self.play("DELETE")
+        super().empty()
 
 
 @contextmanager
@@ -66,7 +79,7 @@ def aws(running: Plane, url: str) -> RentedPlane:
     credentials = {"access_key_id": KEY_ID, "secret_access_key": AWS_SECRET}
     backend = AwsBackend(Account("aws", "aws", "aws", AWS_CONFIG, credentials), endpoint_url=url)
     client = _project(running, "aws", AWS_CONFIG, credentials)
-    return RentedPlane(running.root, running.options, client, "L4", "L4", backend, (AWS_SECRET,))
+    return RentedPlane(running.root, running.options, client, "L4", "L4", backend, url, (AWS_SECRET,))
 
 
 def azure(running: Plane, url: str) -> RentedPlane:
@@ -75,7 +88,7 @@ def azure(running: Plane, url: str) -> RentedPlane:
     account = Account("azure", "azure", "azure", AZURE_CONFIG, credentials)
     backend = AzureBackend(account, owner=running.folder.owner(), endpoint_url=url)
     client = _project(running, "azure", AZURE_CONFIG, credentials)
-    return RentedPlane(running.root, running.options, client, "80GB", "A100", backend, (AZURE_SECRET,))
+    return RentedPlane(running.root, running.options, client, "80GB", "A100", backend, url, (AZURE_SECRET,))
 
 
 def _project(running: Plane, kind: str, config: dict[str, Any], credentials: dict[str, str]) -> dict[str, str]:
