@@ -1,72 +1,23 @@
-"""What the arguments of `pool add-ssh` and `host check` ask for: which hosts, over which way, known by which key."""
+"""What is asked of the control plane for each host: where it is, who to be there, and which key it is known by."""
 
 from __future__ import annotations
 
 from tidepool.command import UsageError
-from tidepool.errors import InputError
-from tidepool.options import NAME_LENGTH, label
-from tidepool.ssh_destination import expand, parse_destination, read_hosts
+from tidepool.options import NAME_LENGTH
+from tidepool.ssh_destination import parse_destination
 from tidepool.ssh_key import load_key
 from tidepool.ssh_known_hosts import fingerprint, for_host, given_keys, known_keys
-from tidepool.ssh_options import SshWords, add_ssh_options, uploaded_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import Namespace
 
     from tidepool.command import Session
+    from tidepool.host_arguments import Asked
     from tidepool.host_wire import HostRequest
     from tidepool.ssh_destination import Destination
 
-SIDE_BY_SIDE = 8
-MOST_SIDE_BY_SIDE = 64
 DEFAULT_PORT = 22
-
-
-def add_destinations(parser: ArgumentParser) -> None:
-    """Which hosts, and how they are reached."""
-    parser.add_argument(
-        "destinations",
-        nargs="*",
-        metavar="DESTINATION",
-        help="[user@]host[:port], ssh://[user@]host[:port]; ranges in quotes: 'node-[01-16]', 'a[1,3,5-7]'",
-    )
-    parser.add_argument("--hosts", type=label, metavar="FILE", help="more destinations, one a line; - is stdin")
-    parser.add_argument(
-        "--parallel", type=_side_by_side, default=SIDE_BY_SIDE, metavar="N", help=f"at a time (default {SIDE_BY_SIDE})"
-    )
-    parser.add_argument("--gpu", type=label, metavar="SPEC", help="what must be found there: A100:8")
-    add_ssh_options(parser)
-    way = parser.add_argument_group("way")
-    way.add_argument(
-        "--from-here", action="store_true", help="connect from here with the system's own ssh; the key stays here"
-    )
-    way.add_argument(
-        "--host-key", type=label, metavar="KEY", help="the host's key: a file like known_hosts, a key, or SHA256:…"
-    )
-    way.add_argument("--no-known-hosts", action="store_true", help="do not look into known_hosts for the host's key")
-
-
-class Asked:
-    """The hosts of one command line. `words` is there with --from-here, `options` without."""
-
-    __slots__ = ("destinations", "from_here", "options", "words")
-
-    def __init__(self, args: Namespace, session: Session) -> None:
-        texts = [*args.destinations, *_from_file(args.hosts, session)]
-        self.destinations = [parse_destination(text) for text in expand(texts)]
-        if not self.destinations:
-            raise UsageError("no host: say a DESTINATION such as ubuntu@10.0.0.7, or --hosts FILE")
-        given = args.ssh or ()
-        self.from_here: bool = args.from_here
-        self.words = SshWords(given) if args.from_here else SshWords(())
-        self.options = {} if args.from_here else uploaded_options(given)
-        if args.from_here and (args.host_key or args.no_known_hosts):
-            raise UsageError(
-                "with --from-here it is ssh that knows host keys: leave --host-key and --no-known-hosts out"
-            )
-        if not args.from_here and "i" not in self.options:
-            raise UsageError("no key: say -i KEY, or --from-here to connect with the system's own ssh")
 
 
 class Uploads:
@@ -156,29 +107,3 @@ def _port(text: str) -> int:
 
 def _prints(keys: list[str]) -> str:
     return ", ".join(filter(None, map(fingerprint, keys)))
-
-
-def _from_file(path: str | None, session: Session) -> list[str]:
-    if not path:
-        return []
-    try:
-        if path == "-":
-            return read_hosts(session.stdin)
-        with open(path, encoding="utf-8") as file:
-            return read_hosts(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--hosts {path}: {getattr(error, 'strerror', '') or 'is no text'}", code="local-io"
-        ) from error
-
-
-def _side_by_side(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_SIDE_BY_SIDE):
-        raise _bad(f"{text!r} is no number from 1 to {MOST_SIDE_BY_SIDE}")
-    return int(text)
-
-
-def _bad(message: str) -> Exception:
-    import argparse
-
-    return argparse.ArgumentTypeError(message)

@@ -47,6 +47,9 @@ def loaded(stub, tmp_path, *words):
         ("pool ps", frozenset()),
         ("pool ps --json", frozenset()),
         ("ps", frozenset()),
+        ("host list", frozenset()),
+        ("pool add-ssh --help", NETWORK),
+        ("host check --help", NETWORK),
     ],
 )
 def test_a_short_command_loads_no_heavy_module(stub, tmp_path, words, more):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command, UsageError
-from tidepool.commands.host_work import Adoption, carry_out
-from tidepool.host_requests import Asked, add_destinations
+from tidepool.host_arguments import Asked, add_destinations
 from tidepool.options import add_pool, label, name
 
 TYPE_CHECKING = False
@@ -47,4 +46,6 @@ class AddHosts(Command):
         asked = Asked(args, session)
         if args.name and len(asked.destinations) > 1:
             raise UsageError("--name is for one host; several are called by their own names")
+        from tidepool.commands.host_work import Adoption, carry_out
+
         return carry_out(Adoption(args, session, asked))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.options import reference
-from tidepool.output import cell
 from tidepool.text import clean, since_text
 
 TYPE_CHECKING = False
@@ -39,13 +38,13 @@ class CheckHosts(Command):
     is_mixed = True
 
     def arguments(self, parser: ArgumentParser) -> None:
-        from tidepool.host_requests import add_destinations
+        from tidepool.host_arguments import add_destinations
 
         add_destinations(parser)
 
     def run(self, args: Namespace, session: Session) -> int:
         from tidepool.commands.host_work import Look, carry_out
-        from tidepool.host_requests import Asked
+        from tidepool.host_arguments import Asked
 
         return carry_out(Look(args, session, Asked(args, session)))
 
@@ -69,6 +68,8 @@ class RefreshHosts(Command):
 
 def host_row(host: Host, now: float) -> tuple[str, ...]:
     """One host."""
+    from tidepool.output import cell
+
     instance, facts = host["instance"], host["host"]
     state = instance["state"]
     notes = [

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from tidepool.command import Session
+    from tidepool.host_arguments import Asked
     from tidepool.host_from_here import Here
-    from tidepool.host_requests import Asked
     from tidepool.host_wire import HostRequest
     from tidepool.hosts_side_by_side import Tell
     from tidepool.ssh_destination import Destination
