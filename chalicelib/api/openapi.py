@@ -16,6 +16,8 @@ from chalicelib.api.problems import CONTENT_TYPE
 from chalicelib.config import VERSION
 from chalicelib.domain import errors
 from chalicelib.domain.errors import TidepoolError
+from chalicelib.domain.networks import NoAddressInNetworkError
+from chalicelib.ssh.errors import SshError
 
 routes = Blueprint(__name__)
 
@@ -76,13 +78,14 @@ def operations_of(app: Chalice) -> Iterator[Operation]:
 
 
 def error_codes() -> dict[str, type[TidepoolError]]:
-    """Every code that the API may answer with, and its class."""
+    """Every code that the API may answer with, and its class. What a host answers is told by its checks instead."""
     found: dict[str, type[TidepoolError]] = {}
     pending: list[type[TidepoolError]] = [TidepoolError]
     while pending:
         kind = pending.pop()
-        found[kind.code] = kind
-        pending += kind.__subclasses__()
+        if not issubclass(kind, SshError | NoAddressInNetworkError):
+            found[kind.code] = kind
+            pending += kind.__subclasses__()
     return dict(sorted(found.items()))
 
 

@@ -29,6 +29,7 @@ from chalicelib.ssh.errors import ScriptOutputError, SshError
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
+from chalicelib.store import pools as pool_store
 
 NETWORK_FOR: Final = timedelta(minutes=10)
 """How long a host that cannot be reached is tried again."""
@@ -294,6 +295,7 @@ def _launched(deps: Deps, record: HostRecord) -> HostRecord:
         known = journal.end_attempt(
             record.key, FIRST, AttemptState.LAUNCHED, machine_ref=record.machine_id or record.key
         )
+        pool_store.note_shape(row.project, row.pool, known.offer)
         instance_store.step(
             row,
             Event.LAUNCHED,

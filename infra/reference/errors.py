@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from chalicelib.domain.errors import BackendError, TidepoolError
+from chalicelib.ssh.errors import KeyRefusedError
 from infra.reference.markdown import code, sentence, table
 from infra.reference.markdown import page as whole
 from tidepool import help as cli_help
@@ -14,7 +15,7 @@ def tree(kind: type[TidepoolError] = TidepoolError) -> Iterator[type[TidepoolErr
     """Yield a class of the error tree and all below it, in the order of the source. A test's own are not of it."""
     yield kind
     for each in kind.__subclasses__():
-        if each.__module__ == TidepoolError.__module__:
+        if each.__module__ == TidepoolError.__module__ or each is KeyRefusedError:
             yield from tree(each)
 
 

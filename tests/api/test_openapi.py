@@ -9,6 +9,7 @@ import pytest
 import app as application
 from chalicelib.api.openapi import document, error_codes, errors_of, operations_of
 from chalicelib.domain import errors
+from chalicelib.ssh.errors import KeyRefusedError
 
 DOCUMENT = document(application.app)
 OPERATIONS = list(operations_of(application.app))
@@ -26,7 +27,7 @@ def test_every_route_of_the_app_is_in_the_document():
 def test_every_error_code_is_in_the_document():
     known = {
         kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TidepoolError)
-    }
+    } | {KeyRefusedError.code}
     assert (
         set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == known == set(error_codes())
     )

@@ -25,6 +25,13 @@ LEAST = {
     "GET /v1/projects/{project}/instances/{name}": "viewer",
     "PATCH /v1/projects/{project}/instances/{name}": "manager",
     "DELETE /v1/projects/{project}/instances/{name}": "manager",
+    "POST /v1/projects/{project}/pools/{pool}/hosts": "manager",
+    "GET /v1/projects/{project}/hosts": "viewer",
+    "POST /v1/projects/{project}/hosts/{name}/steps": "manager",
+    "POST /v1/projects/{project}/instances/{name}/refresh": "manager",
+    "POST /v1/projects/{project}/host-checks": "manager",
+    "GET /v1/projects/{project}/host-checks/{check_id}": "viewer",
+    "POST /v1/projects/{project}/host-checks/{check_id}/steps": "manager",
     "POST /v1/projects/{project}/pools/{pool}/leases": "user",
     "GET /v1/projects/{project}/leases/{lease_id}": "viewer",
     "DELETE /v1/projects/{project}/leases/{lease_id}": "user",
@@ -52,7 +59,14 @@ PUBLIC = {"GET /v1/health", "GET /v1/openapi.json", "GET /v1/agent/program"}
 def call(api, route, token):
     method, path = route.split(" ")
     filled = path.removeprefix("/v1").format(
-        project="acme", pool="nowhere", name="nothing", lease_id="main.i-0.1", run="nothing", token_id="0", backend="none"
+        project="acme",
+        pool="nowhere",
+        name="nothing",
+        lease_id="main.i-0.1",
+        run="nothing",
+        token_id="0",
+        backend="none",
+        check_id="none",
     )
     return api(method, filled, {} if method in {"POST", "PUT", "PATCH"} else None, token=token)
 

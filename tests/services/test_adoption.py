@@ -1,19 +1,18 @@
 """Servers that somebody owns become instances, and everything that can stand in the way."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
-from chalicelib.domain.host_records import Destination, HostRecord, Step
+from chalicelib.domain.host_records import Step
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.services import adoption, hosts, instances, pools, reconcile
 from chalicelib.services.adoption_steps import Done
 from chalicelib.store import hosts as host_store
-from tests.builders import NOW
+from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import private_key
-from tests.services.steps import fire_due, ready, state_of
+from tests.services.steps import ready, state_of
 from tests.services.world import World
 
 
@@ -21,36 +20,6 @@ from tests.services.world import World
 def world(world: World) -> World:
     pools.create(world.deps, "main", "lab")
     return world
-
-
-def wanted(host: str = "box-1", **changes) -> HostRecord:
-    blank = HostRecord("", "", "", "", Destination(host, "ubuntu"), "http://api.test", NOW, "user:me")
-    return replace(blank, **changes)
-
-
-def add(world: World, host: str = "box-1", **changes):
-    asked = wanted(host, **changes)
-    key = None if asked.from_here else hosts.Key(private_key())
-    return hosts.add(world.deps, "main", "lab", asked, key).instance
-
-
-def record_of(world: World, row):
-    return host_store.get("main", row.instance_id)
-
-
-def codes(world: World, row) -> list[str]:
-    return [check["code"] for check in record_of(world, row).checks if check["status"] == "fail"]
-
-
-def spend(world: World, minutes: float) -> None:
-    """Let time pass, with everything that happens by itself."""
-    for _ in range(round(minutes * 2)):
-        world.pass_time(30)
-        fire_due(world)
-        world.run_workflows()
-        world.boot()
-        world.sync_all()
-        world.run_workflows()
 
 
 def test_a_host_becomes_an_idle_instance_with_what_it_has(world):
@@ -256,7 +225,7 @@ def test_a_host_that_is_away_when_it_is_removed_is_cleaned_when_it_returns(world
     (owed,) = hosts.listed(world.deps, "main")
     assert owed.record.owed_since is not None
     assert not host.is_clean
-    spend(world, 60)
+    spend(world, 60, every_s=600)
     host.cut = False
     spend(world, 1)
     assert host.is_clean

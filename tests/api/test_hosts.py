@@ -1,0 +1,147 @@
+"""Servers that somebody owns, over HTTP: the key goes in and never comes out."""
+
+import json
+
+import pytest
+
+from chalicelib.domain.model import Role
+from tests.api.conftest import POOL, PROJECT, settle
+from tests.services.sim_hosts import private_key
+
+HOSTS = f"/projects/{PROJECT}/pools/{POOL}/hosts"
+
+
+def box(**more):
+    return {"host": "box-1", "user": "ubuntu", "private_key": private_key(), **more}
+
+
+def idle(api, **more):
+    """A host that is adopted; its instance."""
+    added = api("POST", HOSTS, box(**more))
+    assert added.status == 202, added.text
+    settle(api.world)
+    return api("GET", f"/projects/{PROJECT}/instances/{added.body['instance_id']}").body
+
+
+def test_a_server_is_added_shown_and_listed(api):
+    api.world.hosts.add("box-1")
+    shown = idle(api, name="mine")
+    assert (shown["state"], shown["backend"], shown["region"], shown["price_micros"]) == ("idle", "ssh", "remote", 0)
+    assert shown["host"]["step"] == "done"
+    assert {check["status"] for check in shown["host"]["checks"]} <= {"pass", "warn"}
+    (listed,) = api("GET", f"/projects/{PROJECT}/hosts").body["items"]
+    assert listed["instance"]["name"] == "mine"
+    assert listed["host"]["destination"] == "ubuntu@box-1"
+
+
+def test_nothing_of_the_key_is_in_an_answer_a_row_or_the_log(api, database, capsys):
+    api.world.hosts.add("box-1")
+    key = private_key().splitlines()[2]
+    texts = [
+        api("POST", HOSTS, box(), idempotency_key="once").text,
+        api("POST", HOSTS, box(), idempotency_key="once").text,
+    ]
+    settle(api.world)
+    texts.append(api("GET", f"/projects/{PROJECT}/hosts").text)
+    for table in database.list_tables()["TableNames"]:
+        texts.append(json.dumps(database.scan(TableName=table)["Items"], default=str))
+    texts.append(capsys.readouterr().out)
+    assert not [text for text in texts if key in text]
+
+
+def test_the_same_server_again_is_the_same_instance_or_a_conflict_that_says_why(api):
+    first = api("POST", HOSTS, box())
+    assert api("POST", HOSTS, box()).body["instance_id"] == first.body["instance_id"]
+    other = api("POST", HOSTS, box(region="rack-7"))
+    assert (other.status, other.code) == (409, "conflict")
+    assert other.body["differences"] == {"region": {"is": "remote", "asked": "rack-7"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"private_key": "ssh-ed25519 AAAA"}, "private_key"),
+        ({"private_key": "", "passphrase": "x"}, "passphrase"),
+        ({"private_key": ""}, "private_key"),
+        ({"from_here": True}, "private_key"),
+        ({"network": "ten"}, "network"),
+        ({"gpu": "A100:many"}, "gpu"),
+        ({"host_key": "no key"}, "host_key"),
+        ({"host": "-oProxyCommand=x"}, "host"),
+        ({"user": "a b"}, "user"),
+        ({"port": 0}, "port"),
+        ({"name": "Nope!"}, "name"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_field_and_leaves_nothing(api, change, field):
+    refused = api("POST", HOSTS, box(**change))
+    assert refused.status == 422, refused.text
+    assert field in refused.body["field"]
+    assert api.world.secrets.kept == {}
+    assert private_key().splitlines()[2] not in refused.text
+
+
+def test_a_client_gets_the_scripts_and_hands_in_what_they_print(api):
+    host = api.world.hosts.add("box-1")
+    api("POST", HOSTS, {"host": "box-1", "user": "ubuntu", "from_here": True, "name": "mine"})
+    path = f"/projects/{PROJECT}/hosts/mine/steps"
+    step, seen = api("POST", path, {}).body, []
+    while step["script"] and len(seen) < 5:
+        seen.append((step["step"], step["sudo"]))
+        done = host.execute(step["script"], api.world.clock)
+        said = {"step": step["step"], "exit_code": done.exit_code, "stdout": done.stdout, "stderr": done.stderr}
+        step = api("POST", path, {**said, "host_key": host.fingerprint}).body
+    assert seen == [("preflight", False), ("install", True)]
+    settle(api.world)
+    assert api("POST", path, {}).body["over"]
+    assert api("GET", f"/projects/{PROJECT}/instances/mine").body["host"]["host_key"] == host.fingerprint
+
+
+def test_a_client_may_not_carry_what_the_control_plane_carries(api):
+    api.world.hosts.add("box-1")
+    api("POST", HOSTS, box(name="mine"))
+    assert api("POST", f"/projects/{PROJECT}/hosts/mine/steps", {}).code == "conflict"
+
+
+def test_a_check_adopts_nothing_and_names_what_to_fix(api):
+    api.world.hosts.add("box-1", sudo="no")
+    begun = api("POST", f"/projects/{PROJECT}/host-checks", box())
+    settle(api.world)
+    found = api("GET", f"/projects/{PROJECT}/host-checks/{begun.body['check_id']}").body
+    assert found["over"]
+    (failed,) = [check for check in found["host"]["checks"] if check["status"] == "fail"]
+    assert failed["code"] == "sudo-needs-password"
+    assert failed["fix"]
+    assert api("GET", f"/projects/{PROJECT}/hosts").body["items"] == []
+    assert api.world.secrets.kept == {}
+
+
+def test_a_refresh_is_for_hosts_that_are_ready(api, ready):
+    api.world.hosts.add("box-1")
+    shown = idle(api)
+    assert api("POST", f"/projects/{PROJECT}/instances/{shown['name']}/refresh", {}).status == 202
+    rented = ready()
+    assert api("POST", f"/projects/{PROJECT}/instances/{rented['name']}/refresh", {}).status == 404
+
+
+def test_a_removed_host_that_is_away_is_listed_until_it_is_clean(api):
+    host = api.world.hosts.add("box-1")
+    shown = idle(api)
+    host.cut = True
+    assert api("DELETE", f"/projects/{PROJECT}/instances/{shown['name']}").status == 202
+    for _ in range(20):
+        api.world.pass_time(10)
+        api.world.run_workflows()
+    (listed,) = api("GET", f"/projects/{PROJECT}/hosts").body["items"]
+    assert listed["instance"]["state"] == "terminated"
+    assert listed["host"]["cleanup_pending_since"]
+    host.cut = False
+    api.world.sync_all()
+    assert api("GET", f"/projects/{PROJECT}/hosts").body["items"] == []
+    assert host.is_clean
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.USER])
+def test_only_a_manager_adds_hosts(api, token_for, role):
+    assert api("POST", HOSTS, box(), token=token_for(role)).status == 403
+    assert api("GET", f"/projects/{PROJECT}/hosts", token=token_for(role)).status == 200

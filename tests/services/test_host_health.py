@@ -1,0 +1,156 @@
+"""A host that is silent: nothing for a while, then `unreachable`, and back by itself. No timer ever removes it."""
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.errors import InvalidInputError, NoMatchError
+from chalicelib.domain.lifecycle import State
+from chalicelib.domain.model import RunReason, RunState
+from chalicelib.services import hosts, instances, leases, pools, reconcile
+from chalicelib.services.jobs import JobReport
+from chalicelib.store import runs as run_store
+from tests.services.host_steps import add, spend
+from tests.services.steps import ready, run_of, state_of, submit
+from tests.services.world import World
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    pools.create(world.deps, "main", "lab")
+    return world
+
+
+@pytest.fixture
+def box(world: World):
+    """A host that is ready, and its instance."""
+    host = world.hosts.add()
+    row = add(world)
+    ready(world)
+    return host, row
+
+
+def work(world: World, host):
+    """A run whose job the host has."""
+    run = submit(world, pool="lab", reuse=True)
+    world.sync_all()
+    world.sync_all()
+    assert run_of(world, run).state is RunState.RUNNING
+    return run
+
+
+def test_a_host_rests_for_ever(world, box):
+    _, row = box
+    spend(world, 10)
+    world.pass_time(timedelta(days=100).total_seconds())
+    spend(world, 10)
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_blip_changes_nothing(world, box):
+    host, row = box
+    run = work(world, host)
+    before = state_of(world, row)
+    host.cut = True
+    spend(world, 1.5)
+    host.cut = False
+    spend(world, 1)
+    after = state_of(world, row)
+    assert (after.state, after.fence, after.unreachable) == (State.BUSY, before.fence, False)
+    assert run_of(world, run).state is RunState.RUNNING
+
+
+def test_a_silent_host_gets_no_work_and_returns_by_itself(world, box):
+    host, row = box
+    host.cut = True
+    spend(world, 4)
+    assert state_of(world, row).unreachable
+    with pytest.raises(NoMatchError):
+        submit(world, pool="lab", reuse=True)
+    spend(world, 24 * 60, every_s=3600)
+    assert state_of(world, row).state is State.IDLE
+    host.cut = False
+    spend(world, 1)
+    assert not state_of(world, row).unreachable
+    work(world, host)
+
+
+def test_a_run_ends_with_the_truth_when_its_host_is_away_for_too_long(world, box):
+    host, row = box
+    run = work(world, host)
+    host.cut = True
+    spend(world, 10)
+    assert state_of(world, row).unreachable
+    assert run_of(world, run).state is RunState.RUNNING
+    spend(world, 25)
+    ended = run_of(world, run)
+    assert (ended.state, ended.reason) == (RunState.FAILED, RunReason.MACHINE_LOST)
+    assert "unreachable" in ended.detail
+    now = state_of(world, row)
+    assert (now.state, now.unreachable, now.lease) == (State.IDLE, True, None)
+
+
+def test_what_still_runs_on_a_host_that_returns_ends_before_it_gets_new_work(world, box):
+    host, row = box
+    run = work(world, host)
+    host.cut = True
+    spend(world, 40)
+    host.cut = False
+    left_over = dict(host.jobs)
+    assert left_over.keys() == {run.run_id}
+    host.jobs = {run.run_id: JobReport(run.run_id, "running")}
+    world.hosts.sync(host)
+    assert state_of(world, row).unreachable
+    assert host.jobs == {}
+    world.hosts.sync(host)
+    assert not state_of(world, row).unreachable
+
+
+def test_a_run_that_nobody_ended_is_found_by_the_comparison(world, box, monkeypatch):
+    """The worker died after it had taken the host from the run."""
+    host, row = box
+    run = work(world, host)
+    current = state_of(world, row)
+    leases.give_back(world.deps, current, current.fence, reason=current.reason, actor="timer")
+    reconcile.compare(world.deps)
+    assert run_of(world, run).reason is RunReason.MACHINE_LOST
+
+
+def test_a_host_that_does_not_take_a_job_stays(world, box):
+    host, row = box
+    host.cut = True
+    run = submit(world, pool="lab", reuse=True)
+    spend(world, 3)
+    assert state_of(world, row).state is State.IDLE
+    assert run_store.get("main", run.run_id).state is not RunState.STARTING
+
+
+def test_no_idle_limit_can_be_set_on_a_host(world, box):
+    _, row = box
+    with pytest.raises(InvalidInputError):
+        instances.change(world.deps, "main", row.name, idle_limit=timedelta(minutes=5), actor="user:me")
+
+
+def test_fresh_facts_change_what_the_host_is(world, box):
+    host, row = box
+    host.gpus = 4
+    hosts.refresh(world.deps, "main", row.name)
+    assert row.instance_id in world.wake.sent
+    world.sync_all()
+    world.sync_all()
+    gpus = state_of(world, row).offer.resources.gpus
+    assert [(gpu.name, gpu.count) for gpu in gpus] == [("A100", 4)]
+    assert not world.hosts.sync(host).refresh
+
+
+def test_a_full_disk_is_no_other_shape_until_much_of_it_is_gone(world, box):
+    host, row = box
+    before = state_of(world, row).offer
+    host.disk_mib -= 10_000
+    host.facts_told = False
+    world.sync_all()
+    assert state_of(world, row).offer == before
+    host.disk_mib //= 2
+    host.facts_told = False
+    world.sync_all()
+    assert state_of(world, row).offer.resources.disk_mib == host.disk_mib
