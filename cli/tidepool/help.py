@@ -122,7 +122,8 @@ Hosts: servers that you own
                     deletes it when the adoption has ended in whatever way. The host's key is the one of --host-key,
                     else one that known_hosts has, else the first one seen; then it is pinned.
   --from-here       ssh connects, from here, with your ssh_config, agent, ProxyJump and ControlMaster; all options of
-                    ssh(1) are understood, no key leaves this computer, and ssh decides about host keys.
+                    ssh(1) are understood, no key leaves this computer, and ssh decides about host keys. Either way
+                    the control plane writes the scripts, and they run as root on the host.
 
   tidepool host check … makes the checks and changes nothing. Each is pass, warn or fail, with what was found and the
   command that puts it right. The same add-ssh again goes on where it stopped, and passes over hosts that are done.

@@ -108,11 +108,13 @@ class Here:
 
     def _connect(self, destination: Destination, tell: Tell) -> Connection:
         """Connect, and see that a shell is there, before anything is ordered. Raises what ssh says."""
-        tell("connecting")
+        if not self._asks:  # ssh's question comes on a line of its own
+            tell("connecting")
         connection = self._way(destination, asks=self._asks)
         looked = connection.look()
         if looked.exit_code:
-            raise InputError(f"{destination.text}: {_first(looked.err) or 'ssh refuses the options'}", code="ssh-usage")
+            words = _first(looked.err) or f"ssh -G ended with {looked.exit_code}"
+            raise InputError(f"{destination.text}: {words}", code="ssh-usage")
         try:
             ran = connection.run(f"echo {GREETING}\n")
             if ran.failed:

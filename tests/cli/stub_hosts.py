@@ -10,6 +10,8 @@ from tests.cli.stub_problem import Problem
 if TYPE_CHECKING:
     from tests.cli.stub import Request
 
+SHOWN = f"SHA256:{'A' * 43}"
+"""The fingerprint of what the control plane saw when it connected by itself."""
 PREFLIGHT, INSTALL = "echo facts of $(id -un)", "echo installed"
 FIT, UNFIT = (make_check(),), (make_check(), make_check(check="docker", status="fail", code="docker-missing",
                                                        found="no docker", fix="install it"))  # fmt: skip
@@ -34,7 +36,8 @@ class StubHost:
 
     def facts(self) -> dict[str, Any]:
         where, jump = self.request, self.request.get("jump")
-        pinned = next((one["host_key"] for one in self.said if one.get("host_key")), "")
+        seen = "" if where.get("from_here") else SHOWN
+        pinned = next((one["host_key"] for one in self.said if one.get("host_key")), seen)
         return make_host_facts(
             destination=f"{where['user']}@{where['host']}:{where['port']}",
             jump=f"{jump['user']}@{jump['host']}:{jump['port']}" if jump else "",

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
 from tests.cli.builders import NOW_TEXT, make_check, make_host_facts, make_instance
-from tests.cli.stub_hosts import UNFIT
+from tests.cli.stub_hosts import SHOWN, UNFIT
 from tests.ssh.server import private_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3nLXgWDlVgH1EsHwr7yyvTfGkWw7Wo9jC9bTrC0Fz4"
@@ -44,6 +44,8 @@ def test_a_host_is_adopted_watched_and_shown(stub, cli, key):
         "ubuntu@54.73.155.119: host key not known: the first one that it shows is trusted, and pinned",
         "ubuntu@54.73.155.119: preflight",
         "ubuntu@54.73.155.119: install",
+        f"ubuntu@54.73.155.119: host key {SHOWN} was trusted on first use; compare it on the host: "
+        "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
     ]
     assert ended.out.splitlines()[-1].startswith("made-up-0")
 
@@ -55,6 +57,7 @@ def test_everything_that_may_be_said_is_sent(stub, cli, key):
     )
     ended = cli("pool", "add-ssh", *words)
     assert ended.code == 0
+    assert ended.err.endswith(f"10.0.0.7: host key {SHOWN}\n")
     (host,) = stub.hosts.values()
     assert host.request == {
         "host": "10.0.0.7",
@@ -248,3 +251,14 @@ def test_removing_a_host_says_what_that_means_and_what_is_still_to_be_done(stub,
     ended = cli("pool", "rm", "box", stdin="y\n")
     assert ended.err.startswith("box is your server: the agent is uninstalled, the server stays on\n")
     assert ended.out.splitlines()[-1].startswith("box terminated, cleanup pending: it could not be reached")
+
+
+def test_several_hosts_have_a_line_each_in_whatever_order_they_end(stub, cli, key):
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@a[1-3]", "--parallel", "2")
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert sorted(line for line in lines if line.startswith("u@")) == [
+        "u@a1  added as a1", "u@a2  added as a2", "u@a3  added as a3"
+    ]  # fmt: skip
+    assert lines[-1] == "3 hosts: 3 added"
+    assert sum(SHOWN in line for line in lines) == 3

@@ -2,14 +2,16 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.cli.conftest import finish
+from tests.cli.conftest import CLI, finish, settings
 from tests.cli.ssh_here import Site
 from tests.ssh.server import USER
 
@@ -244,6 +246,52 @@ def test_ssh_s_own_words_go_where_they_are_wanted(stub, site, add, tmp_path):
     log = tmp_path / "log"
     assert add("-E", str(log), "node-01").code == 0
     assert "Server host key" in log.read_text()
+
+
+# --- with a terminal
+
+
+@pytest.fixture
+def at_terminal(stub, site, tmp_path):
+    """Type the command at a terminal, and answer its first question, if there is one."""
+
+    def run(*words, question=b"", answer=b""):
+        master, slave = pty.openpty()
+        argv = ["setsid", "--ctty", "--wait", sys.executable, "-m", "tidepool", "pool", "add-ssh", "--from-here"]
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CLI), "TERM": "xterm", **settings(stub, tmp_path)}
+        process = subprocess.Popen(
+            [*argv, "-F", str(site.config), *words], env=env, stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path
+        )
+        os.close(slave)
+        shown = b""
+        with open(master, "r+b", buffering=0) as terminal:
+            try:
+                while piece := terminal.read(4096):
+                    shown += piece
+                    if question and question in shown:
+                        terminal.write(answer)
+                        question = b""
+            except OSError:  # Linux says so when the other side has closed
+                pass
+        return process.wait(20), shown.decode(errors="replace")
+
+    return run
+
+
+def test_ssh_may_ask_whoever_sits_at_a_terminal_about_one_host(stub, site, at_terminal):
+    site.know()
+    site.write("Host *\n  StrictHostKeyChecking ask\n  NumberOfPasswordPrompts 1")
+    code, shown = at_terminal("node-01", question=b"(yes/no/[fingerprint])?", answer=b"yes\n")
+    assert code == 0, shown
+    assert site.server.public_host_key("ed25519").split()[1] in site.known.read_text()
+
+
+def test_ssh_asks_nothing_about_several_hosts_side_by_side(stub, site, at_terminal):
+    site.know()
+    site.write("Host *\n  StrictHostKeyChecking ask")
+    code, shown = at_terminal("node-[01-02]")
+    assert (code, stub.hosts) == (9, {})
+    assert "host-key-unknown" in shown
 
 
 # --- many

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tidepool.wire import Instance
 
 
+COMPARE = "compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+
+
 class Look:
     """A look at each host. `work` is done in threads, everything else by the caller."""
 
@@ -62,6 +65,14 @@ class Look:
     def half_done(self) -> list[str]:
         """What an interruption leaves, in sentences."""
         return []
+
+    def key_words(self, result: Result) -> str:
+        """A sentence about the key that a host has shown, if it is worth one."""
+        if not result.fingerprint:
+            return ""
+        if self.here or "host_key" in self.requests[result.host]:
+            return f"host key {result.fingerprint}"
+        return f"host key {result.fingerprint} was trusted on first use; {COMPARE}"
 
 
 class Adoption(Look):
@@ -188,6 +199,9 @@ class Telling:
             self.progress.clear()
             for line in result_lines(result, self._width):
                 self._out.line(line)
+            words = self._what.key_words(result) if result.how in (ADDED, CHECKED) else ""
+            if words:
+                self._out.line(f"{'':<{self._width}}    {words}")
 
     def finish(self, results: list[Result]) -> int:
         """All are done."""
@@ -198,8 +212,8 @@ class Telling:
         show_checks(self._out, result.checks)
         if result.error:
             raise result.error
-        if result.fingerprint:
-            self._out.note(f"{result.host}: host key {result.fingerprint}")
+        if words := self._what.key_words(result):
+            self._out.note(f"{result.host}: {words}")
         if result.how not in (ADDED, CHECKED):
             self._out.note(f"{result.host}: {result.how}")
         if result.instance:
