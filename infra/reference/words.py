@@ -143,14 +143,15 @@ SETTINGS: Final = {
     "TIDEPOOL_BUCKET": "The bucket of archives and logs.",
     "TIDEPOOL_PROVISION_ARN": "The provision workflow.",
     "TIDEPOOL_TEARDOWN_ARN": "The teardown workflow.",
+    "TIDEPOOL_ADOPT_ARN": "The adopt workflow.",
     "TIDEPOOL_PUBLIC_URL": "Where agents reach the API, without `/v1`. Unset: the address of the request that made the "
     "instance.",
     "TIDEPOOL_LOCAL_CLOUD_URL": "Turns the backend `local` on: the address of a local cloud.",
     "TIDEPOOL_LOCAL_CLOUD_KEY": "The local cloud's bearer key.",
     "TIDEPOOL_AWS_ENDPOINT_URL": "For rehearsals: where backends of kind `aws` find EC2, STS, SSM, Service Quotas and "
     "the price list. Unset: AWS itself.",
-    "TIDEPOOL_AZURE_ENDPOINT_URL": "For rehearsals: where backends of kind `azure` find Resource Manager, with the login "
-    "under `/login` and the prices under `/prices`. Unset: Azure itself.",
+    "TIDEPOOL_AZURE_ENDPOINT_URL": "For rehearsals: where backends of kind `azure` find Resource Manager, with the "
+    "login under `/login` and the prices under `/prices`. Unset: Azure itself.",
     "TIDEPOOL_SYNC_S": "How often an agent syncs when nothing wakes it.",
     "TIDEPOOL_UNREACHABLE_S": "Silence after which an instance is flagged `unreachable` and not handed out. Unless "
     "set: twice `TIDEPOOL_SYNC_S` plus 120.",
@@ -159,4 +160,6 @@ SETTINGS: Final = {
     "TIDEPOOL_READY_S": "From an attempt's start to the agent's first sync. 0: as long as its backend takes.",
     "TIDEPOOL_PICKUP_S": "From placement to the agent taking the job.",
     "TIDEPOOL_LEASE_S": "How long a lease lasts that is taken through the API and names no duration.",
+    "TIDEPOOL_HOST_NETWORKS": "Where hosts may be that the control plane adopts itself: CIDRs, and `public` for every "
+    "address that is globally reachable, separated by commas. Empty: nowhere. See [adoption](../adoption.md).",
 }
