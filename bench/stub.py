@@ -51,6 +51,8 @@ def instance(number: int) -> dict[str, object]:
         "lease": None,
         "unreachable": False,
         "cordoned": False,
+        "interrupted": False,
+        "ends_at": None,
         "seen_at": NOW,
         "fence": 3,
     }
