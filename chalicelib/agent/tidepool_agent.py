@@ -25,8 +25,8 @@ Environment: `TIDEPOOL_URL`, `TIDEPOOL_BOOTSTRAP` (single-use token), `TIDEPOOL_
 command; empty on a machine that nobody pays for: no dead-man switch), `TIDEPOOL_CA` (a PEM file to trust),
 `TIDEPOOL_NOTICE` (where the provider says that it takes the machine back: `aws`, `azure`, `file`, or empty) and
 `TIDEPOOL_METADATA_URL` (where it is asked, instead of the address that clouds have it at). On an adopted host also
-`TIDEPOOL_BOOTSTRAP_FILE` (the bootstrap token; removed when it was used) and `TIDEPOOL_MARK` (what every process of
-ours carries in its environment, jobs included: by that an uninstallation finds them).
+`TIDEPOOL_MARK` (what every process of ours carries in its environment, jobs included: by that an uninstallation finds
+them).
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ END_MARGIN_S = 10.0
 DEFAULT_LIMITS: Json = {"idle": 0.0, "leaderless": 1800.0}
 """Until the first sync: a rented machine that never reaches its control plane must not bill for ever."""
 
-OWN_VARIABLES = (
-    "URL", "BOOTSTRAP", "BOOTSTRAP_FILE", "HOME", "POWEROFF", "CA", "AGENT_SHA256", "NOTICE", "METADATA_URL",
-)  # fmt: skip
+OWN_VARIABLES = ("URL", "BOOTSTRAP", "HOME", "POWEROFF", "CA", "AGENT_SHA256", "NOTICE", "METADATA_URL")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -1495,12 +1493,8 @@ class Identity:
     proposal. With another bootstrap token (adopted anew, or made from an image of another machine) it is another one.
     """
 
-    def __init__(self, home: str, bootstrap: str, bootstrap_file: str = "") -> None:
+    def __init__(self, home: str, bootstrap: str) -> None:
         self._path = os.path.join(home, "agent.json")
-        self._bootstrap_file = bootstrap_file
-        if bootstrap_file and not bootstrap:
-            with contextlib.suppress(OSError), open(bootstrap_file) as file:
-                bootstrap = file.read().strip()
         self._bootstrap = bootstrap
         self._content = read_json(self._path) or {}
         digest = hashlib.sha256(bootstrap.encode()).hexdigest() if bootstrap else self._content.get("bootstrap_sha256")
@@ -1537,9 +1531,6 @@ class Identity:
         self._content.update(known)
         write_atomically(self._path, json.dumps(self._content), durable=True)
         self._bootstrap = ""
-        if self._bootstrap_file:
-            with contextlib.suppress(OSError):  # it is used up, whether or not it is there
-                os.unlink(self._bootstrap_file)
 
 
 class Contact:
@@ -1682,8 +1673,7 @@ class Agent:
         self._power_off = environ.get("TIDEPOOL_POWEROFF", "shutdown -h now")
         self._home = home
         self._bell = bell
-        token_file = environ.get("TIDEPOOL_BOOTSTRAP_FILE", "")
-        self._identity = Identity(home, environ.get("TIDEPOOL_BOOTSTRAP", ""), token_file)
+        self._identity = Identity(home, environ.get("TIDEPOOL_BOOTSTRAP", ""))
         self._contact = Contact(os.path.join(home, "contact.json"))
         self._jobs = Jobs(home, bell, spawner, context)
         self._listener = Listener(bell, context)
