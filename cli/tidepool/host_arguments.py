@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidepool.command import UsageError
 from tidepool.errors import InputError
-from tidepool.options import label
+from tidepool.options import add_pool, label, name
 from tidepool.ssh_options import SshWords, add_ssh_options, uploaded_options
 
 TYPE_CHECKING = False
@@ -17,8 +17,30 @@ SIDE_BY_SIDE = 8
 MOST_SIDE_BY_SIDE = 64
 
 
-def add_destinations(parser: ArgumentParser) -> None:
-    """Which hosts, and how they are reached."""
+def add_host_arguments(parser: ArgumentParser) -> None:
+    """All arguments of both commands: what is checked may then be adopted by changing nothing but the command."""
+    _add_destinations(parser)
+    _add_way(parser)
+    host = parser.add_argument_group("instance")
+    host.add_argument("--name", type=name, metavar="NAME", help="its name (default: the host's, if it can be one)")
+    host.add_argument(
+        "--network",
+        type=label,
+        metavar="CIDR",
+        help="the network its neighbours reach it in; one run's nodes share one",
+    )
+    host.add_argument("--region", type=label, metavar="NAME", help="what to call where it is (default remote)")
+    host.add_argument(
+        "--take-over", action="store_true", help="also when it belongs to another control plane, which loses it"
+    )
+    add_pool(parser)
+    wait = parser.add_mutually_exclusive_group()
+    wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is ready (default)")
+    wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as its agent is awaited")
+
+
+def _add_destinations(parser: ArgumentParser) -> None:
+    """Which hosts, and what they must have."""
     parser.add_argument(
         "destinations",
         nargs="*",
@@ -30,6 +52,10 @@ def add_destinations(parser: ArgumentParser) -> None:
         "--parallel", type=_side_by_side, default=SIDE_BY_SIDE, metavar="N", help=f"at a time (default {SIDE_BY_SIDE})"
     )
     parser.add_argument("--gpu", type=label, metavar="SPEC", help="what must be found there: A100:8")
+
+
+def _add_way(parser: ArgumentParser) -> None:
+    """How they are reached, and known."""
     add_ssh_options(parser)
     way = parser.add_argument_group("way")
     way.add_argument(

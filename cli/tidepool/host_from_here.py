@@ -50,8 +50,6 @@ class Here:
         self._folder = ""
         self._numbers = count(1)
         self._asks = asks
-        self.under_way: dict[str, tuple[str, str]] = {}
-        """Host -> the name of its instance and its step, while its adoption is neither done nor has failed."""
 
     def __enter__(self) -> Self:
         """Make a folder for what connections share."""
@@ -83,10 +81,7 @@ class Here:
             instance = order(self._request(connection, more))
             if instance["state"] in READY:
                 return Result(destination.text, THERE, instance=instance, fingerprint=connection.fingerprint)
-            self.under_way[destination.text] = (instance["name"], instance["detail"])
-            result = self._driven(destination, connection, instance, tell, wait=wait)
-            del self.under_way[destination.text]
-            return result
+            return self._driven(destination, connection, instance, tell, wait=wait)
         finally:
             connection.close()
 
@@ -139,7 +134,6 @@ class Here:
         patience = Patience(self._session, Notes(tell))
         answer = patience.call(hosts.step, name)
         while not answer["over"]:
-            self.under_way[destination.text] = (instance["name"], answer["step"])
             if not answer["script"] and not wait:
                 return Result(destination.text, ORDERED, instance=instance, fingerprint=connection.fingerprint)
             answer = patience.call(hosts.step, name, self._carried(answer, connection, tell))

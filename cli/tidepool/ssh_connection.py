@@ -57,7 +57,7 @@ class Ran:
 
     @property
     def failed(self) -> bool:
-        return self.exit_code == SSH_FAILED or self.late
+        return self.exit_code == SSH_FAILED or self.exit_code < 0 or self.late
 
 
 class Children:
@@ -247,6 +247,8 @@ class Connection:
             child = children.start(argv, self._environ, asks=self._asks, out=out, err=err)
             in_time = children.finish(child, given, within_s)
             texts = [_text(file) if file else "" for file in (out, err, log)]
+        if children.ended:
+            raise InterruptedError("interrupted")  # how it ended says nothing of the host
         self._keep(texts[2])
         return Ran(child.returncode, *texts, late=not in_time)
 

@@ -201,10 +201,11 @@ def test_json_is_one_document_whatever_happens(stub, cli, key):
 
 
 def test_a_check_adopts_nothing(stub, cli, key):
-    ended = cli("host", "check", "-i", str(key), "--gpu", "A100:8", "u@box")
+    same = ("--pool", "p", "--name", "n", "--no-wait", "--network", "10.0.0.0/8", "--take-over")
+    ended = cli("host", "check", "-i", str(key), "--gpu", "A100:8", *same, "u@box")
     assert (ended.code, ended.out.splitlines()[-1], stub.instances) == (0, "u@box can be adopted", [])
     (host,) = stub.hosts.values()
-    assert host.request["gpu"] == "A100:8"
+    assert (host.request["gpu"], host.request["take_over"], "name" in host.request) == ("A100:8", True, False)
     stub.is_fit = lambda _: False
     assert cli("host", "check", "-i", str(key), "u@box").code == 9
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command, UsageError
-from tidepool.host_arguments import Asked, add_destinations
-from tidepool.options import add_pool, label, name
+from tidepool.host_arguments import Asked, add_host_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,23 +23,7 @@ class AddHosts(Command):
     is_mixed = True
 
     def arguments(self, parser: ArgumentParser) -> None:
-        add_destinations(parser)
-        host = parser.add_argument_group("instance")
-        host.add_argument("--name", type=name, metavar="NAME", help="its name (default: the host's, if it can be one)")
-        host.add_argument(
-            "--network",
-            type=label,
-            metavar="CIDR",
-            help="the network its neighbours reach it in; one run's nodes share one",
-        )
-        host.add_argument("--region", type=label, metavar="NAME", help="what to call where it is (default remote)")
-        host.add_argument(
-            "--take-over", action="store_true", help="also when it belongs to another control plane, which loses it"
-        )
-        add_pool(parser)
-        wait = parser.add_mutually_exclusive_group()
-        wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is ready (default)")
-        wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as its agent is awaited")
+        add_host_arguments(parser)
 
     def run(self, args: Namespace, session: Session) -> int:
         asked = Asked(args, session)

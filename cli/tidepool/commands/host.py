@@ -31,16 +31,17 @@ class ListHosts(Command):
 
 
 class CheckHosts(Command):
-    """Find out whether hosts can be adopted, with all checks of `pool add-ssh` and the same arguments; nothing is
-    changed on them. Ends with 9 when a check failed, 8 when a host or the control plane cannot be reached. For example:
-    `tidepool host check -i ~/.ssh/id_ed25519 --gpu A100:8 ubuntu@54.73.155.119`."""
+    """Find out whether hosts can be adopted, with all checks of `pool add-ssh` and the same arguments, of which those
+    about the instance mean nothing yet. Nothing is changed on the hosts. Ends with 9 when a check failed, 8 when a host
+    or the control plane cannot be reached. For example: `tidepool host check -i ~/.ssh/id_ed25519 --gpu A100:8
+    ubuntu@54.73.155.119`."""
 
     is_mixed = True
 
     def arguments(self, parser: ArgumentParser) -> None:
-        from tidepool.host_arguments import add_destinations
+        from tidepool.host_arguments import add_host_arguments
 
-        add_destinations(parser)
+        add_host_arguments(parser)
 
     def run(self, args: Namespace, session: Session) -> int:
         from tidepool.commands.host_work import Look, carry_out

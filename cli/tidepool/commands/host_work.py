@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from tidepool.errors import ConflictError
+from tidepool.errors import ConflictError, TidepoolError
 from tidepool.host_requests import Uploads, implied_name, more_of
 from tidepool.host_results import ADDED, CHECKED, Result, result_lines, show_checks, summary, worst
 from tidepool.hosts_side_by_side import side_by_side
@@ -30,20 +30,17 @@ COMPARE = "compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.
 class Look:
     """A look at each host. `work` is done in threads, everything else by the caller."""
 
-    verb = "checking"
-
     def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
         self.args = args
         self.session = session
         self.asked = asked
         self.here: Here | None = None
-        self.uploads: Uploads | None = None
         self.requests: dict[str, HostRequest] = {}
         self._by_text = {destination.text: destination for destination in asked.destinations}
 
     def prepare(self, stack: ExitStack) -> None:
         """Make what is shared, and every request: what is wrong with the arguments is told before anything is done."""
-        self.client = self.session.client  # made here, because it is not made twice by threads
+        _ = self.session.client  # it is made on first use, and threads would make several
         if self.asked.from_here:
             self.here = stack.enter_context(_way_from_here(self.session, self.asked, as_json=self.args.json))
             return
@@ -55,9 +52,8 @@ class Look:
 
     def work(self, text: str, tell: Tell) -> Result:
         """Do one host."""
-        destination = self._by_text[text]
         if self.here:
-            return self.here.check(destination, more_of(self.args), tell)
+            return self.here.check(self._by_text[text], more_of(self.args), tell)
         from tidepool.host_uploaded import check
 
         return check(self.session, text, self.requests[text], tell)
@@ -78,64 +74,67 @@ class Look:
 class Adoption(Look):
     """The adoption of each host."""
 
-    verb = "adopting"
+    def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
+        super().__init__(args, session, asked)
+        self._begun: dict[str, str] = {}
+        self._steps: dict[str, str] = {}
 
     def prepare(self, stack: ExitStack) -> None:
         super().prepare(stack)
         self.pool = self.session.client.pools.resolve(self.args.pool or "")
-        self._begun: dict[str, str] = {}
 
     def work(self, text: str, tell: Tell) -> Result:
-        destination = self._by_text[text]
-        if self.here:
-            return self.here.adopt(
-                destination, more_of(self.args), self._order_for(destination), tell, wait=self.args.wait
-            )
-        from tidepool.host_uploaded import adopt
+        """Do one host. One that was interrupted stays among those that are begun."""
 
-        order = self._order_for(destination)
-        return adopt(self.session, text, lambda: order(self.requests[text]), tell, wait=self.args.wait)
+        def told(step: str) -> None:
+            self._steps[text] = step
+            tell(step)
+
+        try:
+            result = self._adopted(self._by_text[text], told)
+        except TidepoolError:
+            self._begun.pop(text, None)
+            raise
+        self._begun.pop(text, None)
+        return result
 
     def half_done(self) -> list[str]:
         if self.here:
             return [
-                f"{host}: half done at {step or 'the beginning'}; the same command again goes on, "
+                f"{host}: half done at {self._steps.get(host, 'the beginning')}; the same command again goes on, "
                 f"`tidepool pool rm {instance}` undoes it"
-                for host, (instance, step) in self.here.under_way.items()
+                for host, instance in list(self._begun.items())
             ]
         return [
             f"{host} goes on without being watched (tidepool instance show {instance}, tidepool pool rm {instance})"
-            for host, instance in self._begun.items()
+            for host, instance in list(self._begun.items())
         ]
 
-    def _order_for(self, destination: Destination) -> Order:
-        return Order(self, destination)
+    def _adopted(self, destination: Destination, tell: Tell) -> Result:
+        def order(request: HostRequest) -> Instance:
+            instance = self._ordered(destination, request)
+            self._begun[destination.text] = instance["name"]
+            return instance
 
+        if self.here:
+            return self.here.adopt(destination, more_of(self.args), order, tell, wait=self.args.wait)
+        from tidepool.host_uploaded import adopt
 
-class Order:
-    """Orders the adoption of one host, under its own name where that is free, else under a made-up one."""
+        request = self.requests[destination.text]
+        return adopt(self.session, destination.text, lambda: order(request), tell, wait=self.args.wait)
 
-    def __init__(self, adoption: Adoption, destination: Destination) -> None:
-        self._adoption = adoption
-        self._destination = destination
-
-    def __call__(self, request: HostRequest) -> Instance:
-        adopt, pool = self._adoption.session.client.hosts.adopt, self._adoption.pool
-        if self._adoption.args.name:
-            return self._noted(adopt(pool, {**request, "name": self._adoption.args.name}))
-        own = implied_name(self._destination)
-        if own:
+    def _ordered(self, destination: Destination, request: HostRequest) -> Instance:
+        """Order the adoption, under the host's own name where that is free, else under a made-up one."""
+        adopt = self.session.client.hosts.adopt
+        if self.args.name:
+            return adopt(self.pool, {**request, "name": self.args.name})
+        if own := implied_name(destination):
             try:
-                return self._noted(adopt(pool, {**request, "name": own}))
+                return adopt(self.pool, {**request, "name": own})
             except ConflictError as error:
                 if set(error.context.get("differences") or ("name",)) != {"name"}:
                     raise
-        return self._noted(adopt(pool, request))
-
-    def _noted(self, instance: Instance) -> Instance:
-        if not self._adoption.here and instance["state"] in ("pending", "provisioning"):
-            self._adoption._begun[self._destination.text] = instance["name"]
-        return instance
+        return adopt(self.pool, request)
 
 
 def carry_out(what: Look) -> int:
