@@ -55,6 +55,7 @@ class Result:
             "result": self.how,
             "code": error.code if error else "",
             "detail": error.detail if error else "",
+            "fix": str(error.context.get("fix") or "") if error else "",
             "fingerprint": self.fingerprint,
             "checks": self.checks,
             "instance": self.instance,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
         def note(self, text: str) -> None: ...
 
+
 PATIENCE_S = 300.0
 """How long a lost API is waited for while something is followed."""
 CLEAR_LINE = "\r\x1b[K"

@@ -151,7 +151,9 @@ class Connection:
 
     @property
     def host(self) -> str:
-        return self._setting("hostname") or self._destination.host
+        """The address; behind a ProxyCommand the name, as one address may be several hosts behind several of them."""
+        behind = self._setting("proxycommand") not in ("", "none")
+        return self._destination.host if behind else self._setting("hostname") or self._destination.host
 
     @property
     def port(self) -> int:
@@ -171,7 +173,7 @@ class Connection:
     @property
     def known_as(self) -> str:
         """How known_hosts has it."""
-        return self._setting("hostkeyalias") or name_of(self.host, self.port)
+        return self._setting("hostkeyalias") or name_of(self._setting("hostname") or self.host, self.port)
 
     def look(self) -> Ran:
         """Ask ssh what it would do, without connecting."""
@@ -207,7 +209,7 @@ class Connection:
             except OSError:
                 continue
         alias = self._setting("hostkeyalias")
-        keys = keys_for(text, alias or self.host, 22 if alias else self.port)
+        keys = keys_for(text, alias or self._setting("hostname") or self.host, 22 if alias else self.port)
         return fingerprint(keys[0]) if keys else ""
 
     def close(self) -> None:

@@ -114,6 +114,16 @@ def test_a_jump_host_of_the_configuration_is_gone_through(stub, site, add):
     assert host.said[0]["host_key"] == site.fingerprint
 
 
+def test_hosts_behind_commands_of_the_user_s_own_are_told_apart_by_their_names(stub, site, add):
+    """Two private networks may have the same addresses; only the user's own command knows which one is meant."""
+    for name in ("left", "right"):
+        site.write(*(f"Host {each}\n  HostName 127.0.0.1\n  ProxyCommand ssh -F {site.config} -W %h:%p node-02"
+                     for each in ("left", "right")))  # fmt: skip
+        assert add(name).code == 0
+    assert [host.request["host"] for host in stub.hosts.values()] == ["left", "right"]
+    assert {one["host_key"] for host in stub.hosts.values() for one in host.said} == {site.fingerprint}
+
+
 def test_jump_and_port_and_user_may_be_said_as_after_ssh(stub, site, add):
     site.write(f"Host 127.0.0.*\n  User nobody-{os.getpid()}\n  Port 1")
     ended = add(
@@ -334,7 +344,7 @@ def test_a_file_of_hosts_and_json_are_one_document(stub, site, add, tmp_path):
     one, two, three = json.loads(ended.out)
     assert (one["host"], one["result"], one["fingerprint"]) == ("node-01", "added", site.fingerprint)
     assert (two["result"], two["code"], two["checks"][1]["fix"]) == ("failed", "docker-missing", "install it")
-    assert (three["result"], three["code"]) == ("failed", "unreachable")
+    assert (three["result"], three["code"], three["fix"][:9]) == ("failed", "unreachable", "check the")
 
 
 def test_a_host_that_is_not_fit_shows_its_checks_and_what_to_do(stub, site, add):
