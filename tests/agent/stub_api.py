@@ -29,6 +29,8 @@ class StubApi:
     wake_hold_s: float = 20
     job: dict[str, Any] | None = None
     shutdown: bool = False
+    uninstall: str = ""
+    refresh: bool = False
     interruption: dict[str, Any] | None = None
     down: bool = False
     """Connections are cut before anything is taken in."""
@@ -40,6 +42,7 @@ class StubApi:
 
     def __post_init__(self) -> None:
         self.proposals: list[str] = []
+        self.uninstalled = 0
         self.registered = ""
         self.syncs: list[dict[str, Any]] = []
         self.sync_times: list[float] = []
@@ -113,6 +116,9 @@ class StubApi:
     def sync(self, bearer: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if self.refuse or bearer != f"tpa.t1.{self.registered}":
             return 401, {"code": "unauthenticated"}
+        if body.get("uninstalled"):
+            self.uninstalled += 1
+            return 200, {}
         self.syncs.append(body)
         self.sync_times.append(time.monotonic())
         offsets = {chunk["run_id"]: self._store(chunk) for chunk in body["logs"]} if self.store_logs else {}
@@ -128,6 +134,8 @@ class StubApi:
             "dead_man_s": self.dead_man_s,
             "shutdown": self.shutdown,
             "interruption": self.interruption,
+            "uninstall": self.uninstall,
+            "refresh": self.refresh,
         }
 
     def _store(self, chunk: dict[str, Any]) -> int:

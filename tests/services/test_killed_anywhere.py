@@ -28,10 +28,11 @@ class Killed(BaseException):
 
 
 class Reaper:
-    """Ends a call before the line that is the `at`th to be executed in the code of a launch."""
+    """Ends a call before the line that is the `at`th to be executed in some files, by default the code of a launch."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, files: set[str | None] = LAUNCH) -> None:
         self.left = at
+        self.files = files
 
     def kills(self, call: Callable[[], Any]) -> bool:
         """Make the call; returns whether it was killed before its end."""
@@ -46,7 +47,7 @@ class Reaper:
         return False
 
     def _enter(self, frame: FrameType, _event: str, _arg: object) -> Any:
-        watched = frame.f_code.co_filename in LAUNCH
+        watched = frame.f_code.co_filename in self.files
         return self._line if watched else None
 
     def _line(self, _frame: FrameType, event: str, _arg: object) -> Any:
