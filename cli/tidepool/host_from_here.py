@@ -95,9 +95,7 @@ class Here:
             answer = patience.call(hosts.check_step, check_id)
             while not answer["over"]:
                 answer = patience.call(hosts.check_step, check_id, self._carried(answer, connection, tell))
-            result = ended_check(destination.text, answer["host"])
-            result.fingerprint = result.fingerprint or connection.fingerprint
-            return result
+            return _known_by(ended_check(destination.text, answer["host"]), connection)
         finally:
             connection.close()
 
@@ -138,9 +136,7 @@ class Here:
                 return Result(destination.text, ORDERED, instance=instance, fingerprint=connection.fingerprint)
             answer = patience.call(hosts.step, name, self._carried(answer, connection, tell))
         detail = patience.call(self._session.client.instances.get, name)
-        result = ended(destination.text, detail, how=ADDED)
-        result.fingerprint = result.fingerprint or connection.fingerprint
-        return result
+        return _known_by(ended(destination.text, detail, how=ADDED), connection)
 
     def _carried(self, answer: HostStep, connection: Connection, tell: Tell) -> StepResult:
         """Do what a step says: pause, run its script. Answer what to hand in, or the question what comes next."""
@@ -182,6 +178,13 @@ class Here:
         return Connection(
             destination, self._options, self._children, folder=folder, number=number, asks=asks, environ=environ
         )
+
+
+def _known_by(result: Result, connection: Connection) -> Result:
+    """Note which key ssh has accepted, and whether it knew that one before."""
+    result.fingerprint = result.fingerprint or connection.fingerprint
+    result.is_new_key = connection.is_new_key
+    return result
 
 
 def problem(ran: Ran, connection: Connection, destination: Destination) -> TidepoolError:

@@ -22,9 +22,10 @@ WORDS = ADDED, THERE, ORDERED, CHECKED, FAILED = "added", "already there", "orde
 
 
 class Result:
-    """How one host ended. `how` is one of the words above; `error` is there where it failed."""
+    """How one host ended. `how` is one of the words above; `error` is there where it failed; `is_new_key`: its key was
+    not known before."""
 
-    __slots__ = ("checks", "error", "fingerprint", "host", "how", "instance")
+    __slots__ = ("checks", "error", "fingerprint", "host", "how", "instance", "is_new_key")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Result:
         self.instance = instance
         self.checks = list(checks)
         self.fingerprint = fingerprint
+        self.is_new_key = False
         self.error = error
 
     @property
@@ -57,6 +59,7 @@ class Result:
             "detail": error.detail if error else "",
             "fix": str(error.context.get("fix") or "") if error else "",
             "fingerprint": self.fingerprint,
+            "first_use": self.is_new_key,
             "checks": self.checks,
             "instance": self.instance,
         }
@@ -90,7 +93,11 @@ def result_lines(result: Result, width: int) -> list[str]:
         return [clean(f"{name}  {result.how}{known_as}{f' (warnings: {warned})' if warned else ''}")]
     wrong = [check for check in result.checks if check["status"] == "fail"]
     codes = ", ".join(check["code"] for check in wrong) or result.error.code
-    said = result.error.detail if not wrong else "; ".join(check["found"] for check in wrong)
+    said = (
+        result.error.detail.removeprefix(f"{result.host}: ")
+        if not wrong
+        else "; ".join(check["found"] for check in wrong)
+    )
     lines = [clean(f"{name}  {result.how}: {codes}: {said}")]
     fixes = [check["fix"] for check in wrong] or [str(result.error.context.get("fix") or "")]
     return lines + [clean(f"{'':<{width}}    fix: {fix}") for fix in dict.fromkeys(fixes) if fix]

@@ -14,7 +14,7 @@ from tempfile import NamedTemporaryFile, TemporaryFile
 from threading import Lock
 
 from tidepool.errors import InputError
-from tidepool.ssh_failures import server_key
+from tidepool.ssh_failures import server_key, trusted_now
 from tidepool.ssh_known_hosts import name_of
 
 TYPE_CHECKING = False
@@ -147,6 +147,7 @@ class Connection:
         self._socket = os.path.join(folder, str(number))
         self._own_master = False
         self.fingerprint = ""
+        self.is_new_key = False
         self.settings: dict[str, list[str]] = {}
 
     @property
@@ -194,6 +195,7 @@ class Connection:
             argv += ["-T", "-v", "-E", log.name, *self._place()]
             ran = self._run([*argv, "sudo -n sh -s" if sudo else "sh -s"], script.encode(), limit_s, log)
         self.fingerprint = server_key(ran.log) or self.fingerprint
+        self.is_new_key = self.is_new_key or trusted_now(ran.log)
         return ran
 
     def known_fingerprint(self) -> str:

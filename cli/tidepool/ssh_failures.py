@@ -96,5 +96,10 @@ def server_key(log: str) -> str:
     return found[-1] if found else ""
 
 
+def trusted_now(log: str) -> bool:
+    """Whether ssh has taken the host's key on trust in this connection."""
+    return "Warning: Permanently added" in log
+
+
 def _words(line: str) -> str:
     return clipped(clean(line), LONGEST_WORDS)

@@ -56,19 +56,23 @@ class Look:
             return self.here.check(self._by_text[text], more_of(self.args), tell)
         from tidepool.host_uploaded import check
 
-        return check(self.session, text, self.requests[text], tell)
+        return self._with_trust(check(self.session, text, self.requests[text], tell))
+
+    def _with_trust(self, result: Result) -> Result:
+        """Note whether the control plane had a key to hold the host's against."""
+        result.is_new_key = bool(result.fingerprint) and "host_key" not in self.requests[result.host]
+        return result
 
     def half_done(self) -> list[str]:
         """What an interruption leaves, in sentences."""
         return []
 
     def key_words(self, result: Result) -> str:
-        """A sentence about the key that a host has shown, if it is worth one."""
+        """A sentence about the key that a host has shown."""
         if not result.fingerprint:
             return ""
-        if self.here or "host_key" in self.requests[result.host]:
-            return f"host key {result.fingerprint}"
-        return f"host key {result.fingerprint} was trusted on first use; {COMPARE}"
+        words = f"host key {result.fingerprint}"
+        return f"{words} was trusted on first use; {COMPARE}" if result.is_new_key else words
 
 
 class Adoption(Look):
@@ -121,7 +125,8 @@ class Adoption(Look):
         from tidepool.host_uploaded import adopt
 
         request = self.requests[destination.text]
-        return adopt(self.session, destination.text, lambda: order(request), tell, wait=self.args.wait)
+        done = adopt(self.session, destination.text, lambda: order(request), tell, wait=self.args.wait)
+        return self._with_trust(done)
 
     def _ordered(self, destination: Destination, request: HostRequest) -> Instance:
         """Order the adoption, under the host's own name where that is free, else under a made-up one."""
@@ -198,9 +203,8 @@ class Telling:
             self.progress.clear()
             for line in result_lines(result, self._width):
                 self._out.line(line)
-            words = self._what.key_words(result) if result.how in (ADDED, CHECKED) else ""
-            if words:
-                self._out.line(f"{'':<{self._width}}    {words}")
+            if result.is_new_key:
+                self._out.line(f"{'':<{self._width}}    {self._what.key_words(result)}")
 
     def finish(self, results: list[Result]) -> int:
         """All are done."""
