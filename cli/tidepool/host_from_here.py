@@ -14,7 +14,8 @@ from tidepool.host_outcomes import READY, ended, ended_check
 from tidepool.host_results import ADDED, ORDERED, THERE, Result
 from tidepool.host_uploaded import Notes
 from tidepool.progress import Patience
-from tidepool.ssh_connection import SSH_FAILED, Children, Connection
+from tidepool.ssh_children import Children
+from tidepool.ssh_connection import SSH_FAILED, Connection
 from tidepool.ssh_destination import parse_destination
 from tidepool.ssh_failures import CHECKS, UNREACHABLE, failure_of, own_words
 from tidepool.text import clean, clipped

@@ -7,19 +7,16 @@ user's own ControlMaster where there is one, else one in a folder that nobody el
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from tempfile import NamedTemporaryFile, TemporaryFile
-from threading import Lock
 
-from tidepool.errors import InputError
+from tidepool.ssh_children import Children
 from tidepool.ssh_failures import server_key, trusted_now
 from tidepool.ssh_known_hosts import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import IO
 
     from tidepool.ssh_destination import Destination
@@ -32,7 +29,7 @@ CONNECT_LIMIT_S = 60
 ASKING_LIMIT_S = 300
 """The same with one."""
 LOOK_LIMIT_S = 20
-END_LIMIT_S = 5
+CLOSE_LIMIT_S = 5
 PERSIST_S = 60
 """How long a shared connection outlives a client that was killed."""
 LONGEST_SOCKET = 85
@@ -40,7 +37,6 @@ LONGEST_SOCKET = 85
 MOST_OUTPUT = 1 << 20
 """Bytes of a script's output that are kept: the API takes no more."""
 SSH_FAILED = 255
-MISSING = "there is no ssh here: install an OpenSSH client"
 
 
 class Ran:
@@ -58,67 +54,6 @@ class Ran:
     @property
     def failed(self) -> bool:
         return self.exit_code == SSH_FAILED or self.exit_code < 0 or self.late
-
-
-class Children:
-    """The processes that run for us, so that an interrupt can end all of them; after that, none is started any more."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self.ended = False
-
-    def start(
-        self, argv: Sequence[str], environ: Mapping[str, str], *, asks: bool, out: IO[bytes], err: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
-        """Start one: with `asks` in the terminal's foreground, where ssh can ask, else in a session of its own."""
-        with self._lock:
-            if self.ended:
-                raise InterruptedError("interrupted")
-            try:
-                child = subprocess.Popen(
-                    argv, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environ, start_new_session=not asks
-                )
-            except FileNotFoundError as error:
-                raise InputError(MISSING, code="local-io") from error
-            self._running.add(child)
-            return child
-
-    def finish(self, child: subprocess.Popen[bytes], given: bytes, within_s: float) -> bool:
-        """Feed one and wait for its end, or end it; answer whether it ended by itself."""
-        try:
-            child.communicate(given, within_s)
-            return True
-        except subprocess.TimeoutExpired:
-            end(child)
-            return False
-        finally:
-            with self._lock:
-                self._running.discard(child)
-
-    def end_all(self) -> None:
-        """End whatever runs, with what it has started."""
-        with self._lock:
-            self.ended = True
-            running = list(self._running)
-        for child in running:
-            end(child)
-
-
-def end(child: subprocess.Popen[bytes]) -> None:
-    """End a process and those it leads, first asking, then not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            if os.getpgid(child.pid) == child.pid:
-                os.killpg(child.pid, number)
-            else:
-                child.send_signal(number)
-            child.wait(END_LIMIT_S)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 class Connection:
@@ -218,7 +153,7 @@ class Connection:
         """End the connection that is shared, if it is ours."""
         if self._own_master and os.path.exists(self._socket):
             argv = ["ssh", "-S", self._socket, "-O", "exit", *self._place()]
-            self._run(argv, b"", END_LIMIT_S, last=True)
+            self._run(argv, b"", CLOSE_LIMIT_S, last=True)
 
     def _defaults(self) -> list[str]:
         """What holds where neither the command line nor ssh_config says otherwise."""

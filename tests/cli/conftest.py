@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,9 @@ from tests.cli.stub import TOKEN, Stub, serving
 from tidepool.client import Client
 from tidepool.command import Session
 from tidepool.main import main
+
+if TYPE_CHECKING:
+    from tests.cli.ssh_here import Site
 
 CLI = Path(__file__).resolve().parents[2] / "cli"
 
@@ -109,6 +112,33 @@ def start(stub: Stub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+@pytest.fixture(scope="session")
+def ssh_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:
+    """Real sshd on loopback, for as long as there are tests."""
+    from tests.cli.ssh_here import Site
+
+    made = Site(tmp_path_factory.mktemp("site"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def site(ssh_site: "Site") -> "Site":
+    """The same, with the configuration as it was first written."""
+    ssh_site.reset()
+    return ssh_site
+
+
+@pytest.fixture
+def add(cli: Callable[..., Ended], site: "Site") -> Callable[..., Ended]:
+    """Adopt from here with the site's configuration: `add("node-01")`."""
+
+    def run(*words: str, command: tuple[str, ...] = ("pool", "add-ssh"), **options: Any) -> Ended:
+        return cli(*command, "--from-here", "-F", str(site.config), *words, **options)
+
+    return run
 
 
 def finish(process: subprocess.Popen[bytes], within_s: float = 20) -> Ended:

@@ -1,5 +1,6 @@
 """What tests of --from-here need: real sshd under several addresses of loopback, and an ssh_config for them."""
 
+import time
 from pathlib import Path
 
 from tests.ssh.server import USER, Server, free_port, private_key
@@ -22,6 +23,10 @@ class Site:
             server.allow(self.public(self.key))
         self.config = folder / "config"
         self.known = folder / "known_hosts"
+        self.reset()
+
+    def reset(self) -> None:
+        """Know every host, and have no entries but theirs."""
         self.know(*range(1, ADDRESSES + 1))
         self.write()
 
@@ -81,3 +86,14 @@ class Site:
     def stop(self) -> None:
         self.server.stop()
         self.second.stop()
+
+
+def wait_for(condition, within_s=15):
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def steps(stub):
+    return [(one["step"], one["exit_code"]) for host in stub.hosts.values() for one in host.said]
