@@ -1,13 +1,27 @@
 """What tests of --from-here need: real sshd under several addresses of loopback, and an ssh_config for them."""
 
+import shutil
+import socket
 import time
 from pathlib import Path
 
-from tests.ssh.server import USER, Server, free_port, private_key
+from tests.ssh.server import SSHD, USER, Server, free_port, private_key
 
 SHARED = 12
 """Addresses that one sshd serves; it listens on 16 at most."""
 ADDRESSES = 2 * SHARED
+
+
+def obstacle() -> str:
+    """Say why there can be no site here; nothing when there can."""
+    missing = [tool for tool in (SSHD, "ssh", "ssh-keygen", "ssh-agent") if not shutil.which(tool)]
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    try:
+        socket.create_server(("127.0.0.2", 0)).close()
+    except OSError:  # macOS has no other address there than the first
+        return "loopback has only one address here"
+    return ""
 
 
 class Site:
