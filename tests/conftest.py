@@ -6,6 +6,7 @@ moto is not safe for threads (it copies whole tables in a transaction), so nothi
 import signal
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from moto import mock_aws
@@ -19,6 +20,17 @@ STAGES = count(1)
 # A shell that starts the tests in the background has them ignore interrupts, and programs inherit that; those that
 # are interrupted here must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+SHARED = ("e2e", "hosts")
+"""Folders whose tests share what takes long to start, so that one worker does them all."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let several workers share the work file by file, and the folders that share something as a whole."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARED else str(item.path)))
 
 
 @pytest.fixture
