@@ -8,7 +8,6 @@ from typing_extensions import TypedDict
 from chalicelib.api import answers, views
 from chalicelib.api.schemas import Body
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.domain.gpu_requirements import describe, parse
 from chalicelib.domain.host_records import REMOTE, Destination, HostRecord, Step
 from chalicelib.services import adoption, hosts
 from chalicelib.services.adoption_steps import Done
@@ -82,7 +81,7 @@ class NewCheck(Body):
             host_key=self.host_key.strip(),
             network=self.network,
             region=self.region,
-            gpu="" if self.gpu is None else describe(parse(self.gpu, "gpu")),
+            gpu="" if self.gpu is None else self.gpu,
             take_over=self.take_over,
             from_here=self.from_here,
         )

@@ -81,6 +81,16 @@ def test_what_cannot_be_is_refused_by_its_field_and_leaves_nothing(api, change, 
     assert private_key().splitlines()[2] not in refused.text
 
 
+@pytest.mark.parametrize("gpu", ["A100:2", {"name": "A100", "count": 2}])
+def test_what_the_host_must_have_may_be_said_in_either_way(api, gpu):
+    api.world.hosts.add("box-1", gpus=1)
+    begun = api("POST", f"/projects/{PROJECT}/host-checks", box(gpu=gpu))
+    assert begun.status == 202, begun.text
+    settle(api.world)
+    found = api("GET", f"/projects/{PROJECT}/host-checks/{begun.body['check_id']}").body
+    assert [check["code"] for check in found["host"]["checks"] if check["status"] == "fail"] == ["gpus-missing"]
+
+
 def test_a_client_gets_the_scripts_and_hands_in_what_they_print(api):
     host = api.world.hosts.add("box-1")
     api("POST", HOSTS, {"host": "box-1", "user": "ubuntu", "from_here": True, "name": "mine"})

@@ -9,6 +9,7 @@ import pytest
 
 from infra.local.control import Options
 from tests.e2e.plane import DEFAULT_POOL, Plane
+from tests.hosts import gpus
 from tests.hosts.host import Host
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab
@@ -89,3 +90,86 @@ def test_a_server_is_adopted_runs_a_job_and_is_left_as_it_was(lab, plane, key):
     assert plane.instance(shown["instance_id"])["host"]["cleanup_pending_since"] is None
     assert traces(host) == before
     assert not [line for line in host.processes() if "tidepool" in line]
+
+
+def remove(plane: Plane, shown: dict[str, Any]) -> None:
+    status, answer = plane.request("DELETE", f"/projects/main/instances/{shown['name']}?force=true")
+    assert status == 202, answer
+
+
+def failed(plane: Plane, host: Host, key: Key, **more: Any) -> dict[str, Any]:
+    """Add a host that cannot be adopted, and wait for the end of that."""
+    row = ask(plane, host, key, **more)
+
+    def ended() -> dict[str, Any] | None:
+        shown = plane.instance(row["instance_id"])
+        assert shown["state"] not in ("idle", "busy")
+        return shown if shown["state"] == "terminated" else None
+
+    return until(ended, f"{host.name} is not given up")
+
+
+def codes(shown: dict[str, Any]) -> set[str]:
+    return {check["code"] for check in shown["host"]["checks"] if check["status"] == "fail"}
+
+
+def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_left(lab, plane, key):
+    host = bare(lab, plane, key, "unfit", Machine(driver=gpus.ONE_L40S, docker="plain"))
+    before = traces(host)
+    shown = failed(plane, host, key, gpu="A100:8")
+    assert {"gpus-missing"} < codes(shown)
+    assert all(check["fix"] for check in shown["host"]["checks"] if check["status"] == "fail")
+    assert traces(host) == before
+
+
+def test_another_host_key_than_the_one_given_refuses_everything(lab, plane, key):
+    host = bare(lab, plane, key, "impostor")
+    other = lab.host("somebody-else", key=key)
+    shown = failed(plane, host, key, host_key=next(iter(other.host_keys.values())))
+    assert codes(shown) == {"host-key-mismatch"}
+    given = next(iter(host.host_keys.values()))
+    remove(plane, add(plane, host, key, host_key=given, name="the-right-one"))
+
+
+def test_an_address_that_is_not_allowed_is_not_even_tried(plane, key):
+    body = {"host": "127.0.0.1", "user": "root", "private_key": key.private, "name": "inside"}
+    row = plane.request("POST", f"{DEFAULT_POOL}/hosts", body)[1]
+    until(lambda: plane.instance(row["instance_id"])["state"] == "terminated", "it is not given up")
+    assert codes(plane.instance(row["instance_id"])) == {"target-refused"}
+
+
+def test_a_look_at_a_host_changes_nothing_there(lab, plane, key):
+    host = bare(lab, plane, key, "looked-at")
+    before = traces(host)
+    body = {"host": host.address, "user": host.user, "private_key": key.private}
+    begun = plane.request("POST", "/projects/main/host-checks", body)[1]
+    path = f"/projects/main/host-checks/{begun['check_id']}"
+    found = until(lambda: (seen := plane.request("GET", path)[1])["over"] and seen, "the look is not over")
+    assert len(found["host"]["checks"]) >= 15
+    assert traces(host) == before
+
+
+def test_a_host_that_is_cut_off_is_flagged_and_comes_back(lab, plane, key):
+    host = bare(lab, plane, key, "wanderer")
+    shown = add(plane, host, key)
+    host.cut()
+    until(lambda: plane.instance(host.name)["unreachable"], "nobody noticed")
+    assert plane.instance(host.name)["state"] == "idle"
+    host.mend()
+    until(lambda: not plane.instance(host.name)["unreachable"], "it did not come back")
+    remove(plane, shown)
+
+
+def test_a_host_that_is_away_when_it_is_removed_is_cleaned_when_it_returns(lab, plane, key):
+    host = bare(lab, plane, key, "prodigal")
+    before = traces(host)
+    shown = add(plane, host, key)
+    host.cut()
+    remove(plane, shown)
+    until(lambda: plane.instance(shown["instance_id"])["state"] == "terminated", "it is not given up", 200)
+    owed = [each["instance"]["instance_id"] for each in plane.request("GET", "/projects/main/hosts")[1]["items"]]
+    assert shown["instance_id"] in owed
+    assert plane.instance(shown["instance_id"])["host"]["cleanup_pending_since"]
+    host.mend()
+    until(lambda: traces(host) == before, "it is not cleaned", 90)
+    until(lambda: not plane.instance(shown["instance_id"])["host"]["cleanup_pending_since"], "the note stays")
