@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     from tidepool.command import Session
     from tidepool.errors import TidepoolError
-    from tidepool.host_wire import HostRequest, HostStep, StepResult
+    from tidepool.host_wire import HostRequest, HostStep, Jump, StepResult
     from tidepool.hosts_side_by_side import Tell
     from tidepool.ssh_connection import Ran
     from tidepool.ssh_destination import Destination
     from tidepool.ssh_options import SshWords
     from tidepool.wire import Instance
 
+DEFAULT_PORT = 22
 GREETING = "tidepool-shell"
 SHORTEST_PAUSE_S = 0.2
 MOST_ERROR_TEXT = 16_000
@@ -51,6 +52,8 @@ class Here:
         self._folder = ""
         self._numbers = count(1)
         self._asks = asks
+        self.ready: frozenset[tuple[str, str]] = frozenset()
+        """Destination and jump host of hosts that are adopted: these are passed over without connecting to them."""
 
     def __enter__(self) -> Self:
         """Make a folder for what connections share."""
@@ -77,9 +80,12 @@ class Here:
         wait: bool,
     ) -> Result:
         """Adopt one host, or go on with it. Raises what went wrong."""
-        connection = self._connect(destination, tell)
+        connection = self._looked(destination)
+        request = self._request(connection, more)
+        if place_of(request) not in self.ready:
+            self._connect(connection, destination, tell)
         try:
-            instance = order(self._request(connection, more))
+            instance = order(request)
             if instance["state"] in READY:
                 return Result(destination.text, THERE, instance=instance, fingerprint=connection.fingerprint)
             return self._driven(destination, connection, instance, tell, wait=wait)
@@ -88,7 +94,8 @@ class Here:
 
     def check(self, destination: Destination, more: HostRequest, tell: Tell) -> Result:
         """Look at one host; nothing is changed on it."""
-        connection = self._connect(destination, tell)
+        connection = self._looked(destination)
+        self._connect(connection, destination, tell)
         try:
             hosts = self._session.client.hosts
             check_id = hosts.check(self._request(connection, more))["check_id"]
@@ -100,15 +107,19 @@ class Here:
         finally:
             connection.close()
 
-    def _connect(self, destination: Destination, tell: Tell) -> Connection:
-        """Connect, and see that a shell is there, before anything is ordered. Raises what ssh says."""
-        if not self._asks:  # ssh's question comes on a line of its own
-            tell("connecting")
+    def _looked(self, destination: Destination) -> Connection:
+        """The way to a host, as ssh's configuration has it. Raises what ssh says of its options."""
         connection = self._way(destination, asks=self._asks)
         looked = connection.look()
         if looked.exit_code:
             words = _first(looked.err) or f"ssh -G ended with {looked.exit_code}"
             raise InputError(f"{destination.text}: {words}", code="ssh-usage")
+        return connection
+
+    def _connect(self, connection: Connection, destination: Destination, tell: Tell) -> None:
+        """Connect, and see that a shell is there, before anything is ordered. Raises what ssh says."""
+        if not self._asks:  # ssh's question comes on a line of its own
+            tell("connecting")
         try:
             ran = connection.run(f"echo {GREETING}\n")
             if ran.failed:
@@ -123,7 +134,6 @@ class Here:
             raise
         if not connection.fingerprint:
             connection.fingerprint = connection.known_fingerprint()
-        return connection
 
     def _driven(
         self, destination: Destination, connection: Connection, instance: Instance, tell: Tell, *, wait: bool
@@ -179,6 +189,16 @@ class Here:
         return Connection(
             destination, self._options, self._children, folder=folder, number=number, asks=asks, environ=environ
         )
+
+
+def place_of(request: HostRequest) -> tuple[str, str]:
+    """Destination and jump host as the API writes them: the port only where it is not ssh's own."""
+    return _place(request), _place(request["jump"]) if "jump" in request else ""
+
+
+def _place(where: HostRequest | Jump) -> str:
+    name = f"{where['user']}@{where['host']}"
+    return name if where["port"] == DEFAULT_PORT else f"{name}:{where['port']}"
 
 
 def _known_by(result: Result, connection: Connection) -> Result:

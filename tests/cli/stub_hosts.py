@@ -39,8 +39,8 @@ class StubHost:
         seen = "" if where.get("from_here") else SHOWN
         pinned = next((one["host_key"] for one in self.said if one.get("host_key")), seen)
         return make_host_facts(
-            destination=f"{where['user']}@{where['host']}:{where['port']}",
-            jump=f"{jump['user']}@{jump['host']}:{jump['port']}" if jump else "",
+            destination=_shown(where),
+            jump=_shown(jump) if jump else "",
             from_here=bool(where.get("from_here")),
             step=self.step,
             failure=self.failure,
@@ -146,6 +146,11 @@ class HostRoutes:
     def _rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.instances  # type: ignore[attr-defined]
         return rows
+
+
+def _shown(where: dict[str, Any]) -> str:
+    name = f"{where['user']}@{where['host']}"
+    return name if where["port"] == 22 else f"{name}:{where['port']}"
 
 
 def _place(request: dict[str, Any]) -> tuple[Any, ...]:

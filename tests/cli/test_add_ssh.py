@@ -214,8 +214,8 @@ def test_hosts_are_listed_with_what_is_still_to_be_cleaned(stub, cli, key):
     cli("pool", "add-ssh", "-i", str(key), "u@box")
     ended = cli("host", "list")
     assert ended.code == 0
-    assert ended.out.splitlines()[1].split()[:3] == ["box", "default-pool", "u@box:22"]
-    assert json.loads(cli("host", "list", "--json").out)[0]["host"]["destination"] == "u@box:22"
+    assert ended.out.splitlines()[1].split()[:3] == ["box", "default-pool", "u@box"]
+    assert json.loads(cli("host", "list", "--json").out)[0]["host"]["destination"] == "u@box"
     row = make_instance(state="terminated", reason="user-removed")
     owed = {"instance": row, "host": make_host_facts(cleanup_pending_since=NOW_TEXT)}
     stub._hosts = lambda *_: (200, {"items": [owed], "next": None})
@@ -234,7 +234,7 @@ def test_an_instance_that_is_a_host_shows_where_it_is_and_what_was_found(stub, c
     unfit(stub)
     cli("pool", "add-ssh", "-i", str(key), "-J", "ann@head", "u@box")
     shown = cli("instance", "show", "box").out
-    assert "  Destination:     u@box:22 over ann@head:22\n" in shown
+    assert "  Destination:     u@box over ann@head\n" in shown
     assert "  Adopted by:      the control plane\n" in shown
     assert "  Cleanup pending: no\n" in shown
     assert "docker  fail    docker-missing  no docker\nfix docker: install it\n" in shown

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import finish
 from tests.cli.ssh_here import steps, wait_for
+from tests.cli.stub_problem import Problem
 
 
 def test_twenty_hosts_of_which_three_are_bad(stub, site, add):
@@ -36,7 +37,14 @@ def test_the_same_command_again_goes_on_with_what_is_not_done(stub, site, add):
     ended = add("node-[01-03]")
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "3 hosts: 1 added, 2 already there")
     assert len(stub.hosts) == 3
-    assert site.connections() == before + 3
+    assert site.connections() == before + 1  # what is adopted need not even be on
+
+
+def test_a_host_that_is_done_and_asked_for_differently_is_a_conflict(stub, add):
+    assert add("node-01").code == 0
+    stub.refusals[("POST", "/hosts")] = Problem(409, "conflict", "it has another network", differences={"network": {}})
+    ended = add("node-01", "--network", "10.0.0.0/8")
+    assert (ended.code, "it has another network" in ended.err) == (5, True)
 
 
 def test_a_file_of_hosts_and_json_are_one_document(stub, site, add, tmp_path):

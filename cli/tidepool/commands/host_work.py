@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from tidepool.errors import ConflictError, TidepoolError
+from tidepool.host_outcomes import READY
 from tidepool.host_requests import Uploads, implied_name, more_of
 from tidepool.host_results import ADDED, CHECKED, Result, result_lines, show_checks, summary, worst
 from tidepool.hosts_side_by_side import side_by_side
@@ -86,6 +87,12 @@ class Adoption(Look):
     def prepare(self, stack: ExitStack) -> None:
         super().prepare(stack)
         self.pool = self.session.client.pools.resolve(self.args.pool or "")
+        if self.here:
+            self.here.ready = frozenset(
+                (host["host"]["destination"], host["host"]["jump"])
+                for host in self.session.client.hosts.list()
+                if host["instance"]["state"] in READY
+            )
 
     def work(self, text: str, tell: Tell) -> Result:
         """Do one host. One that was interrupted stays among those that are begun."""
