@@ -56,8 +56,8 @@ class HostRecord:
     """A host. `write` is the token of the very write that made it so; a change is conditional on it.
 
     What was asked for: `destination`, `jump`, `host_key` (lines, or "" to trust on first use), `network` (CIDR or ""),
-    `region`, `gpu` (as it was said, or ""), `take_over`, `from_here` (the client carries the scripts). `is_check`: it is only
-    looked at; `key` is then the id of the check, else that of the instance.
+    `region`, `gpu` (as it was said, or ""), `take_over`, `from_here` (the client carries the scripts). `is_check`: it
+    is only looked at; `key` is then the id of the check, else that of the instance.
 
     How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
     ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,

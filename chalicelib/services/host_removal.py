@@ -51,7 +51,7 @@ def settle(deps: Deps, row: Instance) -> str | None:
     record = store.get(row.project, row.instance_id)
     if record is None or record.removed_at is not None or record.owed_since is not None:
         return None
-    if deps.now() - row.changed_at < CONFIRMS_WITHIN:
+    if deps.now() - row.changed_at < min(CONFIRMS_WITHIN, deps.settings.lost_after):
         deps.wake.send(row.instance_id)
         return ""
     store.change(record, owed_since=deps.now())

@@ -1,16 +1,18 @@
 """From what is stored of a host to a session on it: the key read, the trust decided, the target allowed."""
 
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.ssh.host_keys import parse_host_keys
 from chalicelib.ssh.keys import PrivateKey, read_private_key
 from chalicelib.ssh.login import Target, Trust
 from chalicelib.ssh.session import Jump, Session, connect
-from chalicelib.ssh.targets import Network, parse_allowed
+from chalicelib.ssh.targets import Ip, Network, parse_allowed
 
 PUBLIC: Final = "public"
 """In the list of allowed networks: every address that is globally reachable, and so by anybody."""
@@ -26,7 +28,7 @@ NOT_GLOBAL: Final = (
 def session(record: HostRecord, key: Mapping[str, str], allowed: Sequence[str]) -> Session:
     """Connect to a host and log in with `key["private_key"]`, which `key["passphrase"]` opens. Raises an `SshError`."""
     private = read_private_key(key["private_key"], key.get("passphrase", ""))
-    networks = allowed_networks(tuple(allowed))
+    networks = without(allowed_networks(tuple(allowed)), _addresses_of(urlsplit(record.api_url).hostname or ""))
     jump = _jump(record, private) if record.jump else None
     return connect(_target(record.destination), private, trust=trust_of(record), allowed=networks, jump=jump)
 
@@ -44,6 +46,28 @@ def allowed_networks(words: tuple[str, ...]) -> tuple[Network, ...]:
     """Read `TIDEPOOL_HOST_NETWORKS`: CIDRs, and `public`. Raises `InvalidInputError`."""
     named = parse_allowed((word for word in words if word != PUBLIC), "TIDEPOOL_HOST_NETWORKS")
     return (*named, *_public()) if PUBLIC in words else named
+
+
+def without(networks: Sequence[Network], addresses: Iterable[Ip]) -> tuple[Network, ...]:
+    """Take single addresses out of networks."""
+    left: list[Network] = list(networks)
+    for address in addresses:
+        taken = ip_network(address)
+        left = [
+            part
+            for network in left
+            for part in (network.address_exclude(taken) if address in network else (network,))  # type: ignore[arg-type]
+        ]
+    return tuple(left)
+
+
+def _addresses_of(host: str) -> tuple[Ip, ...]:
+    """Where the control plane itself answers: it is no host to be adopted, whatever is allowed."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return tuple(dict.fromkeys(ip_address(str(each[4][0]).partition("%")[0]) for each in found))
 
 
 def _public() -> tuple[Network, ...]:
