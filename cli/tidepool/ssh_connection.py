@@ -34,8 +34,8 @@ PERSIST_S = 60
 """How long a shared connection outlives a client that was killed."""
 LONGEST_SOCKET = 85
 """Characters. An address of a socket holds 104 on macOS, and ssh needs 17 more for the moment of its making."""
-MOST_OUTPUT = 1 << 20
-"""Bytes of a script's output that are kept: the API takes no more."""
+MOST_OUTPUT = 400_000
+"""Bytes of a script's output that are kept. The API takes 800,000 characters, in a body of at most 1 MB."""
 SSH_FAILED = 255
 
 
@@ -152,7 +152,7 @@ class Connection:
     def close(self) -> None:
         """End the connection that is shared, if it is ours."""
         if self._own_master and os.path.exists(self._socket):
-            argv = ["ssh", "-S", self._socket, "-O", "exit", *self._place()]
+            argv = ["ssh", *self._options.words, "-S", self._socket, "-O", "exit", *self._place()]
             self._run(argv, b"", CLOSE_LIMIT_S, last=True)
 
     def _defaults(self) -> list[str]:

@@ -184,7 +184,7 @@ def test_the_exit_codes_are_documented_alike():
         for error in vars(errors).values()
         if isinstance(error, type) and issubclass(error, errors.TidepoolError)
     }
-    assert told == {"0", "1", "2", "3", "4", "5", "6", "7", "8", "125", "130"}
+    assert told == {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "125", "130"}
     assert told <= readme
     assert used <= told
 
