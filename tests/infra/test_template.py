@@ -13,7 +13,7 @@ from chalicelib.aws.objects import FRESH
 from chalicelib.store.runs import KEEP
 from infra import build
 from infra.local.localise import localise, of_type
-from infra.resources import CONSUMERS, FUNCTIONS, WORKFLOWS
+from infra.resources import CONSUMERS, FUNCTIONS, WORKFLOWS, Vpc
 
 ANY_RESOURCE = {"states:SendTaskSuccess"}
 """Actions that AWS defines no resource for. Source: Service Authorization Reference, Step Functions."""
@@ -184,11 +184,29 @@ def test_every_placeholder_of_a_workflow_is_filled(template, name):
     assert used == machine["DefinitionSubstitutions"].keys()
 
 
+def test_who_adopts_hosts_may_stand_in_a_vpc_and_nobody_else_does(tmp_path, template):
+    placed = build.package("test", tmp_path, settings={}, vpc=Vpc(("subnet-1", "subnet-2"), ("sg-1",)), wheels=False)
+    made = json.loads(placed.read_text())
+    inside = {name: each["VpcConfig"] for name, each in functions(made).items() if "VpcConfig" in each}
+    assert inside == {"Adopt": {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}}
+    role = of_type(made, "AWS::IAM::Role")[functions(made)["Adopt"]["Role"]["Fn::GetAtt"][0]]
+    assert [each["Fn::Sub"].rpartition("/")[2] for each in role["ManagedPolicyArns"]] == [
+        "AWSLambdaENIManagementAccess"
+    ]
+    assert role["Policies"]
+    assert all("VpcConfig" not in each for each in functions(template).values())
+
+
 def test_every_function_gets_the_settings(template):
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["TIDEPOOL_STAGE"] == "test"
     assert variables["TIDEPOOL_SYNC_S"] == "60"
-    assert {"TIDEPOOL_BUCKET", "TIDEPOOL_PROVISION_ARN", "TIDEPOOL_TEARDOWN_ARN", "TIDEPOOL_ADOPT_ARN"} <= variables.keys()
+    assert {
+        "TIDEPOOL_BUCKET",
+        "TIDEPOOL_PROVISION_ARN",
+        "TIDEPOOL_TEARDOWN_ARN",
+        "TIDEPOOL_ADOPT_ARN",
+    } <= variables.keys()
 
 
 def test_the_code_is_the_project_and_nothing_of_its_surroundings(packaged):

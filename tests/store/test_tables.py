@@ -24,6 +24,7 @@ def test_every_table_is_named_after_the_stage():
             "market",
             "backends",
             "machines",
+            "hosts",
         )
     }
 
