@@ -41,10 +41,10 @@ EXIT_CODES = {
 def exit_code(run: Run) -> int:
     """The exit code that a run's end means: the job's own, or one for why there is none.
 
-    A job that ended with 0 when its machine was taken back did not say that it had finished.
+    A job that ended with 0 when it was stopped, or its machine was taken back, did not say that it had finished.
     """
     code = run["exit_code"]
-    if code is not None and not (code == 0 and run["reason"] == "interrupted"):
+    if code is not None and (code or run["state"] == "done"):
         return 128 - code if -128 < code < 0 else code & 0xFF or int(code != 0)
     return 0 if run["state"] == "done" else EXIT_CODES.get(run["reason"], 1)
 

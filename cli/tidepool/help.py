@@ -24,7 +24,7 @@ Exit codes
   8    unavailable: the control plane did not answer, or the machine was lost
   9    a host cannot be adopted: a check of it failed
   125  the run could not be started on its machine, for a reason such as its image
-  130  interrupted by Ctrl-C, or the run was stopped
+  130  interrupted by Ctrl-C, or the run was stopped and its command ended with 0
 
 `tidepool run` and `tidepool logs -f` end with the job's own exit code; 128+n when signal n ended it.
 """

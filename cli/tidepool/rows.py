@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tidepool.output import cell
-from tidepool.text import NOTHING, clean, price_text, resources_text, since_text, until_text, yes_no
+from tidepool.text import (
+    NOTHING,
+    clean,
+    duration_text,
+    moment,
+    price_text,
+    resources_text,
+    since_text,
+    until_text,
+    yes_no,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,12 +104,16 @@ def run_row(run: Run, now: float) -> tuple[str, ...]:
 
 
 def run_status(run: Run) -> str:
-    """The state; of a run that failed also why."""
+    """The state; of a run that failed or was stopped also why, and what its job ended with unless that was 0."""
     if run["state"] not in ("failed", "stopped"):
         return run["state"]
-    code = run["exit_code"]
-    why = f"exit code {code}" if code is not None else run["reason"]
-    return clean(f"{run['state']} ({why})")
+    reason = run["reason"]
+    if reason == "max-duration" and run["started_at"] and run["ends_by"]:
+        reason += f" {duration_text(moment(run['ends_by']) - moment(run['started_at']))}"
+    said = [] if reason == "exited-non-zero" else [reason]
+    if run["exit_code"] or not said:
+        said.append(f"exit code {run['exit_code']}")
+    return clean(f"{run['state']} ({', '.join(said)})")
 
 
 def end_text(run: Run) -> str:

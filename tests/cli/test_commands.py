@@ -200,11 +200,28 @@ def test_runs_are_listed(stub, cli):
     assert [run["name"] for run in json.loads(cli("ps", "--json").out)] == ["brave-otter-42"]
 
 
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ({"state": "stopped", "reason": "max-duration", "exit_code": 0}, "stopped (max-duration 1h 30m)"),
+        ({"state": "stopped", "reason": "max-duration"}, "stopped (max-duration 1h 30m)"),
+        ({"state": "stopped", "reason": "user-stopped", "exit_code": 0}, "stopped (user-stopped)"),
+        ({"state": "failed", "reason": "interrupted", "exit_code": 0}, "failed (interrupted)"),
+        ({"state": "failed", "reason": "interrupted", "exit_code": 143}, "failed (interrupted, exit code 143)"),
+        ({"state": "failed", "reason": "machine-lost"}, "failed (machine-lost)"),
+    ],
+)
+def test_what_ended_a_run_is_told_before_what_its_job_said(stub, cli, end, status):
+    times = {"started_at": "2026-01-01T00:00:00.000Z", "ends_by": "2026-01-01T01:30:00.000Z"}
+    stub.runs = [make_run(**times, **end)]
+    assert f"  {status}  " in cli("ps", "--all").out
+
+
 def test_a_run_is_stopped_and_waited_for(stub, cli):
     stub.runs = [make_run()]
     stub.on_request = lambda request: (
         request.path.endswith("/run-brave-otter-42")
         and stub.runs[0].update(state="stopped", reason="user-stopped", exit_code=143)
     )
-    assert cli("stop", "brave-otter-42", "--force").out == "brave-otter-42 stopped (exit code 143)\n"
+    assert cli("stop", "brave-otter-42", "--force").out == "brave-otter-42 stopped (user-stopped, exit code 143)\n"
     assert body(stub, "POST", "/stop") == {"force": True}

@@ -91,13 +91,18 @@ def test_storage_that_refuses_is_a_clear_failure(stub, start, folder):
         ({"state": "failed", "reason": "machine-lost", "started_at": "2026-01-01T00:00:00Z"}, 8),
         ({"state": "failed", "reason": "start-failed"}, 125),
         ({"state": "stopped", "reason": "user-stopped"}, 130),
+        ({"state": "stopped", "reason": "user-stopped", "exit_code": 0}, 130),
+        ({"state": "stopped", "reason": "user-stopped", "exit_code": 143}, 143),
+        ({"state": "stopped", "reason": "max-duration", "exit_code": 0}, 130),
+        ({"state": "failed", "reason": "interrupted", "exit_code": 0}, 8),
+        ({"state": "failed", "reason": "interrupted", "exit_code": 143}, 143),
     ],
 )
 def test_the_exit_code_is_the_job_s_own_or_says_why_there_is_none(stub, start, end, code):
     stub.log_steps = [{"log": b"x"}, end]
     ended = finish(start("run", "--no-code", "--", "false"))
     assert (ended.code, ended.out) == (code, "x")
-    assert f"run brave-otter-42 {end['state']}" in ended.err
+    assert f"run brave-otter-42 {end['state']} (" in ended.err
 
 
 def test_a_detached_run_prints_its_name_and_nothing_else(stub, start):
