@@ -212,10 +212,17 @@ def _checked(deps: Deps, key: str, known: _Known) -> _Known:
     if data is None:
         return replace(known, checked_at=now, problem="")
     try:
-        return _Known(now, etag, unpack(data))
+        return _Known(now, etag, _of_one(unpack(data)))
     except CatalogError as error:
         log.error("catalog-unreadable", error, key=key)
         return replace(known, checked_at=now, problem="its catalog could not be read")
+
+
+def _of_one(catalog: Catalog) -> Catalog:
+    """A catalog as it is, unless it is of several backends: it could not become one account's."""
+    if len(catalog.index.columns["backend"].values) > 1:
+        raise CatalogError("offers of several backends")
+    return catalog
 
 
 def _renamed(

@@ -75,8 +75,27 @@ def test_the_unchanged_document_is_read():
         (written(columns=columns(region=[["a", "b"], [0, 1, "1"]])), "column region"),
         (written(columns=columns(region="x")), "cannot be read"),
         (written(columns=columns(gpus=[[[["A100"]]], None])), "cannot be read"),
+        (written(columns=columns(cpus=[["8"], None])), "column cpus cannot have '8'"),
+        (written(columns=columns(cpus=[[-8], None])), "column cpus cannot have -8"),
+        (written(columns=columns(memory_mib=[[1.5], None])), "column memory_mib"),
+        (written(columns=columns(disk_mib=[[None], None])), "column disk_mib"),
+        (written(columns=columns(spot=[[1], None])), "column spot"),
+        (written(columns=columns(region=[[["a"]], None])), "column region"),
+        (written(columns=columns(region=[{"a": 1}, None])), "cannot be read"),
+        (written(columns=columns(zone=[[None], None])), "column zone"),
+        (written(columns=columns(gpus=[[[["A100", "80", 1, "nvidia"]]], None])), "column gpus"),
+        (written(columns=columns(gpus=[[[["A100", 80, True, "nvidia"]]], None])), "column gpus"),
+        (written(columns=columns(priced_at=[["2026-11-22T00:00:00"], None])), "column priced_at"),
+        (written(columns=columns(priced_at=[["soon"], None])), "cannot be read"),
+        (written(source=7), "source"),
     ],
 )
 def test_what_is_no_catalog_is_refused_with_a_reason(data, reason):
     with pytest.raises(CatalogError, match=reason):
         unpack(data)
+
+
+def test_an_offer_with_a_value_of_another_type_is_refused_before_it_is_stored():
+    for odd in (make_offer(instance_type=None), make_offer(cpus="8"), make_offer(priced_at="today")):
+        with pytest.raises(CatalogError, match="cannot be written"):
+            pack([odd], fetched_at=NOW, source="x")

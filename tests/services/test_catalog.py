@@ -1,5 +1,7 @@
 """Catalogs of accounts: which one counts, what is said of its age, and that nothing bad replaces what is good."""
 
+import gzip
+import json
 from datetime import timedelta
 from threading import Event
 
@@ -12,7 +14,7 @@ from chalicelib.domain.errors import TransientError
 from chalicelib.domain.policies import RUN
 from chalicelib.services import backends, catalog
 from chalicelib.services.backends import Wanted
-from tests.builders import make_offer, make_policies
+from tests.builders import NOW, make_offer, make_policies
 from tests.services.accounts import Moon
 
 ANY = make_policies({"allow_gpu": True}, defaults=RUN, cpu=1, memory="1GB")
@@ -118,6 +120,20 @@ def test_garbage_in_the_bucket_leaves_what_is_in_memory(world):
     world.objects.put(OWN, b"garbage")
     world.pass_time(60)
     assert stock(world) == (["first"], "luna: prices are 0 hours old (its catalog could not be read)")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"cpus": [["8"], None]}, {"gpus": [[[["A100", "80", 1, "nvidia"]]], None]}, {"backend": [["azure", "x"], None]}],
+)
+def test_an_import_with_values_that_no_plan_can_work_with_leaves_the_seed(world, columns):
+    document = json.loads(gzip.decompress(pack([make_offer(backend="azure")], fetched_at=NOW, source="x")))
+    document["columns"] |= columns
+    world.objects.put(catalog.shared_key("azure"), gzip.compress(json.dumps(document).encode()))
+    found = catalog.catalog_of(world.deps, "main", "mine", "azure", ())
+    assert list(found.index.matches(ANY))
+    assert found.note.endswith("days old (its catalog could not be read)")
+    assert "seed" in found.note
 
 
 def test_a_process_remembers_a_bounded_number_of_catalogs(world):
