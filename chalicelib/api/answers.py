@@ -300,7 +300,10 @@ class RunDetail(Run):
 
 
 class LogChunk(TypedDict):
-    """Bytes `offset` to `next` of a run's output, base64. `complete`: the run is over and this was the rest."""
+    """Bytes `offset` to `next` of a run's output, base64. `complete`: the run is over and this was the rest.
+
+    `offset` is further than what was asked for where a try left a gap behind its output: go on from `next`.
+    """
 
     run: Run
     offset: int

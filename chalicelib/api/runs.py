@@ -78,5 +78,5 @@ def stop_run(call: Call[StopRequest], project: str, run: str) -> Response:
     routes, "GET", "/v1/projects/{project}/runs/{run}/logs", VIEWER, answer=answers.LogChunk, query=(AFTER, BYTES)
 )
 def read_logs(call: Call[None], project: str, run: str) -> Response:
-    """Answer output of a run from a byte on, as far as it is stored."""
+    """Answer output of a run from a byte on, or from the next one that there is, as far as it is stored."""
     return answer(views.logs(runs.logs(deps(), project, run, **call.query)))

@@ -59,11 +59,12 @@ class Bucket:
         params = {"Bucket": self._name, "Key": key}
         return str(self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=int(expires.total_seconds())))
 
-    def append(self, prefix: str, offset: int, data: bytes) -> None:
+    def append(self, prefix: str, offset: int, data: bytes, *, grows: bool = True) -> None:
         """Store one chunk of a byte stream under its offset. The same chunk again changes nothing.
 
         An agent whose answer was lost sends the chunk again, by then perhaps longer; a shorter one that comes late must
-        not cut off what is stored. Hence: only where nothing is, and over a chunk only by a longer one.
+        not cut off what is stored. Hence: only where nothing is, and over a chunk only by a longer one, or by none when
+        it is not one that `grows`.
         """
         if len(data) > MAX_CHUNK:
             raise ValueError(f"a chunk has at most {MAX_CHUNK} bytes, not {len(data)}")
@@ -73,8 +74,8 @@ class Bucket:
         except ClientError as error:
             if _code(error) not in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
                 raise
-            head = self._head(key)
-            if head is None or head["ContentLength"] < len(data):
+            head = self._head(key) if grows else None
+            if grows and (head is None or head["ContentLength"] < len(data)):
                 self._s3.put_object(Bucket=self._name, Key=key, Body=data)
 
     def read(self, prefix: str, after: int, limit: int) -> bytes:
@@ -102,6 +103,10 @@ class Bucket:
             position = max(position, end)
         return position
 
+    def begins(self, prefix: str, after: int) -> int | None:
+        """Return where the first chunk begins that is stored at `after` or behind it; None: there is none."""
+        return next((start for start, _ in self._chunks(prefix, after, page=1)), None)
+
     def get(self, key: str, *, unless: str = "") -> tuple[str, bytes | None] | None:
         """Return an object's etag and content; no content when the etag is still `unless`; None: nothing is there."""
         condition = {"IfNoneMatch": unless} if unless else {}
@@ -128,9 +133,9 @@ class Bucket:
     def _s3(self) -> Any:
         return client("s3", _READ_S)
 
-    def _chunks(self, prefix: str, from_offset: int) -> Iterator[tuple[int, int]]:
+    def _chunks(self, prefix: str, from_offset: int, page: int = 1000) -> Iterator[tuple[int, int]]:
         """Yield begin and end of each stored chunk that begins at `from_offset` or later, in order."""
-        query: dict[str, Any] = {"Bucket": self._name, "Prefix": f"{prefix}/"}
+        query: dict[str, Any] = {"Bucket": self._name, "Prefix": f"{prefix}/", "MaxKeys": page}
         if from_offset:
             query["StartAfter"] = _chunk_key(prefix, from_offset - 1)
         while True:

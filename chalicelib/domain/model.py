@@ -241,8 +241,7 @@ class Tries:
 
     `began_at` is when the present try's job ran. A series is what follows a first failure: `since` is that failure's
     moment, `failures` how many there were. `interruptions` counts those of all tries. `retry_at` is when a run that
-    waits is placed again. `log_base` is where the output of the present try begins in the run's; `placements` is how
-    many machines the run had been given before it.
+    waits is placed again. `placements` is how many machines the run had been given before the present try.
     """
 
     number: int = 1
@@ -252,7 +251,6 @@ class Tries:
     interruptions: int = 0
     last_failure: str = ""
     retry_at: datetime | None = None
-    log_base: int = 0
     placements: int = 0
 
 

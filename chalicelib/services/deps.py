@@ -22,14 +22,18 @@ class Objects(Protocol):
 
     def get_url(self, key: str, *, expires: timedelta) -> str: ...
 
-    def append(self, prefix: str, offset: int, data: bytes) -> None:
-        """Store one chunk of a byte stream under its offset. The same chunk again changes nothing."""
+    def append(self, prefix: str, offset: int, data: bytes, *, grows: bool = True) -> None:
+        """Store one chunk of a byte stream under its offset. The same again changes nothing, a longer one replaces it,
+        unless it is not one that `grows`: then the first stays."""
 
     def read(self, prefix: str, after: int, limit: int) -> bytes:
         """Read up to `limit` bytes of the stream from `after`, as far as it is stored without a gap."""
 
     def end(self, prefix: str, after: int) -> int:
         """Return how far the stream is stored without a gap, from `after` on."""
+
+    def begins(self, prefix: str, after: int) -> int | None:
+        """Return where the first chunk begins that is stored at `after` or behind it; None: there is none."""
 
     def get(self, key: str, *, unless: str = "") -> tuple[str, bytes | None] | None:
         """Return an object's etag and content; no content when the etag is still `unless`; None: nothing is there."""

@@ -1,7 +1,17 @@
-"""A run's output: one stream of bytes, whatever number of tries it took. Agents count from 0 at each try."""
+"""A run's output: one stream of bytes with gaps, a part for each try's output and one for the line about its end.
 
+Whoever reads follows the offsets that it is answered. Each part has bytes of its own, so nothing that comes late, from
+an agent or from a worker that read the run before its try was ended, can lie on what comes after it or move it.
+"""
+
+from typing import Final
+
+from chalicelib import log
 from chalicelib.domain.model import Run
 from chalicelib.services.deps import Deps
+
+PART: Final = 10**11
+"""Bytes of the stream that a part may have. The API counts to 2**53: enough for 45,000 tries."""
 
 
 def prefix(run: Run) -> str:
@@ -10,18 +20,40 @@ def prefix(run: Run) -> str:
 
 
 def keep(deps: Deps, run: Run, offset: int, data: bytes) -> None:
-    """Store bytes of the present try's output from its own `offset` on."""
-    deps.objects.append(prefix(run), run.tries.log_base + offset, data)
+    """Store bytes of the present try's output from its own `offset` on, as agents count: from 0 at each try."""
+    if offset + len(data) > PART:
+        log.event("output-too-long", run=run.run_id, offset=offset)
+        return
+    deps.objects.append(prefix(run), _begin(run) + offset, data)
 
 
-def close(deps: Deps, run: Run, why: str) -> int:
-    """Write a line about the end of the present try behind its output; return where the next try's begins.
+def close(deps: Deps, run: Run, why: str) -> None:
+    """Write a line about the end of the present try; the next try's output follows it. A line that is there stays.
 
-    What is stored is asked for, because the machine may have ended before its last bytes were. Doing it again, after a
-    crash, writes the line again.
+    Nobody reads it before the run's row says that there is a next try.
     """
-    end = deps.objects.end(prefix(run), run.tries.log_base)
-    broken = end > 0 and deps.objects.read(prefix(run), end - 1, 1) != b"\n"
+    begin = _begin(run)
+    end = deps.objects.end(prefix(run), begin)
+    broken = end > begin and deps.objects.read(prefix(run), end - 1, 1) != b"\n"
     line = f"{chr(10) if broken else ''}tidepool: {why}\n".encode()
-    deps.objects.append(prefix(run), end, line)
-    return end + len(line)
+    deps.objects.append(prefix(run), begin + PART, line, grows=False)
+
+
+def read(deps: Deps, run: Run, after: int, limit: int) -> tuple[int, bytes]:
+    """Read up to `limit` bytes from `after` on, all of one part; return also where in the stream they begin.
+
+    A part that will grow no more ends at its last byte, or at a gap: then the next that holds anything is read.
+    """
+    data = deps.objects.read(prefix(run), after, limit)
+    following = (after // PART + 1) * PART
+    if data or following > _begin(run):
+        return after, data
+    begins = deps.objects.begins(prefix(run), following)
+    if begins is None or begins >= _begin(run) + PART:
+        begins = _begin(run)
+    return begins, deps.objects.read(prefix(run), begins, limit)
+
+
+def _begin(run: Run) -> int:
+    """Where the output of the present try begins."""
+    return 2 * PART * (run.tries.number - 1)

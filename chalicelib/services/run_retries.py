@@ -4,8 +4,6 @@ A try is a job of its own: its agent knows it by another id, so that what an age
 from what it says of the present one.
 """
 
-from dataclasses import replace
-
 from chalicelib import log
 from chalicelib.domain.model import Run, RunReason, RunState
 from chalicelib.domain.policies import from_doc
@@ -20,8 +18,8 @@ def begin(
 ) -> Run | None:
     """End the present try and let the run wait for its next one; None when its policy does not cover what happened.
 
-    A run that is being stopped is over. The output is closed before the row is written: a crash in between leaves a
-    line too many. Raises `LostRaceError` when the run moved.
+    A run that is being stopped is over. The line about the end is written before the row: a crash in between
+    leaves a line that nobody reads yet. Raises `LostRaceError` when the run moved.
     """
     if run.state is RunState.STOPPING or "policies" not in run.request:
         return None
@@ -33,7 +31,7 @@ def begin(
         return None
     pause_s = round((tries.retry_at - now).total_seconds())
     follows = f"try {tries.number} follows" + (f" in {pause_s} s" if pause_s else "")
-    log_base = run_output.close(deps, run, f"{failure}; {follows}")
+    run_output.close(deps, run, f"{failure}; {follows}")
     waiting = store.step(
         run,
         RunState.SUBMITTED,
@@ -45,7 +43,7 @@ def begin(
         instance_id="",
         instance_name="",
         lease_id="",
-        tries=replace(tries, log_base=log_base),
+        tries=tries,
     )
     log.event("run-retried", run=run.run_id, reason=reason, tries=tries.number, pause_s=pause_s)
     return waiting

@@ -31,7 +31,7 @@ class RunSubmission:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Part of a job's output: `data` are the bytes from `offset`; `complete` when the run ended and none are left."""
+    """Part of a run's output: bytes `offset` to `next`; `complete` when the run ended and none are left."""
 
     run: Run
     offset: int
@@ -155,10 +155,13 @@ def page(
 
 
 def logs(deps: Deps, project: str, name: str, *, after: int, limit: int) -> Logs:
-    """Return output from byte `after` on, as far as it is stored. The run is read first: its end implies its log."""
+    """Return output from byte `after` on, or from the next byte that there is: tries leave gaps between them.
+
+    The run is read first: its end implies its log.
+    """
     run = store.find(project, name)
-    data = deps.objects.read(run_output.prefix(run), after, min(limit, LOG_PAGE))
-    return Logs(run, after, data, after + len(data), run.state in RUN_ENDS and not data)
+    begins, data = run_output.read(deps, run, after, min(limit, LOG_PAGE))
+    return Logs(run, begins, data, begins + len(data), run.state in RUN_ENDS and not data)
 
 
 def code_key(project: str, sha256: str) -> str:

@@ -105,7 +105,6 @@ def tries_doc(tries: Tries) -> dict[str, Any] | None:
         "interruptions": tries.interruptions,
         "last_failure": tries.last_failure,
         "retry_at": _stamp(tries.retry_at),
-        "log_base": tries.log_base,
         "placements": tries.placements,
     }
 

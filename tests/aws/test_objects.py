@@ -77,6 +77,20 @@ def test_chunks_that_overlap_are_read_once(bucket):
     assert bucket.read(LOG, 3, 2) == b"de"
 
 
+def test_a_chunk_that_does_not_grow_stays_as_it_was_first(bucket):
+    bucket.append(LOG, 0, b"abc", grows=False)
+    bucket.append(LOG, 0, b"longer", grows=False)
+    assert bucket.read(LOG, 0, 100) == b"abc"
+
+
+@pytest.mark.parametrize(("after", "begins"), [(0, 0), (1, 10**12), (10**12, 10**12), (10**12 + 1, None)])
+def test_the_first_chunk_behind_a_gap_is_found(bucket, after, begins):
+    bucket.append(LOG, 0, b"abc")
+    bucket.append(LOG, 10**12, b"xyz")
+    bucket.append(f"{LOG}0", 10**13, b"of another run")
+    assert bucket.begins(LOG, after) == begins
+
+
 def test_the_same_chunk_again_changes_nothing(bucket):
     bucket.append(LOG, 0, b"abc")
     bucket.append(LOG, 0, b"abc")

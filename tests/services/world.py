@@ -109,7 +109,7 @@ class Cloud:
             raise UnknownOutcomeError("the connection was cut")
         return known
 
-    def find(self, attempt_id: str, owner: str) -> Machine | None:
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:  # noqa: ARG002 - the protocol's
         return next((m for m in self.owned(owner) if m.attempt_id == attempt_id), None)
 
     def vanish(self, ref: str) -> None:
@@ -174,20 +174,25 @@ class Objects:
     def get_url(self, key: str, **_: Any) -> str:
         return f"http://objects.test/{key}"
 
-    def append(self, prefix: str, offset: int, data: bytes) -> None:
-        self.chunks.setdefault(prefix, {})[offset] = data
+    def append(self, prefix: str, offset: int, data: bytes, *, grows: bool = True) -> None:
+        chunks = self.chunks.setdefault(prefix, {})
+        if len(data) > len(chunks.get(offset, b"")) and (grows or offset not in chunks):
+            chunks[offset] = data
 
     def read(self, prefix: str, after: int, limit: int) -> bytes:
-        stream, position = b"", 0
+        stream, position = b"", after
         for offset, data in sorted(self.chunks.get(prefix, {}).items()):
             if offset > position:
                 break
-            stream = stream[:offset] + data
-            position = len(stream)
-        return stream[after : after + limit]
+            stream += data[position - offset :]
+            position = max(position, offset + len(data))
+        return stream[:limit]
 
     def end(self, prefix: str, after: int) -> int:
         return after + len(self.read(prefix, after, 1 << 40))
+
+    def begins(self, prefix: str, after: int) -> int | None:
+        return min((offset for offset in self.chunks.get(prefix, {}) if offset >= after), default=None)
 
 
 class Wake:
