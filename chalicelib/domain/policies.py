@@ -56,8 +56,10 @@ class Policies:
 
     Empty lists mean all. `max_price` is micro-dollars an hour. `idle_limit` None: not said, `units.NEVER`: off.
     `retry` None: not retried. `allow_gpu`: a request without GPU may take a machine that has some.
-    `names_resources`: the request said something of its resources, be it just what holds by default. `max_duration`:
-    how long a run may take in all, from the start of its first try; None: as long as it wants.
+    `names_resources`: the request said something of its resources, be it just what holds by default, or that it wants
+    no GPU machine. `max_duration`:
+    how long a run may take in all, from the start of its first try; None: as long as it wants. `on_demand_first`:
+    with `AUTO`, every on-demand offer ranks before every spot offer. That is nothing that a request says.
     """
 
     requirements: Requirements = needs.DEFAULT
@@ -71,6 +73,7 @@ class Policies:
     allow_gpu: bool = False
     names_resources: bool = False
     max_duration: timedelta | None = None
+    on_demand_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def parse(body: Mapping[str, Any], *, defaults: Defaults) -> tuple[Policies, lis
         idle_limit=_idle_limit(said["idle_duration"]) if "idle_duration" in said else defaults.idle_limit,
         retry=_retry(said["retry"], defaults.retry_for) if "retry" in said else None,
         allow_gpu=_flag(said.get("allow_gpu", False), "allow_gpu"),
-        names_resources=any(value is not None for value in said.get("requirements", {}).values()),
+        names_resources=said.get("allow_gpu") is False
+        or any(value is not None for value in said.get("requirements", {}).values()),
         max_duration=_max_duration(said["max_duration"], defaults) if "max_duration" in said else None,
     ), slips
 
@@ -134,6 +138,7 @@ def to_doc(policies: Policies) -> dict[str, Any]:
         "allow_gpu": policies.allow_gpu,
         "names_resources": policies.names_resources,
         "max_duration_s": policies.max_duration.total_seconds() if policies.max_duration else None,
+        "on_demand_first": policies.on_demand_first,
     }
 
 
@@ -152,6 +157,7 @@ def from_doc(doc: Mapping[str, Any]) -> Policies:
         allow_gpu=doc["allow_gpu"],
         names_resources=doc["names_resources"],
         max_duration=timedelta(seconds=longest_s) if longest_s else None,
+        on_demand_first=doc.get("on_demand_first", False),
     )
 
 

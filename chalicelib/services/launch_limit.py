@@ -17,7 +17,7 @@ RACES: Final = 3
 LATE: Final = timedelta(seconds=30)
 """How long after it should have asked again a request keeps its place: its worker may be dead."""
 
-SLOW_DOWN: Final = timedelta(seconds=5)
+SLOW_DOWN: Final = timedelta(seconds=2)
 """How long nothing is launched after a provider asked to slow down and named no time itself."""
 
 LONGEST_PAUSE: Final = timedelta(minutes=5)
@@ -32,7 +32,7 @@ def wait_s(deps: Deps, backend: Backend, row: Instance, offer: Offer) -> int:
     rate = backend.capabilities.launches
     if rate is None:
         return 0
-    scope, place = _scope(row, offer), row.created_at.isoformat(timespec="milliseconds") + row.instance_id
+    scope, place = _scope(row, offer), _place(row)
     wait = timedelta(seconds=1)
     for _ in range(RACES):
         now = deps.now()
@@ -62,6 +62,12 @@ def slow_down(deps: Deps, backend: Backend, row: Instance, offer: Offer, seconds
     bucket = seen or launch_rate.Bucket(0.0, now)
     pause = SLOW_DOWN if seconds is None else min(timedelta(seconds=seconds), LONGEST_PAUSE)
     store.put_bucket(scope, seen, launch_rate.closed(bucket, until=now + pause))
+    store.queue(scope, _place(row), until=now + pause + LATE)  # it was its turn, and still is
+
+
+def _place(row: Instance) -> str:
+    """Where a request stands in the queue: places sort by when the machine was needed."""
+    return row.created_at.isoformat(timespec="milliseconds") + row.instance_id
 
 
 def _scope(row: Instance, offer: Offer) -> str:

@@ -25,6 +25,7 @@ from chalicelib.domain.lifecycle import Event, Reason
 from chalicelib.domain.model import Attempt, AttemptState, Instance, Offer
 from chalicelib.services import backends, bootstrap, launch_limit, stock_outs, teardown
 from chalicelib.services.deps import Deps
+from chalicelib.services.remarks import remark
 from chalicelib.store import instances as store
 from chalicelib.store import journal, machines
 from chalicelib.store import pools as pool_store
@@ -35,6 +36,7 @@ KEEP_WITHDRAWN: Final = timedelta(days=7)
 DEADLINE_SLACK: Final = timedelta(minutes=2)
 """The workflow acts at the attempt's deadline; the timer is the net under it."""
 
+LONGEST_LOOK_UP_PAUSE_S: Final = 300
 PAUSE_S: Final = 2
 """Before an offer is tried again that was refused in passing."""
 
@@ -61,6 +63,7 @@ class Step:
 def launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str, Any], here: Step) -> Step:
     """Take a turn, write the intent, make sure that it still counts, then ask the provider and write what it said."""
     try:
+        secret = backends.secret_of(deps, row.project, offer.backend)  # asked first, so the driver is never older
         backend = deps.backend(row.project, offer.backend)
     except (BackendError, NotFoundError) as error:
         return _not_to_be_had(deps, row, _attempt(deps, row, offer, number, timedelta()), error, here)
@@ -73,7 +76,7 @@ def launch(deps: Deps, row: Instance, offer: Offer, number: int, spec: dict[str,
     attempt = replace(attempt, started_at=deps.now())
     journal.put_attempt(row.instance_id, attempt)
     log.event("attempt", instance=row.instance_id, attempt=attempt.attempt_id, offer=offer.key)
-    if why := _withdrawn(deps, row, attempt):
+    if why := _withdrawn(deps, row, attempt, secret):
         journal.end_attempt(
             row.instance_id, number, AttemptState.REFUSED, kind="transient", detail=why, ended_at=deps.now()
         )
@@ -107,7 +110,10 @@ def look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         machine = teardown.locate(deps, backend, attempt)
     except BackendError as error:
         log.error("look-up-failed", attempt=attempt.attempt_id, kind=error.kind, detail=error.detail)
-        return here.wait(5)
+        remark(
+            row, f"attempt {attempt.number} may have made a machine, and {attempt.offer.backend} cannot say: {error}"
+        )
+        return here.wait(_look_up_pause_s(deps, attempt))
     if machine is not None and machine.phase is not Phase.GONE:
         known = journal.end_attempt(
             row.instance_id,
@@ -129,6 +135,12 @@ def look_up(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
         ended_at=deps.now(),
     )
     return here
+
+
+def _look_up_pause_s(deps: Deps, attempt: Attempt) -> int:
+    """How long to leave a provider alone that could not say what a launch made: longer the longer that goes on."""
+    asked_for_s = (deps.now() - attempt.started_at).total_seconds()
+    return round(min(LONGEST_LOOK_UP_PAUSE_S, max(5.0, asked_for_s / 4)))
 
 
 def launched(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
@@ -165,12 +177,13 @@ def await_agent(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step
     return replace(here, next="await", seconds=max(1, round(seconds)))
 
 
-def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
+def _withdrawn(deps: Deps, row: Instance, attempt: Attempt, secret: str) -> str:
     """Say why an attempt that was just written must not be launched, or "".
 
     A removal writes its state before its teardown reads the attempts, and the attempt is written before the state is
-    read here, so at least one of the two sees the other; a backend is removed in the same order. And a look-up believes
-    that nothing was made once the launch must be over, so it must begin in time.
+    read here, so at least one of the two sees the other; a backend is removed in the same order. It may also have been
+    replaced since the driver was made: the secret of that account is no longer its own. And a look-up believes that
+    nothing was made once the launch must be over, so it must begin in time.
     """
     try:
         current = store.get(row.project, row.pool, row.instance_id)
@@ -179,8 +192,8 @@ def _withdrawn(deps: Deps, row: Instance, attempt: Attempt) -> str:
         return "the request was withdrawn"
     if current.fence != row.fence:
         return "the request moved on"
-    if not backends.is_open(deps, row.project, attempt.offer.backend):
-        return f"backend {attempt.offer.backend} is being removed"
+    if not backends.is_open(deps, row.project, attempt.offer.backend, secret):
+        return f"backend {attempt.offer.backend} is being removed or was replaced"
     return "the store was too slow" if deps.now() - attempt.started_at > teardown.BEGINS_WITHIN else ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from heapq import merge
+from itertools import chain
 from typing import Final
 
 from chalicelib import log
@@ -46,15 +47,17 @@ class Ranked:
     cooled: Mapping[str, datetime] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Offer]:
-        found = [index.matches(self.policies) for index in self.indexes]
-        ranked = found[0] if len(found) == 1 else merge(*found, key=matching.order)
         last: list[Offer] = []
-        for offer in ranked:
+        for offer in chain.from_iterable(map(self._in_order, matching.offer_passes(self.policies))):
             if self.cooled and offer.key in self.cooled:
                 last.append(replace(offer, availability=STOCKED_OUT))
             else:
                 yield offer
         yield from last
+
+    def _in_order(self, policies: Policies) -> Iterator[Offer]:
+        found = [index.matches(policies) for index in self.indexes]
+        return found[0] if len(found) == 1 else merge(*found, key=matching.order)
 
     def __len__(self) -> int:
         return sum(index.count(self.policies) for index in self.indexes)
@@ -113,15 +116,21 @@ def market(deps: Deps, project: str, policies: Policies) -> Market:
 
     A backend that fails, or does not answer within its time limit, is skipped, and said.
     """
-    names = [name for name in deps.backend_names(project) if not policies.backends or name in policies.backends]
+    there = deps.backend_names(project)
+    names = [name for name in there if not policies.backends or name in policies.backends]
+    unknown = [name for name in policies.backends if name not in there]
     answers = _together(deps, project, names)
     indexes = tuple(each.index for each in answers if each.index is not None)
     return Market(
         Ranked(policies, indexes, stock_outs.cooled(deps, project)),
-        [each.failure for each in answers if each.failure],
+        [*_no_such(unknown, there), *(each.failure for each in answers if each.failure)],
         any(each.passing for each in answers),
         [each.note for each in answers if each.note],
     )
+
+
+def _no_such(unknown: Sequence[str], there: Sequence[str]) -> list[str]:
+    return [f"there is no backend {name}; the project has {', '.join(there) or 'none'}" for name in unknown]
 
 
 def _together(deps: Deps, project: str, names: Sequence[str]) -> list[_Answer]:

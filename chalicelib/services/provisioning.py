@@ -15,11 +15,12 @@ from chalicelib.domain import attempts as rules
 from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
-from chalicelib.domain.policies import from_doc
+from chalicelib.domain.policies import Policies, from_doc
 from chalicelib.domain.retry import backoff
 from chalicelib.services import launching, offers, stock_outs, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.services.launching import Step
+from chalicelib.services.remarks import remark
 from chalicelib.store import instances as store
 from chalicelib.store import journal
 
@@ -32,6 +33,9 @@ Functions' limits). A step with its wait takes 11 events, and a wait is 10 minut
 
 DRIVEN_FOR: Final = timedelta(hours=2)
 """How long past its deadline a request is driven again before it is given up."""
+
+LOOK_UP_FOR: Final = timedelta(hours=1)
+"""How long a provider is asked what became of a launch before the request is given up; its teardown asks on."""
 
 PASSING: Final = timedelta(minutes=10)
 """How long a request without a retry policy waits for a backend that does not answer."""
@@ -125,6 +129,9 @@ def give_up(deps: Deps, project: str, pool: str, instance_id: str, detail: str) 
 def _resume(deps: Deps, row: Instance, attempt: Attempt, here: Step) -> Step:
     """Go on with an attempt that is open: launched, or with an outcome that is not known yet."""
     if attempt.state is not AttemptState.LAUNCHED:
+        if deps.now() - attempt.started_at > LOOK_UP_FOR:
+            _fail(deps, row, f"whether attempt {attempt.number} made a machine cannot be found out: {row.detail}")
+            return Step("end")
         return launching.look_up(deps, row, attempt, here)
     if row.attempt < attempt.number:
         return launching.launched(deps, row, attempt, here)
@@ -189,22 +196,38 @@ def _next_offer(deps: Deps, row: Instance, attempts: list[Attempt], here: Step) 
     """Try the best offer that this pass has not tried; without one, wait for capacity or give up."""
     spec = journal.spec(row.instance_id) or {}
     policies = from_doc(spec["policies"])
-    market = offers.market(deps, row.project, policies)
     since = datetime.fromisoformat(here.since)
     tried = [attempt for attempt in attempts if attempt.started_at >= since]
+    market = offers.market(deps, row.project, rules.preferring(policies, tried))
+    if why := rules.too_silent(attempts):
+        _fail(deps, row, why)
+        return Step("end")
     offer = rules.next_offer(market.offers, tried)
     if offer is not None:
-        return launching.launch(deps, row, offer, len(attempts) + 1, spec, here)
+        number = attempts[-1].number + 1 if attempts else 1
+        return launching.launch(deps, row, offer, number, spec, here)
     now = deps.now()
     if market.passing and now - row.created_at < PASSING:
         return here.wait(5)
-    if rules.may_wait(policies, attempts, created_at=row.created_at, now=now):
-        pause = backoff(here.round, base=timedelta(seconds=5), cap=timedelta(minutes=5), rng=deps.rng)
-        log.event("waiting-for-capacity", instance=row.instance_id, round=here.round)
-        seconds = max(1, round(pause.total_seconds()))
-        return replace(here.wait(seconds), round=here.round + 1, since=now.isoformat())
-    _fail(deps, row, rules.summary(attempts, [*market.failed, *market.filters]))
+    old = rules.foldable(attempts)
+    folded = journal.fold(row.instance_id, old)
+    kept = [attempt for attempt in attempts if attempt not in old]
+    why = rules.summary(kept, [*market.failed, *market.filters], folded)
+    if rules.may_wait(policies, tried, created_at=row.created_at, now=now):
+        return _wait_for_capacity(deps, row, policies, why, here)
+    _fail(deps, row, why)
     return Step("end")
+
+
+def _wait_for_capacity(deps: Deps, row: Instance, policies: Policies, why: str, here: Step) -> Step:
+    """Begin another pass later, and say on the row what is waited for, until when."""
+    now = deps.now()
+    pause = backoff(here.round, base=timedelta(seconds=5), cap=timedelta(minutes=5), rng=deps.rng)
+    log.event("waiting-for-capacity", instance=row.instance_id, round=here.round)
+    seconds = max(1, round(pause.total_seconds()))
+    until = row.created_at + policies.retry.duration if policies.retry else now
+    remark(row, f"waiting for capacity until {until:%Y-%m-%d %H:%M} UTC: {why}")
+    return replace(here.wait(seconds), round=here.round + 1, since=now.isoformat())
 
 
 def _fail(deps: Deps, row: Instance, detail: str) -> None:

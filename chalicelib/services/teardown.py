@@ -17,6 +17,7 @@ from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.services import host_removal, run_ends
 from chalicelib.services.deps import Deps
+from chalicelib.services.remarks import remark
 from chalicelib.store import instances as store
 from chalicelib.store import journal
 from chalicelib.store import pools as pool_store
@@ -27,6 +28,9 @@ REDRIVE: Final = timedelta(minutes=10)
 
 BEGINS_WITHIN: Final = timedelta(seconds=10)
 """How long after its attempt was written a launch may begin at the latest."""
+
+NOT_YET: Final = "still billing, it cannot be ended yet: "
+"""What the detail of an instance begins with whose provider refuses to end its machine."""
 
 LAST_WAIT_S: Final = 60
 OPEN_ATTEMPTS: Final = frozenset({AttemptState.INTENT, AttemptState.UNKNOWN, AttemptState.LAUNCHED})
@@ -90,6 +94,7 @@ def advance(deps: Deps, project: str, pool: str, instance_id: str, round_: int) 
     if failures:
         for failure in filter(None, failures):
             log.error("teardown-failing", instance=instance_id, round=round_, detail=failure)
+            remark(row, NOT_YET + failure)
         return float(min(2**round_, LAST_WAIT_S))
     _bury(deps, row)
     return None
@@ -149,7 +154,7 @@ def locate(deps: Deps, backend: Backend, attempt: Attempt) -> Machine | None:
     """Find what an attempt made: by its machine when that is known, else by the attempt's own id."""
     if attempt.machine_ref:
         return backend.describe(attempt.machine_ref)
-    return backend.find(attempt.attempt_id, deps.settings.owner)
+    return backend.find(attempt.attempt_id, deps.settings.owner, attempt.offer.region)
 
 
 def close(deps: Deps, instance_id: str, attempt: Attempt) -> None:
@@ -183,11 +188,13 @@ def _bury(deps: Deps, row: Instance) -> None:
         host_removal.close(deps, row)
     if not host_removal.keeps_token(row):
         for attempt in attempts:
-            _revoke(row.project, attempt.attempt_id)
+            if attempt.machine_ref:  # nobody else's agent ever had a token
+                _revoke(row.project, attempt.attempt_id)
     spent = cost(deps, attempts)
+    detail = "" if row.detail.startswith(NOT_YET) else row.detail
     try:
-        ended = replace(row, spent=spent)
-        store.bury(ended, now=deps.now(), reason=row.reason, actor=row.actor, detail=row.detail)
+        ended = replace(row, spent=spent, detail=detail)
+        store.bury(ended, now=deps.now(), reason=row.reason, actor=row.actor, detail=detail)
     except LostRaceError:
         return
     log.event("instance-terminated", instance=row.instance_id, spent_micros=spent)

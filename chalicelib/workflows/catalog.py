@@ -16,7 +16,7 @@ REFRESH_FOR: Final = timedelta(minutes=4)
 workers = Blueprint(__name__)
 
 
-@workers.schedule(Rate(15, unit=Rate.MINUTES), name="catalog")
+@workers.schedule(Rate(5, unit=Rate.MINUTES), name="catalog")
 @task
 def catalog(event: CloudWatchEvent, context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Refresh the catalogs that are due."""
