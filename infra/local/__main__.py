@@ -9,7 +9,7 @@ from infra.deploy import DeployError
 from infra.local import control, inspect
 from infra.local.control import LocalError, Options
 from infra.local.folder import Folder
-from infra.local.seed import SeedError
+from infra.local.inside import InsideError
 
 SETTING = "TIDEPOOL_"
 
@@ -20,7 +20,7 @@ def main() -> int:
     folder = Folder(given.state.resolve())
     try:
         code: int = given.run(folder, given)
-    except (LocalError, PackagingError, DeployError, SeedError) as error:
+    except (LocalError, PackagingError, DeployError, InsideError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     return code
@@ -42,7 +42,7 @@ def _up(folder: Folder, given: argparse.Namespace) -> int:
 
 
 def _down(folder: Folder, given: argparse.Namespace) -> int:
-    control.down(folder, _say, leave_machines=given.leave_machines, erase=given.erase)
+    control.down(folder, _say, leave_machines=given.leave_machines, erase=given.erase, force=given.force)
     return 0
 
 
@@ -67,7 +67,14 @@ def _arguments() -> argparse.Namespace:
     start = commands.add_parser("up", help="start it in the background, or say that it runs")
     start.add_argument("--port", type=int, help=f"of the API (the last one, else {control.PORT}); 0: any free one")
     start.add_argument("--cloud-port", type=int, help="of the local cloud (the API's plus one)")
-    start.add_argument("--set", type=_setting, action="append", default=[], metavar="TIDEPOOL_X=V", help="a setting")
+    start.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="TIDEPOOL_X=V",
+        help="a setting, kept until cleared with X=",
+    )
     start.add_argument("--no-schedules", action="store_true", help="neither sweep nor reconcile by the clock")
     start.add_argument("--ttl-lag", default="0", metavar="S", help="seconds from expiry to delete (0), or off")
     start.add_argument("--wait-scale", type=float, default=1.0, metavar="F", help="factor on the waits of workflows")
@@ -76,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     stop = commands.add_parser("down", help="stop it and keep its state")
     stop.add_argument("--leave-machines", action="store_true", help="do not power the local cloud's machines off")
     stop.add_argument("--erase", action="store_true", help="remove its state and its machines")
+    stop.add_argument("--force", action="store_true", help="erase although machines at providers go on billing")
     stop.set_defaults(run=_down)
 
     commands.add_parser("status", help="what runs (exit 1: not everything)").set_defaults(run=_status)

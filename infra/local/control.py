@@ -2,6 +2,7 @@
 
 `down` keeps everything: the tables and objects, and the machines, which are powered off and on again as by a reboot.
 `kill -9` of the control plane loses what was written since its start, because the emulator stores its state at the end.
+Machines at providers outside of this computer go on whatever happens here, so whoever stops or erases it is told.
 """
 
 import json
@@ -13,7 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +22,14 @@ from typing import Any, Final
 
 from infra.build import ROOT
 from infra.deploy import outputs
-from infra.local import daemons
+from infra.local import daemons, snapshot
 from infra.local.cloud import processes
-from infra.local.deploy import Emulator, api_url, deploy
+from infra.local.deploy import Emulator, api_url, deploy, is_deployed
 from infra.local.emulator import API_REQUESTS, root_key
 from infra.local.folder import PARTS, Folder
+from infra.local.inside import InsideError
 from infra.local.localise import Localised, of_type, packaged
+from infra.local.rented import Rented, rented
 from infra.local.seed import PROJECT, seed
 
 STAGE: Final = "local"
@@ -43,6 +46,15 @@ WARM_AT_ONCE: Final = 2
 
 KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "TMPDIR", "VIRTUAL_ENV")
 """What the background processes see of the environment."""
+
+HEALTH: Final = "/_ministack/health"
+LOST: Final = (
+    "the control plane was killed before it had stored anything: its pools, tokens and backends are lost. Add the "
+    "backends again, and the machines that they still have under the name {owner} are ended"
+)
+OWNER_STAYS: Final = "only the name that its machines bear is kept, for the next control plane here to know them by"
+END_THEM: Final = "Remove them with `tidepool pool rm` first"
+FORCE: Final = "To erase all the same: make down ARGS='--erase --force'"
 
 Say = Callable[[str], None]
 
@@ -68,36 +80,99 @@ def up(folder: Folder, options: Options, say: Say) -> dict[str, str]:
     """Start everything, deploy what has changed, and return what a client needs (`local.env`).
 
     A control plane that runs is left as it is, one that is half there is stopped first. Raises `LocalError`,
-    `PackagingError` or `DeployError`; what was started until then is stopped again.
+    `InsideError`, `PackagingError` or `DeployError`; what was started until then is stopped again.
     """
     folder.prepare()
     with folder.alone():
+        settings = _settings(folder, options.settings)
         if all(daemons.running(folder.pid(part)) for part in PARTS) and folder.client():
             say(f"already running at {folder.client()['TIDEPOOL_URL']}")
+            if settings != folder.settings():
+                folder.write_settings(settings)
+                say("the settings given count from the next start on: make down, make up")
             return folder.client()
         _stop(folder, leave_machines=True)
         try:
-            return _start(folder, options, say)
+            client = _start(folder, options, settings, say)
         except BaseException:
             _stop(folder, leave_machines=True)
             raise
+        # Last: a setting with which nothing starts is not there to fail the next start too.
+        folder.write_settings(settings)
+        return client
 
 
-def down(folder: Folder, say: Say, *, leave_machines: bool = False, erase: bool = False) -> None:
-    """Stop everything and keep its state, or `erase` it. `leave_machines` on, for a restart of the rest alone."""
+def down(folder: Folder, say: Say, *, leave_machines: bool = False, erase: bool = False, force: bool = False) -> None:
+    """Stop everything and keep its state, or `erase` it, and say which machines go on billing at their providers.
+
+    `leave_machines` on, for a restart of the rest alone. Erasing raises `LocalError`, before anything is stopped, when
+    such machines are left or nobody can tell, unless it is told to `force` it.
+    """
     if not folder.root.is_dir():
         say("nothing to stop")
         return
     with folder.alone():
+        left, unknown = _left_behind(folder, asleep=erase)
+        if erase and not force and (left or unknown):
+            raise LocalError(_refusal(left, unknown))
         killed = _stop(folder, leave_machines=leave_machines and not erase)
+        if erase:
+            folder.erase()
     for part in killed:
         say(f"{part} did not end within {STOP_S[part]:.0f} s and was killed; what it had not stored is lost")
-    if erase:
-        shutil.rmtree(folder.root)
-    say("erased" if erase else f"stopped; its state is kept in {folder.root}")
+    say(f"erased; {OWNER_STAYS}" if erase else f"stopped; its state is kept in {folder.root}")
+    for line in _farewell(left, unknown, erased=erase):
+        say(line)
 
 
-def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
+def _settings(folder: Folder, given: Mapping[str, str]) -> dict[str, str]:
+    """The settings of the last time with those given now; one given without a value is cleared."""
+    return {name: value for name, value in {**folder.settings(), **given}.items() if value}
+
+
+def _left_behind(folder: Folder, *, asleep: bool) -> tuple[list[Rented], str]:
+    """What is rented at providers, or why nobody can tell. `asleep`: wake the emulator for it when it does not run."""
+    try:
+        if daemons.running(folder.pid("control-plane")) and folder.client():
+            return rented(Emulator(_last_port(folder), root_key(folder.state)), STAGE), ""
+        if not asleep or not snapshot.is_stored(folder.state):
+            return [], ""
+        _stop(folder, leave_machines=True)
+        snapshot.recover(folder.state)
+        emulator = Emulator(_port(0), root_key(folder.state))
+        _emulate(folder, emulator)
+        try:
+            _await(folder, "control-plane", f"{emulator.url}{HEALTH}")
+            return rented(emulator, STAGE), ""
+        finally:
+            daemons.stop(folder.pid("control-plane"), within_s=STOP_S["control-plane"])
+    except (InsideError, LocalError) as error:
+        return [], str(error)
+
+
+def _refusal(left: list[Rented], unknown: str) -> str:
+    if unknown:
+        return f"not erased: {unknown}\nwhat is rented at providers cannot be told. {FORCE}"
+    lines = "".join(f"\n  {each}" for each in left)
+    return f"not erased: {len(left)} rented at providers, which nobody would end any more:{lines}\n{END_THEM}. {FORCE}"
+
+
+def _farewell(left: list[Rented], unknown: str, *, erased: bool) -> list[str]:
+    """What the one who goes should know of what stays."""
+    if unknown:
+        return [f"what is rented at providers could not be told, and bills if there is anything: {unknown}"]
+    if not left:
+        return []
+    nobody = "nothing ends them" if erased else "while it is down, nothing ends them"
+    return [f"{len(left)} rented at providers, billing on; {nobody}:", *(f"  {each}" for each in left)]
+
+
+def _start(folder: Folder, options: Options, settings: dict[str, str], say: Say) -> dict[str, str]:
+    if not snapshot.recover(folder.state):
+        say(LOST.format(owner=folder.owner()))
+    if kept := sorted(settings.keys() - options.settings.keys()):
+        listed = ", ".join(f"{name}={settings[name]}" for name in kept)
+        say(f"settings of the last time: {listed} (--set NAME= clears one)")
     last = _last_port(folder)
     port = _port(last or PORT if options.port is None else options.port)
     if last and port != last and any(path.is_dir() for path in folder.machines.iterdir()):
@@ -108,17 +183,16 @@ def _start(folder: Folder, options: Options, say: Say) -> dict[str, str]:
     emulator = Emulator(port, root_key(folder.state))
     say(f"starting the emulator (127.0.0.1:{port}) and the local cloud (127.0.0.1:{cloud_port})")
     _forget_streams(folder)
-    limits = ("--api-requests", str(options.api_requests), "--wait-scale", str(options.wait_scale))
-    _launch(folder, "control-plane", "infra.local.emulator", "--port", str(port), "--state", str(folder.state), *limits)
+    _emulate(folder, emulator, "--api-requests", str(options.api_requests), "--wait-scale", str(options.wait_scale))
     machines = ("--port", str(cloud_port), "--state", str(folder.machines), "--poweron")
     _launch(folder, "cloud", "infra.local.cloud", *machines, secrets=cloud)
 
     package = packaged(folder.build, STAGE, schedules=options.schedules, say=say)
-    _await(folder, "control-plane", f"{emulator.url}/_ministack/health")
-    stack = _deployed(folder, emulator, package, say)
+    _await(folder, "control-plane", f"{emulator.url}{HEALTH}")
+    stack = _deployed(emulator, package, say)
     client = {"TIDEPOOL_URL": api_url(emulator, stack["RestAPIId"])}
     public = {"TIDEPOOL_PUBLIC_URL": client["TIDEPOOL_URL"], "TIDEPOOL_OWNER": folder.owner()}
-    _configure(emulator, package, public | cloud | options.settings)
+    _configure(emulator, package, public | cloud | settings)
     pump = ("--port", str(port), "--state", str(folder.state), "--template", str(package.template))
     _launch(folder, "pump", "infra.local.pump", *pump, "--ttl-lag", options.ttl_lag)
     say("warming the functions")
@@ -163,6 +237,11 @@ def _forget_streams(folder: Folder) -> None:
     shutil.rmtree(folder.state / "tmp", ignore_errors=True)
 
 
+def _emulate(folder: Folder, emulator: Emulator, *limits: str) -> None:
+    place = ("--port", str(emulator.port), "--state", str(folder.state))
+    _launch(folder, "control-plane", "infra.local.emulator", *place, *limits)
+
+
 def _launch(folder: Folder, part: str, module: str, *arguments: str, secrets: dict[str, str] | None = None) -> None:
     log = folder.log(part)
     if log.exists():
@@ -188,16 +267,12 @@ def _await(folder: Folder, part: str, url: str) -> None:
     raise LocalError(f"{part} does not answer after {START_S:.0f} s; see {folder.log(part)}")
 
 
-def _deployed(folder: Folder, emulator: Emulator, package: Localised, say: Say) -> dict[str, str]:
+def _deployed(emulator: Emulator, package: Localised, say: Say) -> dict[str, str]:
     """Deploy unless just this is what the emulator came back with; return the stack's outputs."""
-    if folder.deployed.exists() and folder.deployed.read_text() == package.fingerprint:
-        known = outputs(emulator.client, STACK)
-        if known:
-            return known
-    say("deploying")
-    stack = deploy(emulator, STACK, package)
-    folder.deployed.write_text(package.fingerprint)
-    return stack
+    if not is_deployed(emulator, STACK, package):
+        say("deploying")
+        return deploy(emulator, STACK, package)
+    return outputs(emulator.client, STACK)
 
 
 def _configure(emulator: Emulator, package: Localised, settings: dict[str, str]) -> None:

@@ -1,13 +1,16 @@
 """The emulator as a deployment target: its address, its clients, and how the localised package gets there."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from infra.deploy import roll_out
+from infra.deploy import DONE, roll_out
 from infra.local.emulator import REGION
 from infra.local.localise import ARTIFACTS, Localised
 
@@ -50,11 +53,23 @@ class Emulator:
 def deploy(emulator: Emulator, stack: str, package: Localised) -> dict[str, str]:
     """Create or update `stack` and return its outputs. Raises `DeployError`."""
     s3 = emulator.client("s3")
-    s3.create_bucket(Bucket=ARTIFACTS)
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=ARTIFACTS)
     s3.put_object(Bucket=ARTIFACTS, Key=package.key, Body=package.code.read_bytes())
     s3.put_object(Bucket=ARTIFACTS, Key="template.json", Body=package.template.read_bytes())
     address = f"{emulator.url}/{ARTIFACTS}/template.json"
     return roll_out(emulator.client, stack, address, wait_s=WAIT_S, poll_s=POLL_S)
+
+
+def is_deployed(emulator: Emulator, stack: str, package: Localised) -> bool:
+    """Whether just this is what the emulator has. It is asked, not a note of ours: a kill takes it back in time."""
+    formation = emulator.client("cloudformation")
+    try:
+        status = formation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+        template = formation.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
+    except ClientError:
+        return False
+    return status in DONE and template == json.loads(package.template.read_text())
 
 
 def api_url(emulator: Emulator, rest_api_id: str) -> str:

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from infra.local import snapshot
 from infra.local.guard import Guard
 
 PINNED: Final = "1.5.33"
@@ -124,7 +125,7 @@ def keep_task_deadlines() -> None:
     stepfunctions._execute_task = with_deadline
 
 
-async def serve(*, port: int, key: str | None, api_requests: int, parent: int | None) -> None:
+async def serve(*, port: int, state: Path, key: str | None, api_requests: int, parent: int | None) -> None:
     """Serve until SIGTERM, SIGINT or the end of `parent`, then store the state."""
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
@@ -140,7 +141,13 @@ async def serve(*, port: int, key: str | None, api_requests: int, parent: int | 
     config.loglevel = "WARNING"
     watch = asyncio.create_task(_outlive_not(parent, stop)) if parent else None
     guard = Guard(app, port=port, root_key=key, api_requests=api_requests)
-    await hypercorn_serve(guard, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+
+    async def stopped() -> None:
+        await stop.wait()
+        snapshot.storing(state)
+
+    await hypercorn_serve(guard, config, shutdown_trigger=stopped)  # type: ignore[arg-type]
+    snapshot.stored(state)
     if watch:
         watch.cancel()
 
@@ -179,7 +186,8 @@ def main() -> None:
     speed_up()
     keep_task_deadlines()
     key = environ["AWS_ACCESS_KEY_ID"] if auth else None
-    asyncio.run(serve(port=arguments.port, key=key, api_requests=arguments.api_requests, parent=arguments.parent))
+    limits = {"api_requests": arguments.api_requests, "parent": arguments.parent}
+    asyncio.run(serve(port=arguments.port, state=state, key=key, **limits))
 
 
 if __name__ == "__main__":

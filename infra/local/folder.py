@@ -1,8 +1,10 @@
 """Where the embedded control plane keeps what it knows: `.tidepool/`, its owner's alone."""
 
 import fcntl
+import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from typing import Final
 
 PARTS: Final = ("cloud", "pump", "control-plane")
 """The background processes, in the order in which they are stopped: no stream outlives the emulator."""
+
+OWNER: Final = "owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,6 @@ class Folder:
     def env_file(self) -> Path:
         """What a client needs, as `NAME=value` lines."""
         return self.root / "local.env"
-
-    @property
-    def deployed(self) -> Path:
-        """The fingerprint of what is deployed."""
-        return self.state / "deployed"
 
     def pid(self, part: str) -> Path:
         """The file that a background process holds locked."""
@@ -72,11 +71,31 @@ class Folder:
         return path.read_text()
 
     def owner(self) -> str:
-        """What marks machines as this folder's: every sandbox has its own, whatever accounts they share."""
-        path = self.root / "owner"
+        """What marks machines as this folder's: every sandbox has its own, whatever accounts they share.
+
+        It outlives `erase`: a machine that a provider has under this name is found as long as somebody bears it.
+        """
+        path = self.root / OWNER
         if not path.exists():
             write_private(path, f"tidepool-local-{secrets.token_hex(4)}")
         return path.read_text()
+
+    def erase(self) -> None:
+        """Remove everything but the owner's name."""
+        for path in self.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != OWNER:
+                path.unlink()
+
+    def settings(self) -> dict[str, str]:
+        """The settings that `up` was given, by name."""
+        path = self.root / "settings.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def write_settings(self, settings: dict[str, str]) -> None:
+        """Keep settings for the next `up`."""
+        write_private(self.root / "settings.json", json.dumps(settings, indent=1, sort_keys=True))
 
     def client(self) -> dict[str, str]:
         """Read `local.env`; empty when there is none yet."""

@@ -43,11 +43,6 @@ class Localised:
     code: Path
     key: str
 
-    @property
-    def fingerprint(self) -> str:
-        """Equal for equal deployments. The template names the code by its hash, so the template says it all."""
-        return hashlib.sha256(self.template.read_bytes()).hexdigest()
-
 
 def packaged(out: Path, stage: str, *, schedules: bool, say: Callable[[str], None]) -> Localised:
     """Package and localise the project, unless `out` holds just that already."""
