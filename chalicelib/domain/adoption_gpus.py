@@ -6,9 +6,9 @@ A host with NVIDIA hardware that does not work is never judged to be a host with
 from collections.abc import Iterator
 from typing import Final
 
+from chalicelib.domain import gpu_matching
 from chalicelib.domain.gpu_requirements import GpuRequirement
 from chalicelib.domain.hosts import HostProbe, resources
-from chalicelib.domain.matching import gpu_mismatch
 
 OLDEST_CUDA: Final = (12, 1)
 
@@ -74,7 +74,7 @@ def judge_gpus(probe: HostProbe, wanted: GpuRequirement | None) -> Iterator[Foun
     if split:
         listed = ", ".join(f"{each.index} ({each.name})" for each in split)
         yield "gpus-split", f"in MIG mode: {listed}"
-    mismatch = gpu_mismatch(wanted, has) if wanted is not None else None
+    mismatch = gpu_matching.mismatch(wanted, has) if wanted is not None else None
     if mismatch is not None:
         behind = [f"on the bus: {'; '.join(probe.nvidia.cards)}"] if probe.nvidia.cards else []
         behind += [f"nvidia-smi: {probe.nvidia.error}"] if probe.nvidia.error else []

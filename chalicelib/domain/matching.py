@@ -3,20 +3,27 @@
 Offers and idle instances pass the same filters, in the same order, so that a plan and a placement never disagree.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from chalicelib.domain import gpus
+from chalicelib.domain import gpu_matching
 from chalicelib.domain import requirements as needs
-from chalicelib.domain.gpu_requirements import GpuRequirement
-from chalicelib.domain.gpu_requirements import describe as describe_gpu
+from chalicelib.domain.gpu_matching import Distance
 from chalicelib.domain.lifecycle import State
-from chalicelib.domain.model import Gpu, Instance, Offer
+from chalicelib.domain.model import Instance, Offer
 from chalicelib.domain.policies import Policies, SpotPolicy
-from chalicelib.domain.units import format_duration, format_price, format_price_exactly, format_size
+from chalicelib.domain.requirements import Requirements
+from chalicelib.domain.spans import Span
+from chalicelib.domain.units import (
+    format_duration,
+    format_measured_size,
+    format_price,
+    format_price_exactly,
+    format_size,
+)
 
 MEMORY_SHARE: Final = 0.03
 MEMORY_RESERVE_MIB: Final = 256
@@ -29,20 +36,31 @@ smaller than the step to the next size that is really sold below (7.5, 30.5, 61 
 class Filter(NamedTuple):
     """One filter. `check` says why an offer does not pass, or None, and looks at `reads` of it and at nothing else.
 
-    So it need be asked only once for all offers that have the same there (`offer_index`).
+    So it need be asked only once for all offers that have the same there (`offer_index`). `distance` says how far an
+    offer is from passing and reads the same; None where there is no far and near but the price. `unsaid` makes the
+    request that says nothing of this filter, `opened` names what lets everything through; None: saying nothing does.
     """
 
     name: str
     check: Callable[[Policies, Offer], str | None]
     reads: str
+    distance: Callable[[Policies, Offer], Distance] | None = None
+    unsaid: Callable[[Policies], Policies] | None = None
+    opened: Callable[[Policies], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Offers that the same filters refuse: how many, and the best of them in the sense of `order`."""
+    """Offers that the same filters refuse.
+
+    `best` has the least `distance` from the first of these filters, and is the first by `order` of those. `freed` of
+    the `count` would pass that filter if the request said nothing of it.
+    """
 
     count: int
     best: Offer
+    distance: Distance = (0, 0)
+    freed: int = 0
 
 
 def verdict(policies: Policies, offer: Offer) -> str | None:
@@ -63,6 +81,13 @@ def reuse_passes(policies: Policies) -> list[Policies]:
     if policies.allow_gpu or policies.names_resources:
         return [policies]
     return [policies, replace(policies, requirements=needs.ANYTHING, allow_gpu=True)]
+
+
+def offer_passes(policies: Policies) -> list[Policies]:
+    """What a request accepts of the offers, in order: what fits an earlier one is better than what fits a later one."""
+    if policies.on_demand_first and policies.spot is SpotPolicy.AUTO:
+        return [replace(policies, spot=market) for market in (SpotPolicy.ON_DEMAND, SpotPolicy.SPOT)]
+    return [policies]
 
 
 def instance_verdict(policies: Policies, instance: Instance, *, now: datetime, fresh_for: timedelta) -> str | None:
@@ -90,7 +115,8 @@ def order(offer: Offer) -> tuple[int, int, int, int, int, int, str]:
 
 def rank(policies: Policies, offers: Iterable[Offer]) -> list[Offer]:
     """Return the offers that fit, the best first. The order of the input does not matter."""
-    return sorted((offer for offer in offers if verdict(policies, offer) is None), key=order)
+    fitting = sorted((offer for offer in offers if verdict(policies, offer) is None), key=order)
+    return [offer for accepted in offer_passes(policies) for offer in fitting if _spot(accepted, offer) is None]
 
 
 def last_filter(policies: Policies, offers: Iterable[Offer]) -> list[str]:
@@ -106,15 +132,36 @@ def tally(policies: Policies, offers: Iterable[Offer]) -> dict[int, Tally]:
     found: dict[int, Tally] = {}
     for offer in offers:
         refused = sum(1 << bit for bit, each in enumerate(FILTERS) if each.check(policies, offer) is not None)
-        add_tally(found, refused, Tally(1, offer))
+        add_tally(found, refused, tally_of(policies, refused, offer))
     return found
+
+
+def tally_of(policies: Policies, refused: int, offer: Offer, count: int = 1) -> Tally:
+    """Count offers that are like this one in what the first filter that refuses them reads."""
+    if not refused:
+        return Tally(count, offer)
+    each = first_filter(refused)
+    distance = each.distance(policies, offer) if each.distance else (0, 0)
+    passes = each.unsaid is None or each.check(each.unsaid(policies), offer) is None
+    return Tally(count, offer, distance, count if passes else 0)
+
+
+def first_filter(refused: int) -> Filter:
+    """The first of a set of filters, which is not empty."""
+    return FILTERS[(refused & -refused).bit_length() - 1]
 
 
 def add_tally(found: dict[int, Tally], refused: int, more: Tally) -> None:
     """Add to what is counted under one set of filters."""
     known = found.get(refused)
-    best = more.best if known is None else min(known.best, more.best, key=order)
-    found[refused] = Tally(more.count + (known.count if known else 0), best)
+    if known is not None:
+        nearest = min(known, more, key=_nearness)
+        more = replace(nearest, count=known.count + more.count, freed=known.freed + more.freed)
+    found[refused] = more
+
+
+def _nearness(tally: Tally) -> tuple[Distance, tuple[object, ...]]:
+    return tally.distance, order(tally.best)
 
 
 def explanation(policies: Policies, found: Mapping[int, Tally]) -> list[str]:
@@ -124,23 +171,27 @@ def explanation(policies: Policies, found: Mapping[int, Tally]) -> list[str]:
         return [
             f"{' or '.join(policies.backends) or 'no backend'} offers {'nothing' if policies.backends else 'anything'}"
         ]
-    for bit, (name, check, _) in enumerate(FILTERS):
+    for bit, each in enumerate(FILTERS):
         before, through = (1 << bit) - 1, (1 << bit + 1) - 1
         if any(not refused & through for refused in found):
             continue
-        left = [each for refused, each in found.items() if not refused & before]
-        nearest = min((each.best for each in left), key=order)
-        count = sum(each.count for each in left)
-        removed = f"{name} removed the last {count} of {total} offers: {check(policies, nearest)}"
-        return [removed, *_alone(found, total)]
+        left = [tally for refused, tally in found.items() if not refused & before]
+        nearest = min(left, key=_nearness).best
+        count = sum(tally.count for tally in left)
+        which = f"the {'nearest' if each.distance else 'cheapest'}, {nearest.backend} {nearest.instance_type}"
+        removed = f"{each.name} removed the last {count} of {total} offers; {which}: {each.check(policies, nearest)}"
+        return [removed, *_alone(policies, found, total)]
     return []
 
 
-def _alone(found: Mapping[int, Tally], total: int) -> Iterator[str]:
-    """Name each filter that alone stands between the request and some offers."""
+def _alone(policies: Policies, found: Mapping[int, Tally], total: int) -> Iterator[str]:
+    """Name each filter that alone stands between the request and some offers, and what lets them through."""
     for bit, each in enumerate(FILTERS):
-        if 1 << bit in found:
-            yield f"without {each.name}, {found[1 << bit].count} of {total} would match"
+        alone = found.get(1 << bit)
+        if alone and alone.freed:
+            yield f"without {each.name}, {alone.freed} of {total} would match"
+        if alone and alone.freed < alone.count and each.opened:
+            yield f"with {each.opened(policies)}, {alone.count} of {total} would match"
 
 
 def _unfit(instance: Instance, now: datetime, fresh_for: timedelta) -> str | None:
@@ -212,96 +263,89 @@ def _memory(policies: Policies, offer: Offer) -> str | None:
     allowance = min(wanted.low * MEMORY_SHARE + MEMORY_RESERVE_MIB, wanted.low * MEMORY_MARGIN)
     if has >= wanted.low - allowance and (wanted.high is None or has <= wanted.high):
         return None
-    return f"memory {_size(has)} is not {wanted.describe(format_size)}"
+    return f"memory {format_measured_size(has)} is not {wanted.describe(format_size)}"
 
 
 def _shared_memory(policies: Policies, offer: Offer) -> str | None:
-    wanted = policies.requirements.shared_memory_mib
-    if wanted is None or wanted <= offer.resources.memory_mib:
+    wanted, has = policies.requirements.shared_memory_mib, offer.resources.memory_mib
+    if wanted is None or wanted <= has:
         return None
-    return f"shared memory {format_size(wanted)} is more than the memory, {_size(offer.resources.memory_mib)}"
+    return f"shared memory {format_size(wanted)} is more than the memory, {format_measured_size(has)}"
 
 
 def _disk(policies: Policies, offer: Offer) -> str | None:
     wanted = policies.requirements.disk_mib
     if wanted is None or offer.resources.disk_mib in wanted:
         return None
-    return f"disk {_size(offer.resources.disk_mib)} is not {wanted.describe(format_size)}"
-
-
-def gpu_mismatch(wanted: GpuRequirement, has: Sequence[Gpu]) -> str | None:
-    """Say why the GPUs of a machine are not what is wanted; None when they are."""
-    if not has:
-        return None if 0 in wanted.count else f"has no GPU, not {describe_gpu(wanted)}"
-    if wanted.count.high == 0:
-        return f"has {_gpus(has)}, not 0 GPUs"
-    reasons = [_model(wanted, gpu) for gpu in has]
-    fitting = [gpu for gpu, reason in zip(has, reasons, strict=True) if reason is None]
-    if not fitting:
-        return "; ".join(reason for reason in reasons if reason is not None)
-    return _amount(wanted, fitting)
+    return f"disk {format_measured_size(offer.resources.disk_mib)} is not {wanted.describe(format_size)}"
 
 
 def _gpu(policies: Policies, offer: Offer) -> str | None:
     wanted, has = policies.requirements.gpu, offer.resources.gpus
     if wanted is None:
-        return None if not has or policies.allow_gpu else f"has {_gpus(has)}, and no GPU was asked for"
-    return gpu_mismatch(wanted, has)
+        return None if not has or policies.allow_gpu else f"has {gpu_matching.listed(has)}, and no GPU was asked for"
+    return gpu_matching.mismatch(wanted, has)
 
 
-def _model(wanted: GpuRequirement, gpu: Gpu) -> str | None:
-    """Hold one model against what is wanted of each GPU."""
-    memory = gpus.nominal_mib(gpu.memory_mib)
-    if wanted.vendor and gpu.vendor.casefold() != wanted.vendor:
-        return f"GPU {gpu.name} is from {gpu.vendor}, not {wanted.vendor}"
-    if wanted.names and gpus.key(gpu.name) not in {gpus.key(name) for name in wanted.names}:
-        return f"GPU {gpu.name} is not {' or '.join(wanted.names)}"
-    if wanted.memory_mib is not None and memory not in wanted.memory_mib:
-        return f"GPU {gpu.name} {_size(memory)} is not {wanted.memory_mib.describe(format_size)}"
-    least = wanted.compute_capability
-    if least is None:
-        return None
-    known = gpus.compute_capability(gpu.name)
-    if known is None:
-        return f"GPU {gpu.name} has no known compute capability"
-    return None if known >= least else f"GPU {gpu.name} has compute capability {_dotted(known)}, not {_dotted(least)}.."
+def _gpu_distance(policies: Policies, offer: Offer) -> Distance:
+    wanted = policies.requirements.gpu
+    return gpu_matching.distance(wanted, offer.resources.gpus) if wanted is not None else (0, 0)
 
 
-def _amount(wanted: GpuRequirement, fitting: Sequence[Gpu]) -> str | None:
-    """Hold the number of GPUs of the right model, and their memory together, against what is wanted."""
-    count = sum(gpu.count for gpu in fitting)
-    if count not in wanted.count:
-        return f"has {_gpus(fitting)}, not {wanted.count.describe()}"
-    total = sum(gpu.count * gpus.nominal_mib(gpu.memory_mib) for gpu in fitting)
-    if wanted.total_memory_mib is not None and total not in wanted.total_memory_mib:
-        return f"total GPU memory {_size(total)} is not {wanted.total_memory_mib.describe(format_size)}"
-    return None
+def _of_span(wanted: Callable[[Requirements], Span | None], has: Callable[[Offer], int]) -> Callable[..., Distance]:
+    """The distance of a number from the span that is wanted of it."""
+
+    def distance(policies: Policies, offer: Offer) -> Distance:
+        span = wanted(policies.requirements)
+        return 0, span.beside(has(offer)) if span else 0
+
+    return distance
 
 
-def _gpus(has: Iterable[Gpu]) -> str:
-    return " and ".join(f"{gpu.count}x{gpu.name}" for gpu in has)
+def _unsaid(part: str) -> Callable[[Policies], Policies]:
+    """What holds when a part of the requirements is not said."""
+    default = getattr(needs.DEFAULT, part)
+    return lambda policies: replace(policies, requirements=replace(policies.requirements, **{part: default}))
 
 
-def _dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"
-
-
-def _size(mib: int) -> str:
-    """Write a measured size, which is seldom a round one, with one decimal."""
-    exact = format_size(mib)
-    return exact if not exact.endswith("MB") or mib < 1024 else f"{mib / 1024:.1f}GB"
+def _opened_gpu(policies: Policies) -> str:
+    return "allow_gpu (--allow-gpu)" + ("" if policies.requirements.gpu is None else " in place of gpu")
 
 
 FILTERS: Final = (
     Filter("backends", _backend, reads="backend"),
     Filter("regions", _region, reads="region"),
     Filter("instance_types", _instance_type, reads="instance_type"),
-    Filter("spot_policy", _spot, reads="spot"),
-    Filter("cpu", _cpu, reads="cpus"),
-    Filter("memory", _memory, reads="memory_mib"),
-    Filter("shared_memory", _shared_memory, reads="memory_mib"),
-    Filter("disk", _disk, reads="disk_mib"),
-    Filter("gpu", _gpu, reads="gpus"),
+    Filter("spot_policy", _spot, "spot", unsaid=lambda policies: policies, opened=lambda _: "spot_policy auto"),
+    Filter(
+        "cpu",
+        _cpu,
+        reads="cpus",
+        distance=_of_span(lambda wanted: wanted.cpus, lambda offer: offer.resources.cpus),
+        unsaid=_unsaid("cpus"),
+        opened=lambda _: "cpu 1..",
+    ),
+    Filter(
+        "memory",
+        _memory,
+        reads="memory_mib",
+        distance=_of_span(lambda wanted: wanted.memory_mib, lambda offer: offer.resources.memory_mib),
+        unsaid=_unsaid("memory_mib"),
+        opened=lambda _: "memory 0..",
+    ),
+    Filter(
+        "shared_memory",
+        _shared_memory,
+        reads="memory_mib",
+        distance=lambda _, offer: (0, -offer.resources.memory_mib),
+    ),
+    Filter(
+        "disk",
+        _disk,
+        reads="disk_mib",
+        distance=_of_span(lambda wanted: wanted.disk_mib, lambda offer: offer.resources.disk_mib),
+    ),
+    Filter("gpu", _gpu, reads="gpus", distance=_gpu_distance, unsaid=_unsaid("gpu"), opened=_opened_gpu),
     Filter("max_price", _price, reads="price"),
 )
 """Every filter under the name that the request knows it by. The price is last: it is the one people will move."""

@@ -87,11 +87,22 @@ class OfferIndex:
             refused = [so_far | marks[value] for so_far, value in zip(refused, self.columns[name].ids, strict=True)]
         end = self._affordable(policies)
         refused[end:] = [so_far | PRICE_BIT for so_far in refused[end:]]
-        found: dict[int, tuple[int, int]] = {}
-        for position, marks_of_it in enumerate(refused):
-            count, first = found.get(marks_of_it, (0, position))
-            found[marks_of_it] = (count + 1, first)
-        return {marks: Tally(count, self.offer(first)) for marks, (count, first) in found.items()}
+        parts: dict[tuple[int, int], tuple[int, int]] = {}
+        read = {bits: self._read_of(bits) for bits in set(refused)}
+        for position, bits in enumerate(refused):
+            ids = read[bits]
+            part = bits, ids[position] if ids else 0
+            count, first = parts.get(part, (0, position))
+            parts[part] = count + 1, first
+        found: dict[int, Tally] = {}
+        for (bits, _), (count, first) in parts.items():
+            matching.add_tally(found, bits, matching.tally_of(policies, bits, self.offer(first), count))
+        return found
+
+    def _read_of(self, refused: int) -> list[int] | None:
+        """Which value each position has of what tells near from far; None where nothing does."""
+        first = matching.first_filter(refused) if refused else None
+        return self.columns[first.reads].ids if first and first.distance else None
 
     def renamed(self, backend: str, regions: Sequence[str] = ()) -> "OfferIndex":
         """The offers of one provider as those of an account: under its name, and in its regions where it names any.
@@ -138,7 +149,8 @@ class OfferIndex:
         """For each value of a property the bits of the filters that refuse it, where any refuses some value of it."""
         probe = cast(Offer, _Probe())
         found: dict[str, list[int]] = {}
-        for bit, (name, check, reads) in enumerate(FILTERS):
+        for bit, each in enumerate(FILTERS):
+            name, check, reads = each[:3]
             # An empty list asks for nothing, and there may be as many types as there are offers.
             if reads == "price" or getattr(policies, name, None) == ():
                 continue

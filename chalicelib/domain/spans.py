@@ -25,6 +25,12 @@ class Span:
     def __contains__(self, number: int) -> bool:
         return self.low <= number and (self.high is None or number <= self.high)
 
+    def beside(self, number: int) -> int:
+        """By how much a number lies outside; 0 within."""
+        if number < self.low:
+            return self.low - number
+        return 0 if self.high is None else max(number - self.high, 0)
+
     def describe(self, write: Callable[[int], str] = str) -> str:
         """Write the span in its grammar, with `write` for each end."""
         if self.high is None:

@@ -103,6 +103,12 @@ def format_size(mib: int) -> str:
     return f"{mib}MB"
 
 
+def format_measured_size(mib: int) -> str:
+    """Write a measured size, which is seldom a round one, with one decimal."""
+    exact = format_size(mib)
+    return exact if not exact.endswith("MB") or mib < 1024 else f"{mib / 1024:.1f}GB"
+
+
 def parse_price(value: object, field: str) -> int:
     """Read a price in USD an hour, `1.5` or `$1.50`, as whole micro-dollars, rounded half to even."""
     text = value.strip() if isinstance(value, str) else _json_text(value)

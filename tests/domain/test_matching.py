@@ -1,5 +1,6 @@
 """Matching: each filter with its boundary and its words, the order of preference, and the explanation of nothing."""
 
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.domain import units
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.matching import FILTERS, instance_verdict, last_filter, rank, verdict
-from chalicelib.domain.policies import LEASE, RUN
+from chalicelib.domain.policies import LEASE, RUN, SpotPolicy
 from tests.builders import NOW, ago, make_gpu, make_instance, make_offer, make_policies
 
 FRESH = timedelta(minutes=5)
@@ -172,6 +173,14 @@ def test_the_cheapest_comes_first_then_the_tightest_then_the_first_by_key(better
     assert rank(make_policies({"allow_gpu": True}), [second, first]) == [first, second]
 
 
+def test_what_stays_comes_before_what_may_be_taken_back_where_that_is_preferred():
+    spot, dear = make_offer(spot=True, price=1), make_offer(price=9)
+    preferring = replace(make_policies({"spot_policy": "auto"}), on_demand_first=True)
+    assert rank(make_policies({"spot_policy": "auto"}), [dear, spot]) == [spot, dear]
+    assert rank(preferring, [spot, dear]) == [dear, spot]
+    assert rank(replace(preferring, spot=SpotPolicy.SPOT), [spot, dear]) == [spot]
+
+
 def test_ranking_leaves_out_what_does_not_fit():
     small, large = make_offer(cpus=2), make_offer(cpus=8)
     assert rank(make_policies(cpu=4), [small, large]) == [large]
@@ -273,8 +282,8 @@ def test_an_empty_result_names_the_filter_that_removed_the_last_and_the_nearest_
         make_offer(region="eu"),
     ]
     assert last_filter(make_policies({"regions": ["bay"], "max_price": 2}, gpu="A100"), found) == [
-        "max_price removed the last 2 of 4 offers: price $2.10 is above $2.00",
-        "without gpu, 1 of 4 would match",
+        "max_price removed the last 2 of 4 offers; the cheapest, local small: price $2.10 is above $2.00",
+        "with allow_gpu (--allow-gpu) in place of gpu, 1 of 4 would match",
         "without max_price, 2 of 4 would match",
     ]
 
@@ -282,7 +291,71 @@ def test_an_empty_result_names_the_filter_that_removed_the_last_and_the_nearest_
 def test_a_filter_is_not_said_to_bring_offers_that_fail_another_too():
     found = [make_offer(region="eu", price=9_000_000)]
     assert last_filter(make_policies({"regions": ["bay"], "max_price": 2}), found) == [
-        "regions removed the last 1 of 1 offers: region eu is not bay"
+        "regions removed the last 1 of 1 offers; the cheapest, local small: region eu is not bay"
+    ]
+
+
+PLAIN = make_offer(instance_type="plain", price=1)
+ONE_T4 = make_offer(instance_type="one", gpus=T4, price=2)
+FOUR_A100 = make_offer(instance_type="four", gpus=make_gpu(name="A100", memory_gib=40, count=4), price=8)
+EIGHT_A100 = make_offer(instance_type="eight", gpus=make_gpu(name="A100", memory_gib=40, count=8), price=7)
+BIG = make_offer(instance_type="big", cpus=64, memory_gib=512, disk_gib=1000, price=9)
+
+
+@pytest.mark.parametrize(
+    ("requirements", "nearest"),
+    [
+        ({"gpu": "A100:40GB:2"}, "four: has 4xA100, not 2"),
+        ({"gpu": "A100:80GB"}, "eight: GPU A100 40GB is not 80GB"),
+        ({"gpu": "24GB..80GB:6"}, "eight: has 8xA100, not 6"),
+        (
+            {"gpu": {"name": "A100", "count": "4..", "total_memory": "400GB"}},
+            "eight: total GPU memory 320GB is not 400GB..",
+        ),
+        ({"gpu": "amd"}, "one: GPU T4 is from nvidia, not amd"),
+        ({"cpu": "96.."}, "big: 64xCPU is not 96..xCPU"),
+        ({"memory": "1TB"}, "big: memory 512GB is not 1TB.."),
+        ({"disk": "2TB"}, "big: disk 1000GB is not 2TB.."),
+        ({"shared_memory": "1TB"}, "big: shared memory 1TB is more than the memory, 512GB"),
+    ],
+)
+def test_the_offer_that_is_named_is_the_nearest_and_not_just_the_cheapest(requirements, nearest):
+    found = [PLAIN, ONE_T4, FOUR_A100, EIGHT_A100, BIG]
+    policies = make_policies({"allow_gpu": True}, **requirements)
+    assert last_filter(policies, found)[0].partition("; ")[2] == f"the nearest, local {nearest}"
+
+
+def _would_match(policies, found):
+    return last_filter(policies, found)[1:]
+
+
+def test_what_leaving_something_out_would_bring_is_what_it_brings():
+    """Without `gpu`, GPU machines are left alone; without `cpu`, `memory` or `spot_policy` their defaults hold."""
+    found = [PLAIN, ONE_T4, FOUR_A100, EIGHT_A100]
+    assert _would_match(make_policies(gpu="H100"), found) == [
+        "without gpu, 1 of 4 would match",
+        "with allow_gpu (--allow-gpu) in place of gpu, 4 of 4 would match",
+    ]
+    assert len(rank(make_policies(), found)) == 1
+    assert len(rank(make_policies({"allow_gpu": True}), found)) == 4
+    assert _would_match(make_policies({"allow_gpu": True}, gpu="H100"), found) == ["without gpu, 4 of 4 would match"]
+    tiny = [make_offer(cpus=1), make_offer(cpus=4, price=1)]
+    assert _would_match(make_policies(cpu=64), tiny) == [
+        "without cpu, 1 of 2 would match",
+        "with cpu 1.., 2 of 2 would match",
+    ]
+    assert _would_match(make_policies(), [make_offer(memory_gib=1)]) == ["with memory 0.., 1 of 1 would match"]
+    assert rank(make_policies(memory="0.."), [make_offer(memory_gib=1)])
+    assert _would_match(make_policies({"spot_policy": "on-demand"}), [make_offer(spot=True)]) == [
+        "with spot_policy auto, 1 of 1 would match"
+    ]
+
+
+def test_where_no_gpu_was_asked_for_the_way_to_a_gpu_machine_is_named():
+    assert last_filter(make_policies({"instance_types": ["eight"]}), [PLAIN, EIGHT_A100]) == [
+        "gpu removed the last 1 of 2 offers; the nearest, local eight: has 8xA100, and no GPU was asked for",
+        "without instance_types, 1 of 2 would match",
+        "with allow_gpu (--allow-gpu), 1 of 2 would match",
     ]
 
 
