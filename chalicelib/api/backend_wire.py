@@ -82,9 +82,9 @@ class Backend(TypedDict):
     """A backend. Empty `regions`: whatever the provider has.
 
     `config` is what was configured: no credentials, and of an external id only that it is set. `state` is `open`, or
-    `closing` when its removal has begun; removing it again goes on with that. A built-in one is the operator's: it has
-    neither configuration nor history. `catalog_at` is when its own offers were stored; null: not yet, or they are
-    asked for live. A listing alone tells it.
+    `closing` while it is removed or replaced; removing it again goes on with that, and what a request that died left
+    closed is opened after 5 to 10 minutes. A built-in one is the operator's: it has neither configuration nor history.
+    `catalog_at` is when its own offers were stored; null: not yet, or they are asked for live. Only a list tells it.
     """
 
     name: str

@@ -87,12 +87,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that has to be right at an account before machines can be rented: what was found, and what to do."""
+    """One thing that has to be right at an account before machines can be rented: what was found, and what to do.
+
+    `account` is the provider's id of the account that the credentials are of; only the check that finds it says it.
+    """
 
     name: str
     ok: bool
     detail: str
     fix: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ def _azure(settings: Settings, account: Account) -> Backend:
 
 
 Parse = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[dict[str, Any], dict[str, str]]]
+Identity = Callable[[Mapping[str, Any], str], str]
 
 DRIVERS: Final[Mapping[str, Callable[[Settings, Account], Backend]]] = {
     "local": _local,
@@ -38,14 +39,7 @@ DRIVERS: Final[Mapping[str, Callable[[Settings, Account], Backend]]] = {
 
 
 BUILT_IN: Final = frozenset({"local"})
-"""Kinds that settings turn on; a project adds all others, whose package has `config.parse`."""
-
-
-IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
-    "aws": ("role_arn",),
-    "azure": ("subscription_id", "resource_group"),
-}
-"""Kind -> the settings that name the account, so that a replacement with others is another account."""
+"""Kinds that settings turn on; a project adds all others, whose package has `config.parse` and `config.identity`."""
 
 
 class Drivers:
@@ -71,9 +65,10 @@ class Drivers:
         read = cast(Parse, import_module(f"chalicelib.backends.{kind}.config").parse)
         return read(config, credentials)
 
-    def identity(self, kind: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Say which account a configuration is for, as far as it says so itself."""
-        return tuple(config.get(name) for name in IDENTITY.get(kind, ()))
+    def identity(self, kind: str, config: Mapping[str, Any], account: str) -> str:
+        """Name the account of a configuration and of what its checks found; empty when neither tells."""
+        name = cast(Identity, import_module(f"chalicelib.backends.{kind}.config").identity)
+        return name(config, account)
 
     def make(self, account: Account) -> Backend:
         """Make the driver of one account."""

@@ -8,10 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What the checks of an account said when they were last made: `{"name", "ok", "detail", "fix"}` each."""
+    """What the checks of an account said when they were last made: `{"name", "ok", "detail", "fix"}` each.
+
+    `account` is the provider's id of the account, as these checks found it or, where they did not get so far, earlier
+    ones of the same credentials; empty: not known.
+    """
 
     at: datetime
     checks: tuple[Mapping[str, Any], ...]
+    account: str = ""
 
     @property
     def ok(self) -> bool:
@@ -39,6 +44,11 @@ class BackendRecord:
     actor: str
     closed: bool = False
     checkup: Checkup | None = None
+
+    @property
+    def account(self) -> str:
+        """The provider's id of the account, as far as the checks found it."""
+        return self.checkup.account if self.checkup else ""
 
 
 @dataclass(frozen=True, slots=True)

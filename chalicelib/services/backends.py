@@ -6,6 +6,7 @@ behind is known to the row, and cleared away by whoever changes the name next.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,7 +17,6 @@ from chalicelib.domain.errors import (
     AlreadyExistsError,
     BackendAuthError,
     BackendCheckFailedError,
-    BackendInUseError,
     ConflictError,
     InvalidInputError,
     LostRaceError,
@@ -24,15 +24,18 @@ from chalicelib.domain.errors import (
     TransientError,
     UnavailableError,
 )
+from chalicelib.domain.host_records import SSH
 from chalicelib.domain.names import require_name
 from chalicelib.services import backend_use, pools
+from chalicelib.services.backend_use import Obstacle
 from chalicelib.services.checkups import checkup, without
 from chalicelib.services.deps import Deps
 from chalicelib.store import backends as store
 from chalicelib.store import calls
 
-RESERVED: Final = frozenset({"local"})
-"""Names of what the operator turns on, whether it is on or not: a later setting must not take over a project's own."""
+RESERVED: Final = frozenset({"local", SSH})
+"""Names that have a meaning: of what the operator turns on, whether it is on or not, because a later setting must not
+take over a project's own; and of the machines that nobody rents, because nobody ends those."""
 
 READS: Final = 3
 """How often a record is read for its secret: a replacement in between takes the old one away."""
@@ -57,8 +60,8 @@ def add(
     """Configure a backend, or with `replacing` give one that is there another configuration and other credentials.
 
     Raises `InvalidInputError` for what the driver does not understand, `AlreadyExistsError` for a name that is taken,
-    `ConflictError` when it is of another kind, `BackendInUseError` when it is another account than the one that has
-    machines, `BackendCheckFailedError` before anything is stored, and `LostRaceError` when another request changed the
+    `ConflictError` when it is of another kind, `BackendInUseError` when machines that are rented could not be found
+    any more, `BackendCheckFailedError` before anything is stored, and `LostRaceError` when another request changed the
     name meanwhile.
     """
     pools.require_project(deps, project)
@@ -70,9 +73,8 @@ def add(
         found = checkup(deps, _account(project, wanted))
         if not found.ok:
             raise _failed(wanted.name, found)
-    if seen.record is not None and _is_elsewhere(deps, seen.record, wanted):
-        seen = _close_unused(deps, seen, seen.record, actor)
-    return _store(deps, seen, wanted, found, actor)
+    with _while_free(deps, seen, wanted, found, actor) as entry:
+        return _store(deps, entry, wanted, found, actor)
 
 
 def get(deps: Deps, project: str, name: str) -> BackendRecord:
@@ -92,12 +94,20 @@ def account(deps: Deps, project: str, name: str) -> Account:
     return _open(deps, get(deps, project, name))
 
 
-def is_open(deps: Deps, project: str, name: str) -> bool:
-    """Whether machines may be rented on a backend, as of now."""
+def secret_of(deps: Deps, project: str, name: str) -> str:
+    """Name the credentials of a backend, as of now: no two accounts, and no two times, have the same name.
+
+    Empty for a built-in one. Raises `NotFoundError`.
+    """
+    return get(deps, project, name).secret
+
+
+def is_open(deps: Deps, project: str, name: str, secret: str) -> bool:
+    """Whether machines may be rented on a backend with the credentials of this name, as of now."""
     if name in deps.drivers.built_in():
         return True
     record = store.entry(project, name).record
-    return record is not None and not record.closed
+    return record is not None and not record.closed and record.secret == secret
 
 
 def names(deps: Deps, project: str, *, closed: bool = False) -> tuple[str, ...]:
@@ -116,6 +126,7 @@ def test(deps: Deps, project: str, name: str) -> Checkup:
     """Make the checks of a backend now, keep what they say, and return it. Takes at most `checkups.LIMIT`."""
     record = get(deps, project, name)
     found = checkup(deps, _open(deps, record))
+    found = replace(found, account=found.account or record.account)
     if record.secret:
         store.note_checkup(record, found)
     return found
@@ -132,8 +143,10 @@ def remove(deps: Deps, project: str, name: str, *, actor: str) -> None:
     if seen.record is None:
         _clear(deps, seen)
         raise NotFoundError(f"project {project!r} has no backend {name!r}", backend=name)
-    closed = _close_unused(deps, seen, seen.record, actor)
-    _clear(deps, store.put(closed, None, (*closed.spare, seen.record.secret)))
+    obstacle = Obstacle(f"backend {name!r} has machines; remove them first")
+    with backend_use.closed(deps, seen, seen.record, obstacle, actor=actor) as closed:
+        gone = store.put(closed, None, (*closed.spare, seen.record.secret))
+    _clear(deps, gone)
     log.event("backend-removed", project=project, backend=name, actor=actor)
 
 
@@ -152,7 +165,7 @@ class DriverCache:
             project = ""  # one for all projects: it is the operator's account
             secret = ""
         else:
-            secret = get(deps, project, name).secret
+            secret = secret_of(deps, project, name)
         known = self._made.get((project, name))
         if known is None or known[0] != secret:
             known = (secret, deps.drivers.make(account(deps, project, name)))
@@ -164,7 +177,7 @@ def _parsed(deps: Deps, wanted: Wanted) -> Wanted:
     """Check a request by itself. What was wrong is named, but a credential is not repeated."""
     require_name(wanted.name, "name")
     if wanted.name in RESERVED or wanted.name in deps.drivers.built_in():
-        raise InvalidInputError("name", wanted.name, "another name: this one is built in")
+        raise InvalidInputError("name", wanted.name, "another name: this one has a meaning of its own")
     if wanted.kind not in deps.drivers.kinds():
         raise InvalidInputError("kind", wanted.kind, f"one of {', '.join(deps.drivers.kinds())}")
     try:
@@ -243,42 +256,35 @@ def _clear(deps: Deps, seen: BackendEntry) -> None:
         store.forget(seen)
 
 
-def _changed(deps: Deps, record: BackendRecord, *, closed: bool, actor: str) -> BackendRecord:
-    return replace(record, closed=closed, version=record.version + 1, changed_at=deps.now(), actor=actor)
+def _while_free(
+    deps: Deps, seen: BackendEntry, wanted: Wanted, found: Checkup | None, actor: str
+) -> AbstractContextManager[BackendEntry]:
+    """Keep a backend closed and without machines during its replacement, where it could lose sight of them."""
+    record = seen.record
+    if record is None:
+        return nullcontext(seen)
+    obstacle = _obstacle(deps, record, wanted, found)
+    return backend_use.closed(deps, seen, record, obstacle, actor=actor) if obstacle else nullcontext(seen)
 
 
-def _is_elsewhere(deps: Deps, record: BackendRecord, wanted: Wanted) -> bool:
-    """Whether machines that are rented with a record could not be found with what is wanted in its place."""
-    identity = deps.drivers.identity
-    return identity(record.kind, record.config) != identity(wanted.kind, wanted.config)
+def _obstacle(deps: Deps, record: BackendRecord, wanted: Wanted, found: Checkup | None) -> Obstacle | None:
+    """Which machines that are rented with a record could not be found with what is wanted in its place, if any.
 
-
-def _close_unused(deps: Deps, seen: BackendEntry, record: BackendRecord, actor: str) -> BackendEntry:
-    """Close a backend that nothing is rented on; else leave it open and raise `BackendInUseError`.
-
-    It is closed before anything is looked at: a launch writes its intent before it asks whether the backend is open,
-    so either the launch sees that it is not, or this sees the intent.
+    A driver looks into its own account, and in the regions that it is configured with.
     """
-    closed = store.put(seen, _changed(deps, record, closed=True, actor=actor), seen.spare)
-    used = backend_use.instances_on(record.project, record.name)
-    if used:
-        _reopen(deps, closed, actor)
-        raise BackendInUseError(
-            f"backend {record.name!r} has machines; remove them first: {', '.join(used)}",
-            backend=record.name,
-            instances=used,
-        )
-    return closed
-
-
-def _reopen(deps: Deps, closed: BackendEntry, actor: str) -> None:
-    """Open a backend whose removal was refused. Whoever wrote it meanwhile has decided otherwise, and later."""
-    if closed.record is None:
-        return
-    try:
-        store.put(closed, _changed(deps, closed.record, closed=False, actor=actor), closed.spare)
-    except LostRaceError:
-        log.event("backend-not-reopened", project=closed.project, backend=closed.name)
+    old = deps.drivers.identity(record.kind, record.config, record.account)
+    new = deps.drivers.identity(wanted.kind, wanted.config, found.account if found else "")
+    backend = f"backend {wanted.name!r}"
+    if not old:
+        return Obstacle(f"whose account the machines of {backend} are in is not known; test it first, or remove them")
+    if not new:
+        return Obstacle(f"{backend} has machines, and whose account this is is not known; have it checked")
+    if old != new:
+        return Obstacle(f"{backend} has machines, and this is another account; remove them first")
+    before, after = record.config.get("regions", ()), wanted.config.get("regions", ())
+    if after and not (before and set(before) <= set(after)):
+        return Obstacle(f"{backend} has machines in regions that it would lose; remove them first", kept=after)
+    return None
 
 
 def _open(deps: Deps, record: BackendRecord) -> Account:

@@ -35,7 +35,8 @@ def checkup(deps: Deps, account: Account) -> Checkup:
         raise type(found)(without(found.detail, account.credentials))
     if isinstance(found, Exception):
         found = (_fault(account, found),)
-    return Checkup(deps.now(), tuple(_public(check, account.credentials) for check in found))
+    of = next((check.account for check in found if check.account), "")
+    return Checkup(deps.now(), tuple(_public(check, account.credentials) for check in found), of)
 
 
 def without(text: str, credentials: Mapping[str, Any]) -> str:

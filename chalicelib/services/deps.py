@@ -94,8 +94,11 @@ class Drivers(Protocol):
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return both in their normal form. Raises `InvalidInputError`, also for a kind that cannot be added."""
 
-    def identity(self, kind: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Say which account a configuration is for: machines of one are not found with another's credentials."""
+    def identity(self, kind: str, config: Mapping[str, Any], account: str) -> str:
+        """Name the account of a configuration and of what its checks found; empty when neither tells.
+
+        Machines of one account are not found with the credentials of another.
+        """
 
     def make(self, account: Account) -> Backend: ...
 

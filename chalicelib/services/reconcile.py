@@ -19,7 +19,7 @@ from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import AttemptState, Instance, Pool
 from chalicelib.domain.timers import Timer
-from chalicelib.services import hosts, interruptions, placement, pools
+from chalicelib.services import backend_use, hosts, interruptions, placement, pools
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 from chalicelib.store import journal, timers
@@ -77,6 +77,8 @@ def compare(deps: Deps) -> list[Report]:
         with _logged(project=project):
             _file_lost_placements(deps, project)
             hosts.sweep(deps, project)
+        with _logged(project=project):
+            backend_use.open_abandoned(deps, project)
     return reports
 
 

@@ -95,11 +95,12 @@ def _decode(item: Image) -> BackendEntry:
 
 
 def _checkup_doc(checkup: Checkup) -> dict[str, Any]:
-    return {"at": stamp(checkup.at), "checks": [dict(check) for check in checkup.checks]}
+    checks = [dict(check) for check in checkup.checks]
+    return {"at": stamp(checkup.at), "checks": checks, "account": checkup.account}
 
 
 def _checkup(doc: dict[str, Any]) -> Checkup:
-    return Checkup(moment(doc["at"]), tuple(doc["checks"]))
+    return Checkup(moment(doc["at"]), tuple(doc["checks"]), doc["account"])
 
 
 def _moved(seen: BackendEntry) -> LostRaceError:

@@ -20,6 +20,14 @@ def test_keys_alone_are_enough():
     assert config.parse({}, KEYS) == ({"regions": ["us-east-1"], "disk_gb": 100}, KEYS)
 
 
+def test_the_account_of_a_role_is_in_its_name_and_that_of_keys_is_whatever_aws_says():
+    by_role, _ = config.parse({"role_arn": ROLE}, {})
+    by_keys, _ = config.parse({}, KEYS)
+    assert config.identity(by_role, "") == config.identity(by_keys, "123456789012") == "123456789012"
+    assert config.identity(by_keys, "210987654321") != config.identity(by_role, "")
+    assert config.identity(by_keys, "") == ""
+
+
 def test_everything_that_can_be_said():
     said = {
         "role_arn": ROLE,

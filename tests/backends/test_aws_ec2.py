@@ -346,10 +346,19 @@ class TestAccounts:
         assert not check.ok
         assert "role" in check.fix
 
-    def test_keys_that_are_revoked_are_an_auth_error_at_once(self, aws, backend, spec):
+    def test_keys_that_are_revoked_are_an_auth_error_at_once_and_a_failed_check_about_keys(self, aws, backend, spec):
         aws.set(keys_revoked=True)
         with pytest.raises(errors.BackendAuthError):
             backend.launch(spec)
+        check = only(iter(backend.check()))
+        assert not check.ok
+        assert "access key" in check.fix
+        assert "role" not in check.fix
+
+    def test_a_check_tells_whose_the_credentials_are(self, aws, backend):
+        by_role = driver(aws, keys=False, role_arn=OTHER_ROLE, external_id="xid", regions=["us-east-1"])
+        assert by_role.check()[0].account == "210987654321"
+        assert backend.check()[0].account == "123456789012"
 
     def test_a_region_without_a_network_is_a_failed_check_with_the_command_that_makes_one(self, aws):
         aws.set(default_vpc=False)

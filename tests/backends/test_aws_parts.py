@@ -79,6 +79,15 @@ def test_what_aws_said_is_passed_on_and_not_at_any_length():
     assert len(detail) < 400
 
 
+def test_that_the_sdk_made_no_second_try_is_not_repeated():
+    answer = {"Error": {"Message": "later"}, "ResponseMetadata": {"MaxAttemptsReached": True, "RetryAttempts": 0}}
+    error = ClientError(answer, "RunInstances")
+    assert "reached max retries: 0" in str(error)
+    detail = classes.launch_failure(error).detail
+    assert "later" in detail
+    assert "retries" not in detail
+
+
 @pytest.mark.parametrize("code", CODES[errors.UnknownOutcomeError].split())
 def test_a_call_that_makes_nothing_may_be_repeated_after_what_nobody_foresaw(code):
     error = ClientError({"Error": {"Code": code, "Message": ""}}, "DescribeInstances")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.backends.azure.config import DISK_GB, parse
+from chalicelib.backends.azure.config import DISK_GB, identity, parse
 from chalicelib.domain.errors import InvalidInputError
 from tests.fakes.azure.server import CLIENT, CONFIG, SECRET, SUBSCRIPTION, TENANT
 
@@ -35,6 +35,13 @@ def test_what_is_normal_stays_as_it_is():
     }
     once = parse(given, CREDENTIALS)
     assert parse(*once) == once
+
+
+def test_an_account_is_its_resource_group_however_it_is_written():
+    config, _ = parse(CONFIG, CREDENTIALS)
+    same, _ = parse({**CONFIG, "resource_group": "Tidepool-Machines", "regions": ["eastus"]}, CREDENTIALS)
+    other, _ = parse({**CONFIG, "resource_group": "others"}, CREDENTIALS)
+    assert identity(same, "") == identity(config, "") != identity(other, "")
 
 
 @pytest.mark.parametrize(

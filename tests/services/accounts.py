@@ -51,7 +51,7 @@ class Moon:
     def launch(self, spec: LaunchSpec) -> Machine:
         raise NoCapacityError(f"nothing for {spec.attempt_id}")
 
-    def find(self, attempt_id: str, owner: str) -> Machine | None:  # noqa: ARG002 - the protocol's signature
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:  # noqa: ARG002 - the protocol's
         return None
 
     def describe(self, ref: str) -> Machine:
@@ -65,7 +65,10 @@ class Moon:
 
 
 class SimDrivers:
-    """The built-in `sim` and the kind `moon`, which wants a `crater` and a `key`."""
+    """The built-in `sim` and the kinds `moon` and `mars`, which want a `crater` and a `key`.
+
+    An account of `moon` is its crater, as configured; whose a key of `mars` is, only a check can tell.
+    """
 
     def __init__(self, cloud: Any) -> None:
         self.cloud = cloud
@@ -90,8 +93,8 @@ class SimDrivers:
             raise InvalidInputError("credentials.key", credentials["key"], f"more than {credentials['key']}")
         return {"crater": config.get("crater", "tycho"), "regions": config.get("regions", [])}, dict(credentials)
 
-    def identity(self, kind: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (kind, config["crater"])
+    def identity(self, kind: str, config: Mapping[str, Any], account: str) -> str:
+        return str(config["crater"]) if kind == "moon" else account
 
     def make(self, account: Account) -> Backend:
         return self.cloud if account.kind == "sim" else Moon(account, self)

@@ -54,7 +54,7 @@ def test_an_added_backend_is_open_checked_and_makes_a_driver_with_its_credential
     assert world.deps.backend_names("main") == ("sim", "mine")
     assert world.deps.backend("main", "mine").account.credentials == {"key": KEY}
     assert backends.get(world.deps, "main", "mine") == record
-    assert backends.is_open(world.deps, "main", "mine")
+    assert "mine" in world.deps.backend_names("main")
 
 
 def test_a_backend_is_its_projects_alone(world):
@@ -63,13 +63,13 @@ def test_a_backend_is_its_projects_alone(world):
     assert world.deps.backend_names("other") == ("sim",)
     with pytest.raises(NotFoundError):
         world.deps.backend("other", "mine")
-    assert not backends.is_open(world.deps, "other", "mine")
+    assert "mine" not in world.deps.backend_names("other")
 
 
-def test_the_built_in_backend_is_open_everywhere_and_cannot_be_added_or_removed(world):
-    assert backends.is_open(world.deps, "main", "sim")
+def test_the_built_in_backend_is_open_everywhere_and_no_name_with_a_meaning_can_be_added(world):
+    assert "sim" in world.deps.backend_names("main")
     assert world.deps.backend("main", "sim") is world.cloud
-    for name in ("sim", "local"):
+    for name in ("sim", "local", "ssh"):
         with pytest.raises(InvalidInputError, match="name"):
             add(world, moon(name))
     with pytest.raises(ConflictError, match="built in"):
@@ -220,28 +220,8 @@ def test_a_backend_with_an_idle_machine_stays_open_and_says_which(world):
     with pytest.raises(BackendInUseError) as refused:
         backends.remove(world.deps, "main", "mine", actor="user:ada")
     assert refused.value.context["instances"] == [on_mine().name]
-    assert backends.is_open(world.deps, "main", "mine")
+    assert "mine" in world.deps.backend_names("main")
     assert world.deps.backend("main", "mine").account.credentials == {"key": KEY}
-
-
-def test_an_account_that_has_machines_gets_other_credentials_but_no_other_account_takes_its_place(world):
-    add(world)
-    pools.create(world.deps, "main", "gpu")
-    seed(on_mine())
-    with pytest.raises(BackendInUseError):
-        add(world, moon(crater="copernicus"), replacing=True)
-    assert backends.is_open(world.deps, "main", "mine")
-    assert len(world.secrets.kept) == 1
-    add(world, moon(key="another-key"), replacing=True)
-    assert world.deps.backend("main", "mine").account.credentials == {"key": "another-key"}
-
-
-def test_another_account_takes_the_place_of_one_without_machines(world):
-    add(world)
-    record = add(world, moon(crater="copernicus"), replacing=True)
-    assert record == backends.get(world.deps, "main", "mine")
-    assert (record.closed, record.config["crater"]) == (False, "copernicus")
-    assert len(world.secrets.kept) == 1
 
 
 @pytest.mark.parametrize(
@@ -274,10 +254,10 @@ def test_an_intent_that_is_written_while_a_backend_is_removed_is_seen_by_one_of_
     look = backends.backend_use.instances_on
     seen = []
 
-    def launch_first(project, name):
+    def launch_first(project, name, kept):
         journal.put_attempt(row.instance_id, make_attempt(offer=make_offer(backend="mine"), state=AttemptState.INTENT))
-        seen.append(backends.is_open(world.deps, "main", "mine"))
-        return look(project, name)
+        seen.append("mine" in world.deps.backend_names("main"))
+        return look(project, name, kept)
 
     monkeypatch.setattr(backends.backend_use, "instances_on", launch_first)
     with pytest.raises(BackendInUseError):
@@ -291,7 +271,7 @@ def test_a_removal_that_died_is_closed_and_goes_on(world, monkeypatch):
         patch.setattr(backends.backend_use, "instances_on", lambda *_: crash())
         with pytest.raises(CrashError):
             backends.remove(world.deps, "main", "mine", actor="user:ada")
-    assert not backends.is_open(world.deps, "main", "mine")
+    assert "mine" not in world.deps.backend_names("main")
     assert world.deps.backend_names("main") == ("sim",)
     assert world.deps.backend_names("main", closed=True) == ("sim", "mine")
     assert world.deps.backend("main", "mine").account.credentials == {"key": KEY}
@@ -330,14 +310,6 @@ def test_an_addition_that_died_after_its_secret_leaves_nothing_for_long(world, m
         assert world.secrets.kept == {}
 
 
-def test_a_replacement_that_died_before_its_record_leaves_the_old_credentials_in_use(world):
-    add(world)
-    world.secrets.on_put = crash
-    with pytest.raises(CrashError):
-        add(world, moon(key="another-key"), replacing=True)
-    assert world.deps.backend("main", "mine").account.credentials == {"key": KEY}
-
-
 def test_the_slower_of_two_additions_loses_and_takes_its_secret_along(world):
     """A enters its secret - B adds all of it - A stores its secret and finds that the row is B's."""
     world.secrets.on_put = lambda: add(world, moon(key="the-faster"))
@@ -361,19 +333,6 @@ def test_an_addition_that_meets_a_whole_life_of_its_name_loses(world):
     with pytest.raises(LostRaceError):
         add(world)
     assert world.deps.backend_names("main", closed=True) == ("sim",)
-
-
-def test_a_replacement_while_a_removal_looks_keeps_the_backend(world, monkeypatch):
-    add(world)
-
-    def replace_it(*_):
-        add(world, moon(key="another-key"), replacing=True)
-        return []
-
-    monkeypatch.setattr(backends.backend_use, "instances_on", replace_it)
-    with pytest.raises(LostRaceError):
-        backends.remove(world.deps, "main", "mine", actor="user:bea")
-    assert world.deps.backend("main", "mine").account.credentials == {"key": "another-key"}
 
 
 def test_credentials_that_an_operator_deleted_are_said_to_be_gone(world):

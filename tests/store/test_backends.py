@@ -12,7 +12,7 @@ from tests.store import faults
 
 pytestmark = pytest.mark.usefixtures("dynamodb")
 
-CHECKUP = Checkup(NOW, ({"name": "credentials", "ok": True, "detail": "account 42", "fix": ""},))
+CHECKUP = Checkup(NOW, ({"name": "credentials", "ok": True, "detail": "account 42", "fix": ""},), "42")
 
 
 def make_record(**changes):

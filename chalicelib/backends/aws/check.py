@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 from chalicelib.backends.aws import request
@@ -27,22 +28,39 @@ QUOTAS: Final = {
 CHEAP: Final = Offer("", "", "t3.micro", Resources(cpus=2, memory_mib=1024, disk_mib=0), spot=False, price=1)
 """What the dry run asks for: a type that every region has."""
 
-ROLE_FIX: Final = "create the role and its policy as in docs/backends.md and name its ARN in config.role_arn"
-RIGHTS_FIX: Final = "give the role the policy of docs/backends.md"
+
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """What to do when the credentials are refused, and when they lack a right."""
+
+    credentials: str
+    rights: str
 
 
-def checks(clients: Clients, images: Images, network: Network, regions: Sequence[str]) -> list[Check]:
+ROLE: Final = Remedies(
+    "create the role and its policy as in docs/backends.md and name its ARN in config.role_arn",
+    "give the role the policy of docs/backends.md",
+)
+KEYS: Final = Remedies(
+    "give the id and the secret of an access key that is active: aws iam list-access-keys shows a user's",
+    "give the user of the access key the policy of docs/backends.md",
+)
+
+
+def checks(
+    clients: Clients, images: Images, network: Network, regions: Sequence[str], remedies: Remedies
+) -> list[Check]:
     """Every check of an account. Without an identity the others would only say the same once more."""
-    who = _identity(clients, regions[0])
+    who = _identity(clients, regions[0], remedies.credentials)
     if not who.ok:
         return [who]
-    found = [who, _checked("prices", lambda: _prices(clients), RIGHTS_FIX)]
+    found = [who, _checked("prices", lambda: _prices(clients), remedies.rights)]
 
     def of(region: str) -> list[Check]:
         return [
-            _checked(f"network {region}", lambda: _network(network, region), RIGHTS_FIX),
-            _checked(f"launch {region}", lambda: _dry_run(clients, images, network, region), RIGHTS_FIX),
-            _checked(f"quota {region}", lambda: _quota(clients, region), RIGHTS_FIX),
+            _checked(f"network {region}", lambda: _network(network, region), remedies.rights),
+            _checked(f"launch {region}", lambda: _dry_run(clients, images, network, region), remedies.rights),
+            _checked(f"quota {region}", lambda: _quota(clients, region), remedies.rights),
         ]
 
     with ThreadPoolExecutor(min(8, len(regions))) as pool:
@@ -60,12 +78,16 @@ def _checked(name: str, ask: Callable[[], tuple[bool, str, str]], fix: str) -> C
     return Check(name, ok, detail, remedy)
 
 
-def _identity(clients: Clients, region: str) -> Check:
-    def ask() -> tuple[bool, str, str]:
+def _identity(clients: Clients, region: str, fix: str) -> Check:
+    """Ask whose the credentials are. Every identity may ask that, whatever its rights."""
+    try:
         with raised():
-            return True, str(clients.of("sts", region).get_caller_identity()["Arn"]), ""
-
-    return _checked("credentials", ask, ROLE_FIX)
+            caller = clients.of("sts", region).get_caller_identity()
+            return Check("credentials", ok=True, detail=str(caller["Arn"]), account=str(caller["Account"]))
+    except (TransientError, BackendThrottledError):
+        raise
+    except BackendError as error:
+        return Check("credentials", ok=False, detail=error.detail, fix=fix)
 
 
 def _prices(clients: Clients) -> tuple[bool, str, str]:

@@ -57,6 +57,12 @@ def parse(config: Mapping[str, Any], credentials: Mapping[str, Any]) -> tuple[di
     return {name: value for name, value in checked.items() if value not in (None, {})}, secrets
 
 
+def identity(config: Mapping[str, Any], account: str) -> str:
+    """Name the account: a role's ARN has its number; of keys only AWS can say it, as `account`, when they are used."""
+    role: str = config.get("role_arn", "")
+    return role.split(":")[4] if role else account
+
+
 def is_region(name: str) -> bool:
     """Whether a text has the form of a region's name; whether AWS has it is for AWS to say."""
     return _REGION.fullmatch(name) is not None

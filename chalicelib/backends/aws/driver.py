@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from chalicelib.backends.aws import check, machines, offers, request
 from chalicelib.backends.aws.clients import PREPARE_SHARE, THREADS, Clients, raised
-from chalicelib.backends.aws.errors import code, launch_failure
+from chalicelib.backends.aws.errors import code, launch_failure, words
 from chalicelib.backends.aws.images import Images
 from chalicelib.backends.aws.network import Network
 from chalicelib.backends.base import Account, Capabilities, Check, LaunchSpec, Machine, Phase, Rate
@@ -51,6 +51,7 @@ class AwsBackend:
         self.capabilities = capabilities
         self._regions: Sequence[str] = account.config["regions"]
         self._disk_gb: int = account.config["disk_gb"]
+        self._remedies = check.ROLE if account.config.get("role_arn") else check.KEYS
         self._clients = Clients(
             account.config,
             account.credentials,
@@ -65,7 +66,7 @@ class AwsBackend:
 
     def check(self) -> Sequence[Check]:
         """Who the credentials are, and for each region network, image, right to launch and quota."""
-        return check.checks(self._clients, self._images, self._network, self._regions)
+        return check.checks(self._clients, self._images, self._network, self._regions, self._remedies)
 
     def offers(self) -> Sequence[Offer]:
         """Everything on sale in the account's regions, zone by zone: for the catalog, because it takes minutes."""
@@ -162,7 +163,7 @@ class AwsBackend:
         except BackendError as failure:
             raise UnknownOutcomeError(f"aws: {spec.attempt_id} was made before, but: {failure.detail}") from error
         if not marked:
-            raise UnknownOutcomeError(f"aws: {error}") from error
+            raise UnknownOutcomeError(f"aws: {words(error)}") from error
         return marked[0]
 
     def _marked(self, attempt_id: str, owner: str) -> list[Machine]:

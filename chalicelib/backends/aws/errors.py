@@ -4,6 +4,7 @@ Of a launch the one question is whether something may have been made. Codes are 
 from the "common errors" of EC2, STS, SSM and the price list; a code that is not here leaves a launch open.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -162,6 +163,8 @@ and leaves a launch open, as everything does that nobody foresaw."""
 WORDS: Final = 300
 """Characters of a message that are kept. A refusal of rights comes with a kilobyte that only AWS can decode."""
 
+_RETRIES: Final = re.compile(r" \(reached max retries: \d+\)")
+
 
 def refusal(error: Exception) -> BackendError:
     """Turn the failure of a call that makes no machine into its class: what is not known is transient."""
@@ -171,6 +174,11 @@ def refusal(error: Exception) -> BackendError:
 def launch_failure(error: Exception) -> BackendError:
     """Turn the failure of `RunInstances` into its class: what is not known may have made a machine."""
     return _classify(error, otherwise=UnknownOutcomeError)
+
+
+def words(error: Exception) -> str:
+    """What an error says, without the SDK's remark that it made no second try: it never makes one here."""
+    return _RETRIES.sub("", str(error)) or type(error).__name__
 
 
 def code(error: Exception) -> str:
@@ -189,7 +197,7 @@ def _classify(error: Exception, *, otherwise: type[BackendError]) -> BackendErro
     if not answered:
         kind = next((SDK[base.__name__] for base in type(error).__mro__ if base.__name__ in SDK), UnknownOutcomeError)
         made = otherwise if kind is UnknownOutcomeError else kind
-        return made(f"aws: {error or type(error).__name__}")
+        return made(f"aws: {words(error)}")
     family = next((kind for start, kind in FAMILIES.items() if answered.startswith(start)), otherwise)
     kind = CODES.get(answered, family)
     asked = getattr(error, "operation_name", "")

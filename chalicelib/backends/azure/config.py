@@ -62,6 +62,11 @@ def parse(config: Mapping[str, Any], credentials: Mapping[str, str]) -> tuple[di
     return parsed, {"client_secret": secret.strip()}
 
 
+def identity(config: Mapping[str, Any], account: str) -> str:  # noqa: ARG001 - other kinds need what was found
+    """Name the account: machines are looked for in one resource group of one subscription. Azure ignores case."""
+    return f"{config['subscription_id']}/{config['resource_group']}".lower()
+
+
 def is_image(text: str) -> bool:
     """Whether a text names an image, by its marketplace name or by its id."""
     return bool(IMAGE_NAME.fullmatch(text) or IMAGE_ID.fullmatch(text))
