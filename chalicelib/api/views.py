@@ -6,7 +6,7 @@ A job's environment, a token's hash and a machine's user data have no view.
 import json
 from base64 import b64encode
 from datetime import datetime
-from typing import Any, cast, overload
+from typing import Any, Final, cast, overload
 
 from chalicelib.api import answers
 from chalicelib.domain import model, policies, requirements
@@ -15,6 +15,9 @@ from chalicelib.services import instances, runs, uploads
 from chalicelib.store import listing
 from chalicelib.store.columns import stamp
 from chalicelib.store.documents import offer_doc
+
+UNSAID: Final = frozenset({"names_resources", "on_demand_first"})
+"""What policies hold besides what a request says."""
 
 
 @overload
@@ -135,7 +138,7 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
     return {
         "pool": plan.pool,
         "requirements": requirements.describe(plan.policies.requirements),
-        "policies": {key: value for key, value in policies.to_doc(plan.policies).items() if key != "names_resources"},
+        "policies": {key: value for key, value in policies.to_doc(plan.policies).items() if key not in UNSAID},
         "instances": [instance(each) for each in plan.instances],
         "offers": [offer(each) for each in plan.offers],
         "total_offers": plan.total_offers,

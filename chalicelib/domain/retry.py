@@ -57,9 +57,7 @@ def next_try(
     pause = timedelta()
     if event is RetryEvent.ERROR:
         pause = backoff(failures, base=FIRST_PAUSE, cap=LONGEST_PAUSE, rng=rng)
-    if now + pause > since + policy.duration:
-        return None
-    return replace(
+    further = replace(
         tries,
         number=tries.number + 1,
         began_at=None,
@@ -70,3 +68,12 @@ def next_try(
         retry_at=now + pause,
         placements=run.placements,
     )
+    closes_at = window_closes_at(policy, further)
+    return None if closes_at is None or now + pause > closes_at else further
+
+
+def window_closes_at(policy: RetryPolicy | None, tries: Tries) -> datetime | None:
+    """Return until when a further try may be given a machine; None for a first try, which waits as any request does."""
+    if policy is None or tries.since is None:
+        return None
+    return tries.since + policy.duration

@@ -20,7 +20,8 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
-from chalicelib.domain.policies import Policies, SpotPolicy, from_doc
+from chalicelib.domain.policies import Policies, from_doc
+from chalicelib.domain.retry import window_closes_at
 from chalicelib.services import instances, leases, offers, run_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
@@ -51,6 +52,10 @@ def place(deps: Deps, run: Run) -> Run:
     policies = from_doc(run.request["policies"])
     if run.tries.retry_at is not None and deps.now() < run.tries.retry_at:
         return run
+    closes_at = window_closes_at(policies.retry, run.tries)
+    if closes_at is not None and deps.now() > closes_at:
+        detail = f"{run.tries.last_failure}; try {run.tries.number} had no machine within the time for tries"
+        return run_ends.finish(deps, run, RunState.FAILED, RunReason.NO_CAPACITY, actor="placement", detail=detail)
     if run.placements - run.tries.placements >= PLACEMENTS:
         detail = f"{PLACEMENTS} machines were given the job and none took it"
         return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
@@ -169,22 +174,22 @@ def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Ru
     return ended
 
 
-def _preferred(deps: Deps, run: Run, policies: Policies) -> tuple[Policies, offers.Market]:
-    """What is bought for a run, and from what. One that lost spot machines twice gets one that stays, if there is one.
+def _bought(deps: Deps, run: Run, policies: Policies) -> Policies:
+    """What a run accepts of an instance that is bought for its present try.
 
-    Which kind is cheaper is what `auto` leaves open; what a run does again costs too.
+    One that lost spot machines twice prefers one that stays: which kind is cheaper is what `auto` leaves open, and what
+    a run does again costs too. A further try waits for capacity no longer than its window lasts.
     """
-    if policies.spot is SpotPolicy.AUTO and run.tries.interruptions >= SPOT_LOSSES:
-        lasting = replace(policies, spot=SpotPolicy.ON_DEMAND)
-        market = offers.market(deps, run.project, lasting)
-        if market.offers:
-            return lasting, market
-    return policies, offers.market(deps, run.project, policies)
+    closes_at, retry = window_closes_at(policies.retry, run.tries), policies.retry
+    if retry is not None and closes_at is not None:
+        retry = replace(retry, duration=closes_at - deps.now())
+    return replace(policies, retry=retry, on_demand_first=run.tries.interruptions >= SPOT_LOSSES)
 
 
 def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
     """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
-    policies, market = _preferred(deps, run, policies)
+    policies = _bought(deps, run, policies)
+    market = offers.market(deps, run.project, policies)
     refusal = market.refusal("no idle instance and no offer fits")
     if refusal is not None and policies.retry is None:
         waits_since = max(run.changed_at, run.tries.retry_at or run.changed_at)

@@ -1,10 +1,11 @@
 """Which offer comes next, when to wait, and how a failure is put into words."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.attempts import ATTEMPT_LIMIT, may_wait, next_offer, summary
+from chalicelib.domain.attempts import ATTEMPT_LIMIT, PREFERRED_LIMIT, may_wait, next_offer, preferring, summary
 from chalicelib.domain.model import AttemptState
 from tests.builders import NOW, later, make_attempt, make_offer, make_policies
 
@@ -45,6 +46,14 @@ def test_an_error_in_passing_is_forgiven_a_few_times():
 def test_a_pass_has_an_end():
     many = [make_offer(region=f"r{n}") for n in range(ATTEMPT_LIMIT + 1)]
     assert next_offer(many, [refused(offer, "no_capacity") for offer in many[:ATTEMPT_LIMIT]]) is None
+
+
+def test_a_preference_leaves_half_of_a_pass_to_what_is_accepted_as_well():
+    wanted = replace(make_policies(), on_demand_first=True)
+    tried = [make_attempt(kind="no_capacity")] * PREFERRED_LIMIT
+    assert preferring(wanted, tried[1:]).on_demand_first
+    assert not preferring(wanted, tried).on_demand_first
+    assert PREFERRED_LIMIT < ATTEMPT_LIMIT
 
 
 def test_waiting_is_a_matter_of_the_retry_policy():

@@ -146,3 +146,8 @@ values = st.builds(
 @given(values)
 def test_stored_policies_read_back_the_same(value):
     assert policies.from_doc(json.loads(json.dumps(policies.to_doc(value)))) == value
+
+
+def test_a_preference_that_no_request_says_is_kept_with_the_rest():
+    preferring = Policies(on_demand_first=True)
+    assert policies.from_doc(policies.to_doc(preferring)) == preferring

@@ -1,5 +1,6 @@
 """The market of a request: whom it asks, in which order its offers come, and what it says of prices and failures."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from threading import Barrier, Event
@@ -63,6 +64,19 @@ def test_a_catalog_stands_beside_what_is_asked_live_and_says_how_old_it_is(world
     plan = instances.plan(world.deps, "main", None, ANY, max_offers=2, for_run=False)
     assert plan.notes == found.notes
     assert (len(plan.offers), plan.total_offers) == (2, 3)
+
+
+def test_what_stays_ranks_first_of_all_backends_until_it_is_sold_out(world):
+    add(world, "luna")
+    stays = make_offer(backend="luna", price=9)
+    world.drivers.shelf = [stays, make_offer(backend="luna", price=2, spot=True)]
+    world.cloud.shelf = [make_offer(backend="sim", price=price, spot=spot) for price, spot in ((1, True), (8, False))]
+    policies = replace(make_policies({"spot_policy": "auto"}), on_demand_first=True)
+    found = market(world, policies)
+    assert [offer.price for offer in found.offers] == [8, 9, 1, 2]
+    assert len(found.offers) == 4
+    stock_outs.note(world.deps, "main", stays, "no_capacity")
+    assert [offer.price for offer in market(world, policies).offers] == [8, 1, 2, 9]
 
 
 def test_what_was_sold_out_a_moment_ago_comes_last_and_says_so(world):

@@ -10,6 +10,7 @@ from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.policies import LEASE, POOL_ADD, parse
 from chalicelib.services import agents, leases, pools, reconcile, run_ends, run_output, runs
 from chalicelib.services.jobs import LogChunk
+from chalicelib.store import journal
 from chalicelib.store import runs as run_store
 from tests.builders import make_offer
 from tests.services.steps import add, fire_due, ready, run_of, state_of, submit
@@ -269,6 +270,53 @@ def test_after_two_interruptions_a_run_gets_a_machine_that_stays(spot):
         ready(spot)
         spot.sync_all()
     assert kinds == [True, True, False]
+
+
+def test_a_run_that_prefers_a_machine_that_stays_takes_spot_where_that_is_sold_out(spot):
+    """More on-demand offers than a pass may try, and a policy that does not wait for capacity."""
+    dear = [make_offer(backend="sim", price=9_000_000, zone=f"z{n}") for n in range(30)]
+    spot.cloud.shelf = [*(offer for offer in spot.cloud.shelf if offer.spot), *dear]
+    run = running(spot, retry={"on_events": ["interruption"], "duration": "1h"})
+    for interruptions in (1, 2):
+        interrupt(spot, run)
+        spot.cloud.sold_out = {offer.key for offer in dear} if interruptions == 2 else set()
+        settle(spot, minutes=3)
+        assert run_of(spot, run).state is RunState.RUNNING
+    assert state_of(spot, _Named(run_of(spot, run).instance_id)).offer.spot
+    first = journal.attempts(run_of(spot, run).instance_id)[0]
+    assert not first.offer.spot, "what stays is tried first"
+
+
+def test_a_further_try_waits_for_a_machine_no_longer_than_its_window_lasts(spot):
+    run = running(spot, **EVERY)
+    interrupt(spot, run)
+    first_failure = run_of(spot, run).tries.since
+    spot.pass_time(50 * 60)
+    settle(spot, minutes=2)
+    assert run_of(spot, run).state is RunState.RUNNING
+    spot.cloud.sold_out = {offer.key for offer in spot.cloud.shelf}
+    interrupt(spot, run)
+    assert run_of(spot, run).tries.since == first_failure
+    settle(spot, minutes=14)
+    ended = run_of(spot, run)
+    assert (ended.state, ended.reason, ended.tries.number) == (
+        RunState.FAILED,
+        RunReason.PROVISIONING_FAILED,
+        3,
+    )
+    assert ended.ended_at - first_failure < timedelta(hours=1, minutes=6), "the longest pause of a request that waits"
+
+
+def test_a_try_that_nobody_placed_within_its_window_is_the_end(world):
+    """The timers stand still until the window is over."""
+    run = running(world, retry={"duration": "10m"})
+    world.finish_job(machine_of(world, run), 3)
+    world.sync_all()
+    world.pass_time(20 * 60)
+    settle(world, minutes=2)
+    ended = run_of(world, run)
+    assert (ended.state, ended.reason) == (RunState.FAILED, RunReason.NO_CAPACITY)
+    assert ended.detail == "try 1 ended with exit code 3; try 2 had no machine within the time for tries"
 
 
 def test_a_run_that_asks_for_spot_alone_stays_with_it(spot):

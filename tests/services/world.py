@@ -58,6 +58,7 @@ class Cloud:
         self.user_data: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.faults: list[str] = []
+        self.sold_out: set[str] = set()
         self.stubborn = 0
         self.launches = 0
         self.shapes: dict[str, str] = {}
@@ -87,7 +88,7 @@ class Cloud:
             self.throttled += 1
             raise BackendThrottledError("slow down")
         fault = self.faults.pop(0) if self.faults else ""
-        if fault == "no-capacity":
+        if fault == "no-capacity" or spec.offer.key in self.sold_out:
             raise NoCapacityError("sold out")
         if fault == "lost-request":
             raise UnknownOutcomeError("no answer")
