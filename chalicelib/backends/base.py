@@ -153,8 +153,12 @@ class Backend(Protocol):
         `BackendError` that says why nothing was made.
         """
 
-    def find(self, attempt_id: str, owner: str) -> Machine | None:
-        """Look up what `launch` made for an attempt, also when its answer was lost. None: nothing was made."""
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:
+        """Look up what `launch` made for an attempt, also when its answer was lost. None: nothing was made.
+
+        `region` is where the attempt was made; without one every region of the account is asked. A machine that is
+        found counts, whatever else failed; that there is none takes an answer of each.
+        """
 
     def describe(self, ref: str) -> Machine:
         """Report one machine. A `ref` the provider does not know has phase `gone`; no error."""
@@ -163,4 +167,7 @@ class Backend(Protocol):
         """Ask for the end of one machine. Repeating it, or naming a gone machine, is fine."""
 
     def owned(self, owner: str) -> Iterator[Machine]:
-        """Every live machine that carries `owner` as its owner tag, in any order."""
+        """Every live machine that carries `owner` as its owner tag, in any order.
+
+        Where a part of the account cannot be asked, it yields what the others have and then raises.
+        """

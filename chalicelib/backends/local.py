@@ -90,7 +90,7 @@ class LocalBackend:
             return self._already_made(spec)
         raise _error(answer, otherwise=UnknownOutcomeError)
 
-    def find(self, attempt_id: str, owner: str) -> Machine | None:
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:
         """Look up the live machine of an attempt."""
         made = self._tagged(ATTEMPT_TAG, attempt_id, owner=owner)
         return next(made, None)

@@ -4,11 +4,11 @@ The cloud is listed first and the rows are read after it, so a machine whose row
 for a stranger: the intent is written before the launch.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -16,8 +16,9 @@ from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
 from chalicelib.domain.errors import LostRaceError, NotFoundError, TidepoolError
 from chalicelib.domain.expiry import Limits, lost_run_timers, lost_timers
+from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import State
-from chalicelib.domain.model import AttemptState, Instance, Pool
+from chalicelib.domain.model import AttemptState, Instance, Pool, Run, RunState
 from chalicelib.domain.timers import Timer
 from chalicelib.services import backend_use, hosts, interruptions, placement, pools
 from chalicelib.services.deps import Deps
@@ -27,7 +28,9 @@ from chalicelib.store import pools as pool_store
 from chalicelib.store import runs as run_store
 
 PAGE: Final = 200
-LISTED_AT_ONCE: Final = 8
+LISTED_AT_ONCE: Final = 4
+"""Accounts; each asks its regions at once, and a region in use takes about 1.5 MB."""
+
 SETTLED: Final = timedelta(seconds=60)
 """How long after a launch a list may still miss the machine."""
 
@@ -36,17 +39,17 @@ CLOSED: Final = frozenset({AttemptState.REFUSED, AttemptState.CLEANED})
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What one account has, or (`backend` is the error) that it could not be said."""
+    """What one account has. `failed` says why there may be more: a part of it, or all, could not be asked."""
 
     project: str
     name: str
-    backend: Backend | Exception
-    machines: list[Machine] = field(default_factory=list)
+    machines: list[Machine]
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one comparison found and did for one backend of a project. `failed` says why it could not be made."""
+    """What one comparison found and did for one backend of a project. `failed` says why it is not complete."""
 
     project: str
     backend: str
@@ -75,7 +78,7 @@ def compare(deps: Deps) -> list[Report]:
                 pools.reopen(deps, pool.project, pool.name)
     for project in projects:
         with _logged(project=project):
-            _file_lost_placements(deps, project)
+            _file_lost_placements(deps, project, {row.instance_id: row for row in rows})
             hosts.sweep(deps, project)
         with _logged(project=project):
             backend_use.open_abandoned(deps, project)
@@ -102,47 +105,37 @@ def _names(deps: Deps, project: str) -> tuple[str, ...]:
 def _list_all(deps: Deps, accounts: list[tuple[str, str]]) -> list[Listing]:
     """List what every account has, several at once: one that hangs until its time limit delays no other."""
     with ThreadPoolExecutor(LISTED_AT_ONCE, thread_name_prefix="owned") as threads:
-        asked = [(project, name, _made(deps, project, name)) for project, name in accounts]
-        listing = [
-            (project, name, made, threads.submit(copy_context().run, _owned, deps, made))
-            for project, name, made in asked
-        ]
-        return [_listing(project, name, made, answer) for project, name, made, answer in listing]
+        asked = [threads.submit(copy_context().run, _listing, deps, project, name) for project, name in accounts]
+        return [each.result() for each in asked]
 
 
-def _made(deps: Deps, project: str, name: str) -> Backend | Exception:
+def _listing(deps: Deps, project: str, name: str) -> Listing:
+    """List one account. No driver is kept: with its clients for many regions each takes some 25 MB."""
+    machines: list[Machine] = []
     try:
-        return deps.backend(project, name)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
-        return error
-
-
-def _owned(deps: Deps, made: Backend | Exception) -> list[Machine]:
-    if isinstance(made, Exception):
-        raise made
-    return [machine for machine in made.owned(deps.settings.owner) if machine.phase is not Phase.GONE]
-
-
-def _listing(project: str, name: str, made: Backend | Exception, answer: Future[list[Machine]]) -> Listing:
-    try:
-        return Listing(project, name, made, answer.result())
+        for machine in deps.backend(project, name).owned(deps.settings.owner):
+            if machine.phase is not Phase.GONE:
+                machines.append(machine)
     except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
         log.error("reconcile-failed", error, project=project, backend=name)
-        return Listing(project, name, error)
+        return Listing(project, name, machines, failed=str(error) or repr(error))
+    return Listing(project, name, machines)
 
 
 def _report(deps: Deps, listing: Listing, rows: list[Instance]) -> Report:
-    project, name, backend = listing.project, listing.name, listing.backend
-    if isinstance(backend, Exception):
-        return Report(project, name, failed=str(backend))
+    if listing.failed and not listing.machines:
+        return Report(listing.project, listing.name, failed=listing.failed)
     try:
-        return _compare(deps, project, backend, listing.machines, rows)
+        return _compare(deps, listing, rows)
     except Exception as error:  # noqa: BLE001 - whatever it was, the other backends are compared
-        log.error("reconcile-failed", error, project=project, backend=name)
-        return Report(project, name, failed=str(error))
+        log.error("reconcile-failed", error, project=listing.project, backend=listing.name)
+        return Report(listing.project, listing.name, failed=str(error) or repr(error))
 
 
-def _compare(deps: Deps, project: str, backend: Backend, machines: list[Machine], rows: list[Instance]) -> Report:
+def _compare(deps: Deps, listing: Listing, rows: list[Instance]) -> Report:
+    """End what nobody wants, and take out what is gone. That something is missing says nothing in a partial list."""
+    project, machines = listing.project, listing.machines
+    backend = deps.backend(project, listing.name)
     live = {row.instance_id for row in rows}
     orphans = tuple(machine.ref for machine in machines if _is_orphan(deps, backend, machine, live))
     for ref in orphans:
@@ -150,27 +143,37 @@ def _compare(deps: Deps, project: str, backend: Backend, machines: list[Machine]
         with _logged(backend=backend.name, machine=ref):
             backend.terminate(ref)
     known = {machine.ref for machine in machines}
-    gone = tuple(
-        row.instance_id
-        for row in rows
-        if row.project == project and _is_rented(row, backend.name) and _is_gone(deps, backend, row, known)
-    )
-    _note_interruptions(deps, machines, [row for row in rows if row.project == project])
-    return Report(project, backend.name, len(machines), orphans, gone)
+    own = [row for row in rows if row.project == project]
+    rented = [row for row in own if _is_rented(row, backend.name)] if not listing.failed else []
+    gone = tuple(row.instance_id for row in rented if _is_gone(deps, backend, row, known))
+    _note_interruptions(deps, machines, own)
+    return Report(project, backend.name, len(machines), orphans, gone, listing.failed)
 
 
 def _is_orphan(deps: Deps, backend: Backend, machine: Machine, live: set[str]) -> bool:
     """A machine with our tag that no live row will ever use.
 
     Its attempt is closed; or its instance is in no live row, whatever the attempt says: the rows were read after the
-    cloud's list, and a row is there before its machine. A stranger's id gets the time that a launch may take.
+    cloud's list, and a row is there before its machine. It is looked for by its id too, before a machine that somebody
+    may just have been given is ended. A stranger's id gets the time that a launch may take.
     """
     instance_id, _, number = machine.attempt_id.rpartition("-")
     attempt = next((a for a in journal.attempts(instance_id) if str(a.number) == number), None) if instance_id else None
     if attempt is None:
         may_take = deps.settings.ready_within or backend.capabilities.ready_within
         return machine.launched_at is not None and deps.now() - machine.launched_at > may_take
-    return attempt.state in CLOSED or instance_id not in live
+    return attempt.state in CLOSED or (instance_id not in live and not _is_live(instance_id))
+
+
+def _is_live(instance_id: str) -> bool:
+    """Whether any project has a live row of an instance: several may rent from one account."""
+    for project in pool_store.projects():
+        try:
+            if store.find(project, instance_id).state is not State.TERMINATED:
+                return True
+        except NotFoundError:
+            continue
+    return False
 
 
 def _live(pool: Pool) -> Iterator[Instance]:
@@ -217,16 +220,24 @@ def _file_lost_timers(deps: Deps, pool: Pool) -> None:
         _file(lost_timers(row, limits, now=deps.now()))
 
 
-def _file_lost_placements(deps: Deps, project: str) -> None:
-    """The same for runs that wait for a machine."""
+def _file_lost_placements(deps: Deps, project: str, rows: Mapping[str, Instance]) -> None:
+    """The same for runs that wait for a machine, and the end of those that the rows seen here speak against."""
     cursor: str | None = None
     while True:
         active, cursor = run_store.page(project, limit=PAGE, cursor=cursor, active=True)
         for run in active:
             _file(lost_run_timers(run, give_up_after=deps.settings.pickup_limit, now=deps.now()))
-            placement.end_if_its_instance_did(deps, run)
+            if _may_have_lost(run, rows.get(run.instance_id)):
+                placement.end_if_its_instance_did(deps, run)
         if cursor is None:
             return
+
+
+def _may_have_lost(run: Run, row: Instance | None) -> bool:
+    """Whether a run should be looked at more closely, which costs reads: its instance, as just seen, is not with it."""
+    if run.state is RunState.PROVISIONING:
+        return row is None or row.state is State.TERMINATING
+    return row is not None and is_host(row) and (row.lease is None or row.lease.lease_id != run.lease_id)
 
 
 def _file(lost: list[Timer]) -> None:

@@ -93,11 +93,11 @@ def query_all(model: type[Model], hash_key: str, **options: Any) -> Iterator[Ima
 
 
 def scan_all(model: type[Model]) -> Iterator[Image]:
-    """Read a whole table, page by page: for maintenance of small tables alone."""
+    """Read a whole table consistently, page by page: for maintenance of small tables alone."""
     start = None
     while True:
         with _outcomes():
-            answer = tables.connection(model).scan(exclusive_start_key=start)
+            answer = tables.connection(model).scan(exclusive_start_key=start, consistent_read=True)
         yield from answer["Items"]
         start = answer.get("LastEvaluatedKey")
         if not start:

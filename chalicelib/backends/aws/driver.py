@@ -90,14 +90,17 @@ class AwsBackend:
         self._remember(made.ref)
         return made
 
-    def find(self, attempt_id: str, owner: str) -> Machine | None:
-        """Look an attempt up in every region, by its client token and by its tag.
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:
+        """Look an attempt up in its region, or in every one, by its client token and by its tag.
 
         Both may lag behind a launch, each on its own: the token is a property of the instance, tags are an index
         beside it. A machine that either shows is there, and asking for both makes a miss less likely.
         """
-        live = (each for each in self._marked(attempt_id, owner) if each.phase is not Phase.GONE)
-        return next(live, None)
+        marked, failures = self._marked(attempt_id, owner, [region] if region else self._regions)
+        live = next((each for each in marked if each.phase is not Phase.GONE), None)
+        if live is None and failures:
+            raise failures[0]
+        return live
 
     def describe(self, ref: str) -> Machine:
         """Report one machine; a spot machine that got notice says so.
@@ -128,10 +131,12 @@ class AwsBackend:
                     raise TransientError(f"aws: {instance_id} was just made and cannot be ended yet") from error
 
     def owned(self, owner: str) -> Iterator[Machine]:
-        """Every live machine with the owner's tag in the account's regions; all of them or an error."""
+        """Every live machine with the owner's tag in the account's regions, then the error of one that did not say."""
         wanted = [_filter(f"tag:{machines.OWNER_TAG}", owner), _filter("instance-state-name", *machines.LIVE)]
-        for found in self._everywhere(lambda region: self._listed(region, wanted)):
-            yield from found
+        found, failures = self._listed_all([(region, wanted) for region in self._regions])
+        yield from found
+        if failures:
+            raise failures[0]
 
     def _asked(self, client: Any, body: Mapping[str, Any], spec: LaunchSpec) -> Machine:
         """Send the one request that may make a machine."""
@@ -158,22 +163,38 @@ class AwsBackend:
         `IdempotentParameterMismatch`: an earlier request of this attempt was taken, with another image or user data.
         `IdempotentInstanceTerminated`: it was, and its machine is gone; EC2 shows such a machine for about an hour.
         """
-        try:
-            marked = self._marked(spec.attempt_id, spec.owner)
-        except BackendError as failure:
-            raise UnknownOutcomeError(f"aws: {spec.attempt_id} was made before, but: {failure.detail}") from error
+        marked, failures = self._marked(spec.attempt_id, spec.owner, [spec.offer.region])
+        if not marked and failures:
+            raise UnknownOutcomeError(f"aws: {spec.attempt_id} was made before, but: {failures[0].detail}") from error
         if not marked:
             raise UnknownOutcomeError(f"aws: {words(error)}") from error
         return marked[0]
 
-    def _marked(self, attempt_id: str, owner: str) -> list[Machine]:
-        """What the two marks of an attempt lead to, live machines first. A token is the owner's own; tags may lag."""
+    def _marked(self, attempt_id: str, owner: str, regions: Sequence[str]) -> tuple[list[Machine], list[BackendError]]:
+        """What the two marks of an attempt lead to, live machines first, and what could not be asked.
+
+        A token is the owner's own; tags may lag.
+        """
         by_token = [_filter("client-token", request.client_token(attempt_id, owner))]
         by_tag = [_filter(f"tag:{machines.ATTEMPT_TAG}", attempt_id), _filter(f"tag:{machines.OWNER_TAG}", owner)]
-        questions = [(region, wanted) for region in self._regions for wanted in (by_token, by_tag)]
-        found = self._parallel(lambda question: self._listed(*question), questions)
-        marked = [replace(each, attempt_id=attempt_id) for one in found for each in one]
-        return sorted(marked, key=lambda machine: machine.phase is Phase.GONE)
+        found, failures = self._listed_all([(region, wanted) for region in regions for wanted in (by_token, by_tag)])
+        marked = [replace(each, attempt_id=attempt_id) for each in found]
+        return sorted(marked, key=lambda machine: machine.phase is Phase.GONE), failures
+
+    def _listed_all(
+        self, questions: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
+    ) -> tuple[list[Machine], list[BackendError]]:
+        """The answers of all that answered, and the errors of the others."""
+
+        def ask(question: tuple[str, Sequence[Mapping[str, Any]]]) -> list[Machine] | BackendError:
+            try:
+                return self._listed(*question)
+            except BackendError as error:
+                return error
+
+        answers = self._parallel(ask, questions)
+        failures = [each for each in answers if isinstance(each, BackendError)]
+        return [machine for each in answers if not isinstance(each, BackendError) for machine in each], failures
 
     def _listed(self, region: str, wanted: Sequence[Mapping[str, Any]]) -> list[Machine]:
         with raised():

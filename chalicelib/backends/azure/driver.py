@@ -98,8 +98,8 @@ class AzureBackend:
                 raise
         return self._already_made(spec, deadline)
 
-    def find(self, attempt_id: str, owner: str) -> Machine | None:
-        """Look up the machine that has an attempt's name, if it is the owner's."""
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:  # noqa: ARG002 - the protocol's
+        """Look up the machine that has an attempt's name, if it is the owner's. A name is unique in its group."""
         return self._found(attempt_id, owner, self._deadline())
 
     def describe(self, ref: str) -> Machine:
