@@ -17,7 +17,7 @@ from tidepool.text import clean, clipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any, TextIO
 
     from tidepool.wire import Attempt, Offer
@@ -69,7 +69,9 @@ def sentences(error: TidepoolError) -> Iterator[str]:
         yield from (f"  {line}" for line in reason_lines(context.get("reasons")))
     if isinstance(error, ProvisioningFailedError):
         yield from (f"  {clean(str(line))}" for line in context.get("filters") or ())
-        yield from (f"  {attempt_line(attempt)}" for attempt in context.get("attempts") or ())
+        attempts = context.get("attempts") or ()
+        yield from (f"  {attempt_line(attempt)}" for attempt in attempts)
+        yield from (f"  {clean(line)}" for line in context.get("next_steps") or next_steps(attempts))
     if isinstance(error, BackendCheckFailedError):
         yield from (f"  {line}" for line in check_lines(context.get("checks")))
     if context.get("fix"):
@@ -125,6 +127,35 @@ def attempt_line(attempt: Attempt) -> str:
     how = attempt["kind"] or attempt["state"]
     words = f" - {attempt['detail']}" if attempt.get("detail") else ""
     return clean(f"attempt {attempt['number']}: {offer_text(attempt['offer'])}: {how}{words}")
+
+
+NEXT_STEPS = {
+    "auth": "{backend} refuses the credentials: `tidepool backend test {backend}` says what is wrong, "
+    "`tidepool backend add … --replace` stores others",
+    "balance": "{backend} does not rent to this account: `tidepool backend test {backend}` says what is wrong, "
+    "`tidepool backend add … --replace` stores another one",
+    "quota": "ask {backend} for a larger quota in {region}, or allow other regions or instance types",
+    "no_capacity": "`--retry` waits for capacity, and `--retry-duration` says for how long",
+}
+"""What helps against a class of refusals; against the others nothing is known that would."""
+
+
+def next_steps(attempts: Iterable[Attempt]) -> list[str]:
+    """What to do about attempts that were refused, each thing once."""
+    steps: dict[str, None] = {}
+    for attempt in attempts:
+        if attempt["kind"] in NEXT_STEPS:
+            offer = attempt["offer"]
+            steps[NEXT_STEPS[attempt["kind"]].format(backend=offer["backend"], region=offer["region"])] = None
+    return list(steps)
+
+
+UNDER_WAY = {"intent": "asking the provider", "launched": "launched, waiting for its agent"}
+
+
+def under_way_text(attempt: Attempt) -> str:
+    """What an attempt that has not ended waits for."""
+    return UNDER_WAY.get(attempt["state"], attempt["state"])
 
 
 def offer_text(offer: Offer) -> str:

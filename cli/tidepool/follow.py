@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidepool.api.runs import ENDS, QUICKEST_POLL_S, SLOWEST_POLL_S
 from tidepool.errors import TidepoolError, UnavailableError
+from tidepool.failure import under_way_text
 from tidepool.progress import Patience, Progress
 from tidepool.text import clean
 
@@ -107,11 +108,7 @@ class Follower:
             attempts = self._patience.call(self._session.client.runs.get, self._run).get("attempts") or []
             under_way = self._progress.purchases(attempts)
             self._knows_purchase = self._knows_purchase or under_way is not None
-            what = (
-                f"{under_way['state']}, waiting for its agent"
-                if under_way
-                else "no idle instance matches, provisioning one"
-            )
+            what = under_way_text(under_way) if under_way else "no idle instance matches, provisioning one"
             self._progress.status(f"run {run['name']}: {what}")
         elif run["state"] == "starting" and self._wait_s > 4 * QUICKEST_POLL_S:
             self._progress.status(f"run {run['name']}: starting{place}")

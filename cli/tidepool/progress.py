@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidepool.errors import UnavailableError
-from tidepool.failure import attempt_line, offer_text
+from tidepool.failure import attempt_line, offer_text, under_way_text
 from tidepool.text import clean, duration_text
 
 TYPE_CHECKING = False
@@ -68,7 +68,10 @@ class Progress:
     def attempts(self, attempts: Iterable[Attempt], otherwise: str) -> None:
         """Keep a line for each attempt that failed, and show the one under way; `otherwise` when none is."""
         under_way = self.failures(attempts)
-        self.status(attempt_line(under_way) + ", waiting for its agent" if under_way else otherwise)
+        if under_way:
+            offer = offer_text(under_way["offer"])
+            otherwise = f"attempt {under_way['number']}: {offer}: {under_way_text(under_way)}"
+        self.status(otherwise)
 
     def failures(self, attempts: Iterable[Attempt]) -> Attempt | None:
         """Keep a line for each attempt that failed and was not told yet; answer the one under way, if any."""

@@ -110,7 +110,7 @@ def test_watching_shows_it_again_until_interrupted(stub, cli, clock, monkeypatch
 def test_adding_shows_the_plan_asks_orders_and_waits(stub, cli):
     stub.scripts["new-one"] = [
         {"state": "pending"},
-        {"state": "provisioning", "attempts": [make_attempt()]},
+        {"state": "provisioning", "attempts": [make_attempt(state="intent")]},
         {"attempts": [make_attempt(state="refused", kind="no_capacity", detail="sold out")]},
         {
             "attempts": [
@@ -128,6 +128,7 @@ def test_adding_shows_the_plan_asks_orders_and_waits(stub, cli):
         "NAME "
     )
     assert ended.err.startswith("Continue? [y/n]: ")
+    assert "attempt 1: local shore-1 tide.a100 at $3.67 (simulated)/h: asking the provider\n" in ended.err
     assert "attempt 1: local shore-1 tide.a100 at $3.67 (simulated)/h: no_capacity - sold out\n" in ended.err
     assert "attempt 2: local shore-2 tide.a100 at $3.67 (simulated)/h: launched, waiting for its agent\n" in ended.err
     assert "new-one is ready after" in ended.err
@@ -213,6 +214,7 @@ def test_an_instance_that_does_not_come_up_lists_every_attempt(stub, cli):
         "error: new-one is not coming up (provisioning-failed): 2 offers failed\n"
         "  attempt 1: local shore-1 tide.a100 at $3.67 (simulated)/h: quota - limit 0\n"
         "  attempt 2: local shore-1 tide.a100 at $3.67 (simulated)/h: silent - no agent within 10m\n"
+        "  ask local for a larger quota in shore-1, or allow other regions or instance types\n"
     )
 
 
@@ -278,6 +280,24 @@ def test_an_attempt_that_was_told_is_not_told_again_at_the_end(stub, cli):
     ]
     ended = cli("pool", "add", "-y", "--retry")
     assert (ended.err.count("quota - limit 0"), ended.err.count("silent - no agent")) == (1, 1)
+    assert ended.err.count("ask local for a larger quota in shore-1") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("auth", "tidepool backend test azure"),
+        ("auth", "tidepool backend add … --replace"),
+        ("balance", "tidepool backend test azure"),
+        ("quota", "ask azure for a larger quota in westeurope"),
+        ("no_capacity", "`--retry` waits"),
+    ],
+)
+def test_a_refusal_is_told_with_what_to_do_about_it(stub, cli, kind, step):
+    offer = make_offer(backend="azure", region="westeurope")
+    refused = [make_attempt(number=n, offer=offer, state="refused", kind=kind, detail="no") for n in (1, 2)]
+    stub.scripts["new-one"] = [{"state": "terminated", "reason": "provisioning-failed", "attempts": refused}]
+    assert cli("pool", "add", "-y").err.count(step) == 1
 
 
 def test_removing_shows_asks_and_waits_until_it_is_gone(stub, cli):

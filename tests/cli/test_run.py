@@ -179,6 +179,7 @@ def test_a_run_that_never_had_a_machine_tells_each_attempt_once(stub, start):
     ]
     ended = finish(start("run", "--no-code", "--retry", "--", "true"))
     assert (ended.code, ended.err.count("sold out")) == (7, 1)
+    assert ended.err.endswith("  `--retry` waits for capacity, and `--retry-duration` says for how long\n")
 
 
 def test_a_run_that_could_not_start_ends_with_125_and_its_detail(stub, start):

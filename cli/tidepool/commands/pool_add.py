@@ -6,6 +6,7 @@ from tidepool.choices import gather
 from tidepool.command import Command
 from tidepool.commands.plans import explain_plan, no_offers, show_plan
 from tidepool.errors import ConflictError, ProvisioningFailedError
+from tidepool.failure import next_steps
 from tidepool.instance_table import show_instances
 from tidepool.options import (
     add_files,
@@ -121,4 +122,5 @@ def failure(instance: InstanceDetail, attempts: Sequence[Attempt]) -> Exception:
     text = f"{instance['name']} is not coming up ({instance['reason']}){words}"
     if instance["reason"] in ASKED_FOR:
         return ConflictError(text)
-    return ProvisioningFailedError(text, context={"attempts": attempts, "instance": instance["name"]})
+    context = {"attempts": attempts, "instance": instance["name"], "next_steps": next_steps(instance["attempts"])}
+    return ProvisioningFailedError(text, context=context)

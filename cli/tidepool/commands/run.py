@@ -15,6 +15,7 @@ from tidepool.options import (
     name,
     seconds,
 )
+from tidepool.output import cell
 from tidepool.rows import end_text
 
 TYPE_CHECKING = False
@@ -78,6 +79,8 @@ class Run(Command):
         if code:
             request["code"] = code
         run = choices.asked(submit, session, request)
+        for warning in run.get("warnings") or ():
+            session.out.note(f"note: {cell(warning)}")
         if args.detach:
             if args.json:
                 session.out.json(run)
@@ -131,7 +134,7 @@ def watch(args: Namespace, session: Session, run: RunDoc, grace_s: float) -> int
 def report_end(session: Session, run: RunDoc, follower: Follower) -> None:
     """Say how a run ended that did not end well, with the attempts not told yet when it never had a machine."""
     from tidepool.errors import TidepoolError
-    from tidepool.failure import attempt_line
+    from tidepool.failure import attempt_line, next_steps
 
     session.out.note(end_text(run))
     if run["exit_code"] is None and not run["started_at"]:
@@ -141,3 +144,5 @@ def report_end(session: Session, run: RunDoc, follower: Follower) -> None:
             return  # the end itself has been told
         for attempt in follower.untold(attempts):
             session.out.note(f"  {attempt_line(attempt)}")
+        for step in next_steps(attempts):
+            session.out.note(f"  {step}")
