@@ -257,6 +257,24 @@ def test_what_a_dead_request_left_closed_is_opened_by_the_comparison_when_the_re
     assert key_in_use(world) == KEY
 
 
+def test_a_request_that_fails_does_not_open_what_another_one_closed_since(world, monkeypatch):
+    """A closes and hangs - the comparison opens - B closes - A's look fails while B is at work."""
+    add(world)
+
+    def hang_and_fail(*_):
+        world.pass_time(301)
+        reconcile.compare(world.deps)
+        monkeypatch.setattr(backend_use, "instances_on", crash)
+        with pytest.raises(CrashError):
+            remove(world)
+        raise ThrottledError("the tables are busy")
+
+    monkeypatch.setattr(backend_use, "instances_on", hang_and_fail)
+    with pytest.raises(ThrottledError):
+        remove(world)
+    assert "mine" not in world.deps.backend_names("main")
+
+
 def test_a_removal_that_was_taken_for_dead_loses_against_the_opening(world, monkeypatch):
     add(world)
 
