@@ -11,6 +11,7 @@ from hashlib import blake2s
 from typing import Any, Final
 
 from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.nodes import Jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,8 @@ class Tries:
 class Run:
     """A user's work. `placements` counts how often it was given a machine; `request` is the submitted body.
 
-    `started_at` is when the job of its first try ran.
+    `started_at` is when the job of its first try ran. `jobs` are those of a run on several nodes, by rank; instance and
+    lease are the master's then. A run on one machine has none.
     """
 
     project: str
@@ -282,6 +284,13 @@ class Run:
     exit_code: int | None = None
     detail: str = ""
     tries: Tries = Tries()
+    jobs: Jobs = ()
+
+    @property
+    def instance_ids(self) -> tuple[str, ...]:
+        """The instances that the run is on or waits for; of several the master's first."""
+        ids = [job.instance_id for job in self.jobs] or [self.instance_id]
+        return tuple(each for each in ids if each)
 
     @property
     def job_id(self) -> str:

@@ -3,11 +3,13 @@
 The public shapes are those of `docs/architecture.md`, section 5.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chalicelib.domain.model import Gpu, JobSpec, Offer, Resources, Tries
+from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
 from chalicelib.store.columns import compact, moment, stamp
 
 NO_OFFER: Final = (
@@ -115,6 +117,21 @@ def tries_from(doc: Mapping[str, Any] | None) -> Tries:
         return Tries()
     moments = {name: moment(doc[name]) if doc[name] else None for name in ("began_at", "since", "retry_at")}
     return Tries(**{**doc, **moments})
+
+
+def nodes_doc(jobs: Jobs) -> list[dict[str, Any]] | None:
+    """The jobs of a run on several nodes, without what is as it is by default. None: it has none."""
+    return [_node_doc(job) for job in jobs] or None
+
+
+def _node_doc(job: NodeJob) -> dict[str, Any]:
+    values = {field.name: getattr(job, field.name) for field in fields(NodeJob)}
+    return {field.name: values[field.name] for field in fields(NodeJob) if values[field.name] != field.default}
+
+
+def nodes_from(doc: Sequence[Mapping[str, Any]] | None) -> Jobs:
+    """Read `nodes_doc`."""
+    return tuple(NodeJob(**{**each, "state": NodeState(each.get("state", NodeState.WAITING))}) for each in doc or ())
 
 
 def _stamp(at: datetime | None) -> str | None:

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.errors import LostRaceError
-from chalicelib.domain.model import Instance
+from chalicelib.domain.lifecycle import Event, Reason, State, next_state
+from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
 from chalicelib.store import calls, rows, timers
-from chalicelib.store.expressions import Guard
+from chalicelib.store.expressions import PRESENT, Guard
 from chalicelib.store.models import InstanceRow
 
 
@@ -52,6 +53,25 @@ def file_timer(new: Instance, *, now: datetime) -> None:
     if new.deadline is not None:
         target = instance_target(new.project, new.pool, new.instance_id)
         timers.put(Timer(DEADLINE_KIND[new.state], target, new.fence, max(new.deadline, now)))
+
+
+def file_claim(
+    candidate: Candidate, *, now: datetime, actor: str, deadline: datetime, lease: Lease, reason: Reason
+) -> dict[str, Any]:
+    """File the timer of a claim that is about to be written; return the attributes that make it."""
+    if lease.fence != candidate.fence + 1:
+        raise ValueError("the lease carries the fence that the instance will have")
+    state, fence = next_state(State.IDLE, Event.ACQUIRED), candidate.fence + 1
+    target = instance_target(candidate.project, candidate.pool, candidate.instance_id)
+    timers.put(Timer(DEADLINE_KIND[state], target, fence, max(deadline, now)))
+    attributes: dict[str, Any] = {"state": state.value, "fence": fence, "reason": reason.value, "actor": actor}
+    attributes |= {"detail": None, "changed_at": now, "deadline": deadline, "claim_shape": None, "claim_order": None}
+    return attributes | rows.lease_fields(lease)
+
+
+def claimable(candidate: Candidate) -> dict[str, Any]:
+    """The row is idle with the fence that was seen, and in the index: reachable, not cordoned, not interrupted."""
+    return {"state": State.IDLE.value, "fence": candidate.fence, "claim_shape": PRESENT}
 
 
 def same_fence(seen: Instance) -> dict[str, Any]:

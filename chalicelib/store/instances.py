@@ -15,8 +15,7 @@ from chalicelib.domain.errors import AlreadyExistsError, LeaseLostError, LostRac
 from chalicelib.domain.lifecycle import Event, Reason, State, next_state
 from chalicelib.domain.model import Instance, Lease, Offer
 from chalicelib.domain.names import is_id, is_name
-from chalicelib.domain.timers import DEADLINE_KIND, Timer, instance_target
-from chalicelib.store import calls, cursors, guarded, requests, rows, timers
+from chalicelib.store import calls, cursors, guarded, requests, rows
 from chalicelib.store.columns import epoch, moment
 from chalicelib.store.expressions import PRESENT
 from chalicelib.store.guarded import Candidate as Candidate  # noqa: PLC0414 - part of this module
@@ -196,16 +195,8 @@ def claim(
     `lease.fence` must be `candidate.fence + 1`, the fence that the instance gets. Raises `LostRaceError` when the
     instance is not idle, reachable and not cordoned with the candidate's fence any more.
     """
-    if lease.fence != candidate.fence + 1:
-        raise ValueError("the lease carries the fence that the instance will have")
-    state, fence = next_state(State.IDLE, Event.ACQUIRED), candidate.fence + 1
-    target = instance_target(candidate.project, candidate.pool, candidate.instance_id)
-    timers.put(Timer(DEADLINE_KIND[state], target, fence, max(deadline, now)))
-    attributes: dict[str, Any] = {"state": state.value, "fence": fence, "reason": reason.value, "actor": actor}
-    attributes |= {"detail": None, "changed_at": now, "deadline": deadline, "claim_shape": None, "claim_order": None}
-    attributes |= rows.lease_fields(lease)
-    guard = {"state": State.IDLE.value, "fence": candidate.fence, "claim_shape": PRESENT}
-    return guarded.write(candidate, attributes, guard, wrote="step")
+    attributes = guarded.file_claim(candidate, now=now, actor=actor, deadline=deadline, lease=lease, reason=reason)
+    return guarded.write(candidate, attributes, guarded.claimable(candidate), wrote="step")
 
 
 def touch(

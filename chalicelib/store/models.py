@@ -159,6 +159,7 @@ class RunRow(Model):
     ended_at = MomentAttribute(null=True)
     exit_code = NumberAttribute(null=True)
     tries = DocumentAttribute(null=True)
+    jobs = DocumentAttribute(null=True)
     active_in = UnicodeAttribute(null=True)
     write = UnicodeAttribute()
     ttl = NumberAttribute(null=True)

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from chalicelib.domain.model import RUN_ENDS, Run, RunReason, RunState
+from chalicelib.domain.nodes import Jobs
 from chalicelib.domain.timers import Timer, TimerKind, run_target
 from chalicelib.store import calls, cursors, requests, timers
 from chalicelib.store.calls import Image
 from chalicelib.store.columns import epoch
-from chalicelib.store.documents import job_doc, job_from, tries_doc, tries_from
+from chalicelib.store.documents import job_doc, job_from, nodes_doc, nodes_from, tries_doc, tries_from
 from chalicelib.store.expressions import Guard
 from chalicelib.store.models import NameRow, RunRow
 
@@ -23,6 +24,7 @@ PAGE: Final = 100
 
 CHANGEABLE: Final = frozenset(
     {"instance_id", "instance_name", "lease_id", "placements", "started_at", "ended_at", "exit_code", "spec", "tries"}
+    | {"jobs"}
 )
 """What a step may change beside the state."""
 
@@ -111,7 +113,8 @@ def step(
 
     `deadline` files a placement timer for the new fence first, and the start of what may not run for ever a
     `max-duration` timer. `changes` are fields of `Run` (`CHANGEABLE`). An end
-    gives the name back and lets the row go after 30 days. Raises `LostRaceError` when the row moved or is gone.
+    gives the name back and lets the row go after 30 days. Raises `LostRaceError` when the row moved or is gone. A step
+    of jobs stands on the jobs that were seen, since `note` changes them without a new fence.
     """
     if unknown := changes.keys() - CHANGEABLE:
         raise TypeError(f"a step does not change {sorted(unknown)}")
@@ -123,6 +126,9 @@ def step(
         written["spec"] = job_doc(new.spec)
     if "tries" in changes:
         written["tries"] = tries_doc(new.tries)
+    if "jobs" in changes:
+        written["jobs"] = nodes_doc(new.jobs)
+    guard = _same(seen) | (_same_jobs(seen) if "jobs" in changes else {})
     token = calls.fresh_write()
     written |= {"write": token}
     if new.ends_by is not None and seen.ends_by is None:
@@ -131,9 +137,9 @@ def step(
         written |= {"active_in": None, "ttl": epoch(now + KEEP)}
     attributes = {name: None if value == "" else value for name, value in written.items()}
     if state in RUN_ENDS:
-        return _end(seen, new, attributes)
+        return _end(seen, new, attributes, guard)
     try:
-        item = calls.change(RunRow, seen.project, seen.run_id, attributes, _same(seen))
+        item = calls.change(RunRow, seen.project, seen.run_id, attributes, guard)
     except calls.ConditionFailedError as error:
         if error.item is None or error.item["write"]["S"] != token:
             raise _moved(seen) from error
@@ -141,11 +147,27 @@ def step(
     return _decode(item)
 
 
-def _end(seen: Run, new: Run, attributes: dict[str, Any]) -> Run:
+def note(seen: Run, jobs: Jobs) -> Run:
+    """Change what is known of a run's jobs, if it still has the jobs that were seen; return it as stored.
+
+    Neither the state nor the fence changes, so its timers stay good. Raises `LostRaceError` when the row moved.
+    """
+    token = calls.fresh_write()
+    attributes = {"jobs": nodes_doc(jobs), "write": token}
+    try:
+        item = calls.change(RunRow, seen.project, seen.run_id, attributes, _same(seen) | _same_jobs(seen))
+    except calls.ConditionFailedError as error:
+        if error.item is None or error.item["write"]["S"] != token:
+            raise _moved(seen) from error
+        item = error.item
+    return _decode(item)
+
+
+def _end(seen: Run, new: Run, attributes: dict[str, Any], guard: Guard) -> Run:
     """The end of a run and of its hold on the name, all or nothing."""
     freed = {"ended": new.run_id, "ttl": epoch(new.changed_at + KEEP)}
     writes = calls.Transaction()
-    writes.change(RunRow, seen.project, seen.run_id, attributes, _same(seen))
+    writes.change(RunRow, seen.project, seen.run_id, attributes, guard)
     writes.change(NameRow, seen.project, f"run:{seen.name}", freed, {"holder": seen.run_id})
     try:
         writes.commit()
@@ -161,8 +183,12 @@ def _file(run: Run, deadline: datetime | None, *, now: datetime) -> None:
         timers.put(Timer(TimerKind.PLACEMENT, target, run.fence, max(deadline, now)))
 
 
-def _same(seen: Run) -> Guard:
+def _same(seen: Run) -> dict[str, Any]:
     return {"state": seen.state.value, "fence": seen.fence}
+
+
+def _same_jobs(seen: Run) -> dict[str, Any]:
+    return {"jobs": nodes_doc(seen.jobs)}
 
 
 def _moved(seen: Run) -> LostRaceError:
@@ -193,6 +219,7 @@ def _encode(run: Run, *, write: str) -> RunRow:
         ended_at=run.ended_at,
         exit_code=run.exit_code,
         tries=tries_doc(run.tries),
+        jobs=nodes_doc(run.jobs),
         active_in=None if over else run.project,
         write=write,
         ttl=epoch(run.changed_at + KEEP) if over else None,
@@ -223,4 +250,5 @@ def _decode(item: Image) -> Run:
         exit_code=None if row.exit_code is None else int(row.exit_code),
         detail=row.detail or "",
         tries=tries_from(row.tries),
+        jobs=nodes_from(row.jobs),
     )
