@@ -22,7 +22,7 @@ class Cluster:
     @property
     def key(self) -> str:
         """Name it, such as `remote|10.0.0.0/24` or `aws|us-east-1`."""
-        return self.network or f"{self.backend}|{self.region}"
+        return f"{self.region if self.network else self.backend}|{self.network or self.region}"
 
 
 @dataclass(frozen=True, slots=True)

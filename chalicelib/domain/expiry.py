@@ -27,6 +27,7 @@ class Action(StrEnum):
     FLAG_UNREACHABLE = "flag-unreachable"
     WAKE = "wake"
     PLACE = "place"
+    ASSEMBLE = "assemble"
     STOP = "stop"
     PLACE_ELSEWHERE = "place-elsewhere"
 
@@ -168,7 +169,8 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
         if now - run.changed_at < give_up_after:
             return Verdict(Action.WAKE, "was not picked up yet")
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
-    return STALE
+    gathers = run.state is RunState.PROVISIONING and run.jobs
+    return Verdict(Action.ASSEMBLE, "its nodes are not all there") if gathers else STALE
 
 
 def _used_up(run: Run, now: datetime) -> Verdict:
@@ -208,7 +210,7 @@ def lost_run_timers(run: Run, *, give_up_after: timedelta, now: datetime) -> lis
     """Return the timers that should have fired for a run long ago, due now: nobody placed it, or stopped it in time."""
     target = run_target(run.project, run.run_id)
     lost = []
-    waits = run.state in (RunState.SUBMITTED, RunState.STARTING)
+    waits = run.state in (RunState.SUBMITTED, RunState.STARTING) or (run.jobs and run.state is RunState.PROVISIONING)
     since = max(run.changed_at, run.tries.retry_at or run.changed_at)
     if waits and now - since > give_up_after + OVERDUE:
         lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, now))

@@ -6,7 +6,7 @@ is taken only when its network is named.
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Final
 
 from chalicelib.domain.errors import InvalidInputError, TidepoolError
@@ -68,6 +68,22 @@ def internal_address(
         return (each.interface not in default_interfaces, not ip.is_private, ip.version, each.interface, int(ip))
 
     return min(usable, key=rank).value
+
+
+def private_address(told: object) -> str:
+    """Choose from what an agent says of its addresses (a list of texts, its best guess first) the one for neighbours.
+
+    Private before public, IPv4 before IPv6; "" when there is none that could be one.
+    """
+    usable = []
+    for text in told if isinstance(told, list) else []:
+        try:
+            ip = ip_address(text)
+        except ValueError:
+            continue
+        if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast):
+            usable.append(ip)
+    return str(min(usable, key=lambda ip: (not ip.is_private, ip.version), default=""))
 
 
 def network_key(site: str, interface: Interface, network: Network | None = None) -> str:

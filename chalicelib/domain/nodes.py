@@ -35,8 +35,7 @@ class NodeJob:
     """What one node executes of a run. `rank` counts from 0, the master.
 
     `cluster` is the key of the one that all nodes come from; `address` how the other nodes reach this one; `gpus` how
-    many its machine has. `reason` (a `RunReason`) and `detail` say why it failed. `log_base` is where the output of the
-    present try begins in the node's.
+    many its machine has. `reason` (a `RunReason`) and `detail` say why it failed.
     """
 
     rank: int
@@ -50,7 +49,6 @@ class NodeJob:
     exit_code: int | None = None
     reason: str = ""
     detail: str = ""
-    log_base: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -92,8 +90,8 @@ def changed(jobs: Jobs, new: NodeJob) -> Jobs:
 
 
 def blank(jobs: Jobs) -> Jobs:
-    """The jobs as they are before a placement: without machines. Where their output goes on stays."""
-    return tuple(NodeJob(job.rank, log_base=job.log_base) for job in jobs)
+    """The jobs as they are before a placement: without machines."""
+    return tuple(NodeJob(job.rank) for job in jobs)
 
 
 def ended(jobs: Jobs, job: NodeJob, *, exit_code: int | None, reason: str, detail: str, stopping: bool) -> Jobs:

@@ -13,7 +13,7 @@ from chalicelib.domain.errors import InvalidInputError, LostRaceError, NotFoundE
 from chalicelib.domain.expiry import Limits
 from chalicelib.domain.host_records import SYNC_EVERY, is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
-from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, Token
+from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, RunState, Token
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
 from chalicelib.services import host_facts, host_removal, interruptions, jobs, leases, placement, run_ends, tokens
 from chalicelib.services.deps import Deps
@@ -147,7 +147,7 @@ def _taken_in(deps: Deps, row: Instance, report: SyncReport) -> SyncAnswer:
     if report.interruption is not None:
         row = interruptions.notice(deps, row, report.interruption.at, source="agent", kind=report.interruption.kind)
     run = jobs.held_by(row) if report.jobs or report.logs else None
-    offsets = jobs.store_logs(deps, run, report.logs)
+    offsets = jobs.store_logs(deps, row, run, report.logs)
     acknowledged = tuple(job.run_id for job in report.jobs if jobs.take_in(deps, row, run, job))
     if acknowledged:
         row = _row(row.project, row.pool, row.instance_id)
@@ -234,6 +234,8 @@ def _reserving(row: Instance) -> Run | None:
         run = run_store.get(row.project, row.reserved_for)
     except NotFoundError:
         return None
+    if run.jobs:
+        return run if run.state is RunState.PROVISIONING and row.instance_id in run.instance_ids else None
     return None if run.state in RUN_ENDS or run.instance_id not in ("", row.instance_id) else run
 
 

@@ -14,7 +14,17 @@ from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Run, RunReason, RunState
 from chalicelib.domain.timers import Timer, due_partitions, start_of
-from chalicelib.services import adoption, leases, placement, provisioning, run_ends, runs, teardown
+from chalicelib.services import (
+    adoption,
+    assembly,
+    leases,
+    machine_losses,
+    placement,
+    provisioning,
+    run_ends,
+    runs,
+    teardown,
+)
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -126,7 +136,7 @@ def _lose_run(deps: Deps, row: Instance, *, holding: str) -> None:
     assert row.lease is not None
     leases.give_back(deps, row, row.lease.fence, reason=Reason.AGENT_SILENT, actor="timer", holding=holding)
     silent = replace(row, reason=Reason.AGENT_SILENT, detail=f"host {row.name} is unreachable")
-    run_ends.machine_lost(deps, silent)
+    machine_losses.machine_lost(deps, silent)
 
 
 def _drive_provisioning(deps: Deps, row: Instance) -> None:
@@ -161,10 +171,14 @@ def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
             runs.end(deps, run, RunReason.MAX_DURATION, actor="timer")
             return verdict
         if verdict.action is Action.WAKE:
-            deps.wake.send(run.instance_id)
+            for instance_id in run.instance_ids:
+                deps.wake.send(instance_id)
+            return verdict
+        if verdict.action is Action.ASSEMBLE:
+            assembly.assemble(deps, run)
             return verdict
         if verdict.action is Action.PLACE_ELSEWHERE:
-            run = _take_back(deps, run)
+            run = assembly.take_back(deps, run) if run.jobs else _take_back(deps, run)
         placement.place(deps, run)
     except (NoMatchError, NoOffersError, LostRaceError, NotFoundError) as error:
         log.event("not-placed", run=run.run_id, code=error.code, detail=error.detail)

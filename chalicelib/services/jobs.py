@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chalicelib import log
+from chalicelib.domain import rendezvous
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
-from chalicelib.services import leases, run_ends, run_output, runs
+from chalicelib.domain.nodes import NodeJob, failure, of_lease
+from chalicelib.services import gangs, leases, node_ends, nodes, run_ends, run_output, runs
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
@@ -69,14 +71,28 @@ def held_by(row: Instance) -> Run | None:
         return None
 
 
-def store_logs(deps: Deps, run: Run | None, chunks: tuple[LogChunk, ...]) -> dict[str, int]:
+def store_logs(deps: Deps, row: Instance, run: Run | None, chunks: tuple[LogChunk, ...]) -> dict[str, int]:
     """Store the chunks of the present try; others are dropped, and acknowledged so that their jobs end."""
     offsets: dict[str, int] = {}
     for chunk in chunks:
-        if run is not None and chunk.run_id == run.job_id:
-            run_output.keep(deps, run, chunk.offset, chunk.data)
+        if run is not None and chunk.run_id == run.job_id and _is_on(row, run):
+            run_output.keep(deps, run, _rank(row, run), chunk.offset, chunk.data)
         offsets[chunk.run_id] = chunk.offset + len(chunk.data)
     return offsets
+
+
+def _is_on(row: Instance, run: Run) -> bool:
+    """Whether a machine has a stream of the run's output."""
+    return not run.jobs or _node(row, run) is not None
+
+
+def _node(row: Instance, run: Run) -> NodeJob | None:
+    return of_lease(run.jobs, row.lease.lease_id) if row.lease is not None else None
+
+
+def _rank(row: Instance, run: Run) -> int | None:
+    node = _node(row, run)
+    return node.rank if node is not None else None
 
 
 def take_in(deps: Deps, row: Instance, run: Run | None, job: JobReport) -> bool:
@@ -84,7 +100,9 @@ def take_in(deps: Deps, row: Instance, run: Run | None, job: JobReport) -> bool:
     over = job.state in ("exited", "failed")
     if run is None or job.run_id != run.job_id:
         return over
-    if run.state not in RUN_ENDS and row.lease is not None and run.lease_id == row.lease.lease_id:
+    if run.jobs:
+        _take_in_node(deps, row, run, job, over=over)
+    elif run.state not in RUN_ENDS and row.lease is not None and run.lease_id == row.lease.lease_id:
         if over:
             _finish(deps, row, run, job)
         elif run.state is RunState.STARTING:
@@ -112,19 +130,37 @@ def _running(deps: Deps, run: Run) -> None:
         log.event("running-lost-race", run=run.run_id)
 
 
+def _take_in_node(deps: Deps, row: Instance, run: Run, job: JobReport, *, over: bool) -> None:
+    """The same where the machine is one of several."""
+    node, actor = nodes.job_on(run, row), f"agent:{row.name}"
+    if node is None:
+        node_ends.conclude(deps, run, actor=actor)
+    elif over:
+        reason = _bad_end(job)
+        node_ends.ended(deps, run, node, reason, actor=actor, exit_code=job.exit_code, detail=job.detail)
+    else:
+        node_ends.began(deps, run, node)
+
+
+def _bad_end(job: JobReport) -> RunReason | None:
+    """Why a job's end is none that its run can be content with."""
+    if job.interrupted:
+        return RunReason.INTERRUPTED
+    if job.state == "failed":
+        return RunReason.START_FAILED
+    return RunReason.EXITED_NON_ZERO if job.exit_code != 0 else None
+
+
 def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
     """Write the end that the agent reports: an exit code, or why the job could not be started."""
     actor = f"agent:{row.name}"
+    bad = _bad_end(job)
     if run.state is RunState.STOPPING:
         state, reason = RunState.STOPPED, run.reason
-    elif job.interrupted:
-        state, reason = RunState.FAILED, RunReason.INTERRUPTED
-    elif job.state == "failed":
-        state, reason = RunState.FAILED, RunReason.START_FAILED
-    elif job.exit_code == 0:
-        state, reason = RunState.DONE, RunReason.EXITED
+    elif bad is not None:
+        state, reason = RunState.FAILED, bad
     else:
-        state, reason = RunState.FAILED, RunReason.EXITED_NON_ZERO
+        state, reason = RunState.DONE, RunReason.EXITED
     run_ends.finish(deps, run, state, reason, actor=actor, detail=job.detail, exit_code=job.exit_code)
 
 
@@ -133,11 +169,37 @@ def wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
     if row.state is not State.BUSY or row.lease is None or not run_ends.run_of(row):
         return None
     run = held_by(row)
+    if run is not None and run.jobs:
+        return _wanted_of_node(deps, row, run)
     if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING) and not row.interrupted:
         run = _starting(deps, row, run, now)
     if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
         leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
         return None
+    return _described(deps, row, run, {}, {}, stop=run.state is RunState.STOPPING)
+
+
+def _wanted_of_node(deps: Deps, row: Instance, run: Run) -> WantedJob | None:
+    """The same where the machine is one of several: nothing runs before all of them are held.
+
+    A machine that was taken a moment ago, and that the run does not name yet, is its placement's.
+    """
+    run = nodes.join(deps, row, run)
+    node = nodes.job_on(run, row)
+    if node is None:
+        if row.lease is not None and not (run.state is RunState.SUBMITTED and gangs.is_of_placement(run, row)):
+            leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+        return None
+    if run.state not in node_ends.ON_MACHINES:
+        return None
+    stop = run.state is RunState.STOPPING or failure(run.jobs) is not None
+    return _described(deps, row, run, rendezvous.defaults(), nodes.environment(run, node), stop=stop)
+
+
+def _described(
+    deps: Deps, row: Instance, run: Run, defaults: dict[str, str], fixed: dict[str, str], *, stop: bool
+) -> WantedJob:
+    """A run's job for its agent. The user's variables replace the `defaults` and not what is `fixed`."""
     spec = run.spec
     key = runs.code_key(run.project, spec.code)
     return WantedJob(
@@ -148,14 +210,16 @@ def wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
         env={
             "TIDEPOOL_RUN_NAME": run.name,
             "TIDEPOOL_INSTANCE_NAME": row.name,
+            **defaults,
             **spec.env,
+            **fixed,
             "TIDEPOOL_RUN_ID": run.run_id,
             "TIDEPOOL_TRY": str(run.tries.number),
         },
         code_url=deps.objects.get_url(key, expires=CODE_URL_FOR) if spec.code else None,
         code_sha256=spec.code,
         kill_after=spec.kill_after,
-        stop=run.state is RunState.STOPPING,
+        stop=stop,
     )
 
 

@@ -5,7 +5,6 @@ is left as it is.
 """
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from chalicelib import log
@@ -15,26 +14,18 @@ from chalicelib.domain.errors import (
     NoMatchError,
     NoOffersError,
     NotFoundError,
-    TidepoolError,
 )
 from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, from_doc
-from chalicelib.domain.retry import window_closes_at
-from chalicelib.services import instances, leases, offers, run_ends, teardown
+from chalicelib.services import assembly, instances, leases, purchases, run_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as store
 
 PLACEMENTS: Final = 3
 """How many machines a run is given before it fails because none of their agents took the job."""
-
-PASSING: Final = timedelta(minutes=10)
-"""How long a run waits for a backend that does not answer; its `placement` timer asks again."""
-
-SPOT_LOSSES: Final = 2
-"""How often a run may lose its machine before it is given one that its provider does not take back."""
 
 LOOKED_THROUGH: Final = 100
 OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
@@ -59,6 +50,12 @@ def place(deps: Deps, run: Run) -> Run:
     if run.placements - run.tries.placements >= PLACEMENTS:
         detail = f"{PLACEMENTS} machines were given the job and none took it"
         return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
+    if run.jobs:
+        return assembly.place(deps, run, policies)
+    return _place_one(deps, run, policies)
+
+
+def _place_one(deps: Deps, run: Run, policies: Policies) -> Run:
     try:
         taken = leases.acquire(
             deps,
@@ -74,10 +71,10 @@ def place(deps: Deps, run: Run) -> Run:
         if held is not None:
             return start_on(deps, run, held)
         if run.request["reuse"] or run.request["instance"]:
-            return _refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
+            return run_ends.refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
         return _provision(deps, run, policies)
     except NotFoundError as error:
-        return _refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
+        return run_ends.refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
     return start_on(deps, run, taken)
 
 
@@ -118,7 +115,10 @@ def start_on(deps: Deps, run: Run, taken: Instance) -> Run:
 
 
 def drop_reserved(deps: Deps, run: Run, actor: str) -> None:
-    """Remove the instance that was bought for a run which does not need it any more."""
+    """Remove the instance that was bought for a run which does not need it any more, or let go of its nodes."""
+    if run.jobs:
+        assembly.let_go(deps, run, actor)
+        return
     try:
         row = instance_store.find(run.project, run.instance_id)
         if run_ends.run_of(row) == run.run_id:
@@ -132,6 +132,8 @@ def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
 
     And one that a host was silent for too long with, when whoever took the host from it died before saying so.
     """
+    if run.jobs:
+        return assembly.check(deps, run)
     if run.state in ON_MACHINE and run.lease_id:
         return _end_if_its_lease_did(deps, run)
     if run.state is not RunState.PROVISIONING:
@@ -166,36 +168,14 @@ def _held(deps: Deps, run: Run) -> Instance | None:
     return next((row for row in busy if row.lease is not None and row.lease.holder == holder), None)
 
 
-def _refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Run:
-    """End a run with an outcome and raise that, unless the run was placed meanwhile."""
-    ended = run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=error.detail)
-    if ended.state in RUN_ENDS and ended.reason is reason:
-        raise error
-    return ended
-
-
-def _bought(deps: Deps, run: Run, policies: Policies) -> Policies:
-    """What a run accepts of an instance that is bought for its present try.
-
-    One that lost spot machines twice prefers one that stays: which kind is cheaper is what `auto` leaves open, and what
-    a run does again costs too. A further try waits for capacity no longer than its window lasts.
-    """
-    closes_at, retry = window_closes_at(policies.retry, run.tries), policies.retry
-    if retry is not None and closes_at is not None:
-        retry = replace(retry, duration=closes_at - deps.now())
-    return replace(policies, retry=retry, on_demand_first=run.tries.interruptions >= SPOT_LOSSES)
-
-
 def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
     """Ask for an instance of the run's own. Its id follows from the run, so asking twice buys once."""
-    policies = _bought(deps, run, policies)
-    market = offers.market(deps, run.project, policies)
+    policies, market = purchases.preferred(deps, run, policies)
     refusal = market.refusal("no idle instance and no offer fits")
     if refusal is not None and policies.retry is None:
-        waits_since = max(run.changed_at, run.tries.retry_at or run.changed_at)
-        if market.passing and deps.now() - waits_since < PASSING:
+        if purchases.may_pass(deps, run, market):
             return run
-        return _refuse(deps, run, RunReason.NO_CAPACITY, refusal)
+        return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, refusal)
     number = run.placements + 1
     instance_id = f"i-{run.run_id.removeprefix('run-')}-{number}"
     row = instances.new_instance(
@@ -206,7 +186,7 @@ def _provision(deps: Deps, run: Run, policies: Policies) -> Run:
     except AlreadyExistsError:
         row = instance_store.find(run.project, instance_id)
     except NotFoundError as error:
-        return _refuse(deps, run, RunReason.PROVISIONING_FAILED, error)
+        return run_ends.refuse(deps, run, RunReason.PROVISIONING_FAILED, error)
     try:
         waiting = store.step(
             run,

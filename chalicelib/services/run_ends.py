@@ -3,23 +3,13 @@
 from typing import Final
 
 from chalicelib import log
-from chalicelib.domain.errors import LostRaceError, NotFoundError
-from chalicelib.domain.lifecycle import Reason
+from chalicelib.domain.errors import LostRaceError, TidepoolError
 from chalicelib.domain.model import RUN_ENDS, RUN_HOLDER, Instance, Run, RunReason, RunState
-from chalicelib.domain.retry import EVENTS
 from chalicelib.services import run_retries
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
 ATTEMPTS: Final = 5
-
-REASONS: Final = {
-    Reason.USER_REMOVED: RunReason.MACHINE_REMOVED,
-    Reason.POOL_DELETED: RunReason.MACHINE_REMOVED,
-    Reason.PROVISIONING_FAILED: RunReason.PROVISIONING_FAILED,
-    Reason.PROVISIONING_DEADLINE: RunReason.PROVISIONING_FAILED,
-    Reason.INTERRUPTED: RunReason.INTERRUPTED,
-}
 
 
 def holder(run_id: str) -> str:
@@ -34,39 +24,12 @@ def run_of(instance: Instance) -> str:
     return instance.reserved_for
 
 
-def machine_lost(deps: Deps, instance: Instance) -> None:
-    """End the run of an instance that is on its way out, unless the run has ended or is not on it.
-
-    A run that does not name the instance yet, or not any more, is its `placement` timer's. One whose job was never
-    handed to a machine that is lost is placed again: nothing of it has begun, so that needs no policy.
-    """
-    run_id = run_of(instance)
-    if not run_id:
-        return
-    try:
-        run = store.get(instance.project, run_id)
-    except NotFoundError:
-        return
-    if run.state in RUN_ENDS or run.instance_id != instance.instance_id:
-        return
-    actor = f"instance:{instance.name}"
-    reason = REASONS.get(instance.reason, RunReason.MACHINE_LOST)
-    if run.state is RunState.PROVISIONING and reason in EVENTS:
-        _place_again(deps, run, reason, actor, instance.detail)
-        return
-    stopped = run.state is RunState.STOPPING
-    state = RunState.STOPPED if stopped else RunState.FAILED
-    finish(deps, run, state, run.reason if stopped else reason, actor=actor, detail=instance.detail)
-
-
-def _place_again(deps: Deps, run: Run, reason: RunReason, actor: str, detail: str) -> None:
-    """Take a run from a machine that was lost before it had the job. Whoever moved the run meanwhile saw more."""
-    now = deps.now()
-    nowhere = {"instance_id": "", "instance_name": "", "lease_id": ""}
-    try:
-        store.step(run, RunState.SUBMITTED, now=now, reason=reason, actor=actor, deadline=now, detail=detail, **nowhere)
-    except LostRaceError:
-        log.event("placed-again-already", run=run.run_id)
+def refuse(deps: Deps, run: Run, reason: RunReason, error: TidepoolError) -> Run:
+    """End a run with an outcome and raise that, unless the run was placed meanwhile."""
+    ended = finish(deps, run, RunState.FAILED, reason, actor="placement", detail=error.detail)
+    if ended.state in RUN_ENDS and ended.reason is reason:
+        raise error
+    return ended
 
 
 def finish(

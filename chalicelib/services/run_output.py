@@ -14,17 +14,17 @@ PART: Final = 10**11
 """Bytes of the stream that a part may have. The API counts to 2**53: enough for 45,000 tries."""
 
 
-def prefix(run: Run) -> str:
-    """Where the output of a run is stored."""
-    return f"logs/{run.project}/{run.run_id}"
+def prefix(run: Run, rank: int | None = None) -> str:
+    """Where the output of a run, or of one of its nodes, is stored."""
+    return f"logs/{run.project}/{run.run_id}" + ("" if rank is None else f"-node-{rank}")
 
 
-def keep(deps: Deps, run: Run, offset: int, data: bytes) -> None:
+def keep(deps: Deps, run: Run, rank: int | None, offset: int, data: bytes) -> None:
     """Store bytes of the present try's output from its own `offset` on, as agents count: from 0 at each try."""
     if offset + len(data) > PART:
         log.event("output-too-long", run=run.run_id, offset=offset)
         return
-    deps.objects.append(prefix(run), _begin(run) + offset, data)
+    deps.objects.append(prefix(run, rank), _begin(run) + offset, data)
 
 
 def close(deps: Deps, run: Run, why: str) -> None:
@@ -33,25 +33,27 @@ def close(deps: Deps, run: Run, why: str) -> None:
     Nobody reads it before the run's row says that there is a next try.
     """
     begin = _begin(run)
-    end = deps.objects.end(prefix(run), begin)
-    broken = end > begin and deps.objects.read(prefix(run), end - 1, 1) != b"\n"
-    line = f"{chr(10) if broken else ''}tidepool: {why}\n".encode()
-    deps.objects.append(prefix(run), begin + PART, line, grows=False)
+    for where in [prefix(run, job.rank) for job in run.jobs] or [prefix(run)]:
+        end = deps.objects.end(where, begin)
+        broken = end > begin and deps.objects.read(where, end - 1, 1) != b"\n"
+        line = f"{chr(10) if broken else ''}tidepool: {why}\n".encode()
+        deps.objects.append(where, begin + PART, line, grows=False)
 
 
-def read(deps: Deps, run: Run, after: int, limit: int) -> tuple[int, bytes]:
+def read(deps: Deps, run: Run, rank: int | None, after: int, limit: int) -> tuple[int, bytes]:
     """Read up to `limit` bytes from `after` on, all of one part; return also where in the stream they begin.
 
     A part that will grow no more ends at its last byte, or at a gap: then the next that holds anything is read.
     """
-    data = deps.objects.read(prefix(run), after, limit)
+    where = prefix(run, rank)
+    data = deps.objects.read(where, after, limit)
     following = (after // PART + 1) * PART
     if data or following > _begin(run):
         return after, data
-    begins = deps.objects.begins(prefix(run), following)
+    begins = deps.objects.begins(where, following)
     if begins is None or begins >= _begin(run) + PART:
         begins = _begin(run)
-    return begins, deps.objects.read(prefix(run), begins, limit)
+    return begins, deps.objects.read(where, begins, limit)
 
 
 def _begin(run: Run) -> int:

@@ -6,6 +6,7 @@ from what it says of the present one.
 
 from chalicelib import log
 from chalicelib.domain.model import Run, RunReason, RunState
+from chalicelib.domain.nodes import blank
 from chalicelib.domain.policies import from_doc
 from chalicelib.domain.retry import next_try
 from chalicelib.services import run_output
@@ -44,6 +45,7 @@ def begin(
         instance_name="",
         lease_id="",
         tries=tries,
+        **({"jobs": blank(run.jobs)} if run.jobs else {}),
     )
     log.event("run-retried", run=run.run_id, reason=reason, tries=tries.number, pause_s=pause_s)
     return waiting

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError
+from chalicelib.domain.errors import AlreadyExistsError, InvalidInputError, LostRaceError, NoMatchError
 from chalicelib.domain.model import RUN_ENDS, Attempt, JobSpec, Run, RunReason, RunState
 from chalicelib.domain.names import new_id, pleasant_name, require_name
+from chalicelib.domain.nodes import NodeJob
 from chalicelib.domain.policies import Policies, to_doc
 from chalicelib.services import instances, placement, pools, run_ends, run_output
 from chalicelib.services.deps import Deps
@@ -19,7 +20,10 @@ LOG_PAGE: Final = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RunSubmission:
-    """What a user submits. `instance` names the only one that may be taken; `reuse` forbids provisioning."""
+    """What a user submits. `instance` names the only one that may be taken; `reuse` forbids provisioning.
+
+    `nodes`: how many machines of one cluster it runs on at once.
+    """
 
     name: str
     pool: str | None
@@ -27,6 +31,7 @@ class RunSubmission:
     policies: Policies
     reuse: bool = False
     instance: str = ""
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_u
     The same `request_id` again (its process died before it answered) gets the run that was made then.
     """
     pool = pools.require_open(pools.resolve(deps, project, wanted.pool))
+    if wanted.instance and wanted.nodes > 1:
+        raise InvalidInputError("instance", wanted.instance, "none, where there are several nodes")
     if wanted.instance:
         instance_store.find(project, wanted.instance)
     now = deps.now()
@@ -71,6 +78,7 @@ def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_u
             "instance": wanted.instance,
             "api_url": api_url,
         },
+        jobs=tuple(NodeJob(rank) for rank in range(wanted.nodes)) if wanted.nodes > 1 else (),
     )
     stored = _store(deps, run, named=bool(wanted.name), request_id=request_id)
     if stored.state is RunState.FAILED and stored.reason is RunReason.NO_IDLE_INSTANCE:
@@ -110,7 +118,7 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
             if ended.state not in RUN_ENDS:
                 run = store.get(run.project, run.run_id)
                 continue
-            if run.instance_id:
+            if run.instance_ids:
                 placement.drop_reserved(deps, run, actor)
             return ended
         grace = timedelta() if force else run.spec.kill_after
@@ -129,7 +137,8 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
         except LostRaceError:
             run = store.get(run.project, run.run_id)
             continue
-        deps.wake.send(run.instance_id)
+        for instance_id in stopping.instance_ids:
+            deps.wake.send(instance_id)
         return stopping
     raise LostRaceError(f"run {run.name!r} keeps moving; ask again")
 
@@ -137,8 +146,8 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
 def show(deps: Deps, project: str, name: str) -> tuple[Run, list[Attempt]]:
     """Return a run by name or id, and the attempts of its instance while that is being provisioned or failed to be."""
     run = store.find(project, name)
-    if run.instance_id and (run.started_at is None or run.state is RunState.PROVISIONING):
-        return run, journal.attempts(run.instance_id)
+    if run.started_at is None or run.state is RunState.PROVISIONING:
+        return run, [attempt for each in run.instance_ids for attempt in journal.attempts(each)]
     return run, []
 
 
@@ -154,13 +163,17 @@ def page(
     return store.page(project, limit=limit, cursor=cursor, active=active)
 
 
-def logs(deps: Deps, project: str, name: str, *, after: int, limit: int) -> Logs:
+def logs(deps: Deps, project: str, name: str, *, after: int, limit: int, node: int = 0) -> Logs:
     """Return output from byte `after` on, or from the next byte that there is: tries leave gaps between them.
 
-    The run is read first: its end implies its log.
+    The run is read first: its end implies its log. Of several nodes each has a stream of its own. Raises
+    `InvalidInputError` for a node that there is not.
     """
     run = store.find(project, name)
-    begins, data = run_output.read(deps, run, after, min(limit, LOG_PAGE))
+    if node >= max(1, len(run.jobs)):
+        raise InvalidInputError("node", node, f"0 to {max(1, len(run.jobs)) - 1}, a rank of the run's nodes")
+    rank = node if run.jobs else None
+    begins, data = run_output.read(deps, run, rank, after, min(limit, LOG_PAGE))
     return Logs(run, begins, data, begins + len(data), run.state in RUN_ENDS and not data)
 
 

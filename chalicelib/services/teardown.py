@@ -15,7 +15,7 @@ from chalicelib.domain.errors import BackendError, BusyError, ConflictError, Los
 from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
-from chalicelib.services import host_removal, run_ends
+from chalicelib.services import host_removal, machine_losses, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.services.remarks import remark
 from chalicelib.store import instances as store
@@ -49,8 +49,25 @@ def begin(
     )
     log.event("instance-terminating", instance=gone.instance_id, reason=reason, actor=actor)
     drive(deps, gone)
-    run_ends.machine_lost(deps, gone)
+    _let_go(deps, gone, machine_losses.machine_lost(deps, gone))
     return gone
+
+
+def _let_go(deps: Deps, gone: Instance, others: tuple[str, ...]) -> None:
+    """End what a run had asked for besides, and wake what it held already: their agents give that back.
+
+    A crash before this leaves machines that come up idle, and end when nobody takes them.
+    """
+    run_id = run_ends.run_of(gone)
+    for instance_id in others:
+        try:
+            row = store.find(gone.project, instance_id)
+            if row.state is State.BUSY:
+                deps.wake.send(instance_id)
+            elif row.state in (State.PENDING, State.PROVISIONING) and row.reserved_for == run_id:
+                remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=gone.actor)
+        except (NotFoundError, LostRaceError):
+            log.event("let-go-already", instance=instance_id)
 
 
 def drive(deps: Deps, instance: Instance, suffix: str = "") -> None:
@@ -181,7 +198,7 @@ def _bury(deps: Deps, row: Instance) -> None:
 
     The row goes last: a crash before that repeats all of it.
     """
-    run_ends.machine_lost(deps, row)
+    machine_losses.machine_lost(deps, row)
     deps.wake.delete(row.instance_id)
     attempts = journal.attempts(row.instance_id)
     if is_host(row):

@@ -72,6 +72,11 @@ def put_facts(instance_id: str, value: Mapping[str, Any]) -> None:
     calls.put(JournalRow(instance_id, FACTS, body=dict(value)))
 
 
+def facts(instance_id: str) -> dict[str, Any] | None:
+    """Read what the agent said of its machine, or None."""
+    return cast(dict[str, Any] | None, _body(instance_id, FACTS))
+
+
 def callback(instance_id: str) -> str | None:
     """Read the task token of the workflow that waits for this instance's agent, or None."""
     return cast(str | None, _body(instance_id, CALLBACK))

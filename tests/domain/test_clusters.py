@@ -10,17 +10,17 @@ from chalicelib.domain.rendezvous import environment
 from tests.builders import make_offer
 
 HAS = Resources(8, 32768, 100_000)
-HERE, THERE = "remote|10.0.0.0/24", "remote|10.1.0.0/24"
+HERE, THERE = "10.0.0.0/24", "10.1.0.0/24"
 
 
 def test_hosts_of_one_network_are_a_cluster_and_those_of_another_are_not_in_it():
     offers = [offer_of("remote", HAS, HERE), offer_of("remote", HAS, THERE), offer_of("remote", HAS, HERE)]
     found = grouped(offers, lambda _: False)
-    assert {cluster.key: len(members) for cluster, members in found.items()} == {HERE: 2, THERE: 1}
+    assert {cluster.key: len(members) for cluster, members in found.items()} == {f"remote|{HERE}": 2, f"remote|{THERE}": 1}
 
 
 def test_the_same_network_at_two_sites_is_two_clusters():
-    one, two = offer_of("berlin", HAS, "berlin|10.0.0.0/24"), offer_of("oslo", HAS, "oslo|10.0.0.0/24")
+    one, two = offer_of("berlin", HAS, HERE), offer_of("oslo", HAS, HERE)
     assert cluster_of(one, lambda _: True) != cluster_of(two, lambda _: True)
 
 
@@ -72,9 +72,9 @@ def test_a_run_that_is_being_stopped_has_no_failed_node():
     assert failure(ended(jobs, jobs[0], exit_code=143, reason="exited-non-zero", detail="", stopping=True)) is None
 
 
-def test_a_new_placement_keeps_nothing_but_where_the_output_goes_on():
-    jobs = (NodeJob(0, cluster="c", instance_id="i", lease_id="l", state=NodeState.FAILED, exit_code=1, log_base=77),)
-    assert blank(jobs) == (NodeJob(0, log_base=77),)
+def test_a_new_placement_keeps_nothing_but_the_rank():
+    jobs = (NodeJob(0, cluster="c", instance_id="i", lease_id="l", state=NodeState.FAILED, exit_code=1),)
+    assert blank(jobs) == (NodeJob(0),)
 
 
 def test_each_node_is_told_its_rank_the_master_and_all_addresses():

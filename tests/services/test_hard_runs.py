@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain.errors import ConflictError, NoMatchError, NotFoundError, ThrottledError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
-from chalicelib.services import instances, leases, placement, pools, reconcile, run_ends
+from chalicelib.services import instances, leases, machine_losses, placement, pools, reconcile
 from chalicelib.store import instances as instance_store
 from chalicelib.store import pools as pool_store
 from chalicelib.store import runs as run_store
@@ -97,7 +97,7 @@ def test_a_run_whose_process_died_after_its_instance_failed_is_ended_by_reconcil
     world.cloud.faults = ["quota", "quota"]
     run = submit(world)
     with monkeypatch.context() as unheard:
-        unheard.setattr(run_ends, "machine_lost", lambda *_: None)
+        unheard.setattr(machine_losses, "machine_lost", lambda *_: None)
         world.run_workflows()
         world.pass_time(5)
         world.run_workflows()

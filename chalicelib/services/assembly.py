@@ -1,0 +1,310 @@
+"""Giving a run on several nodes its machines: all of one cluster, and the jobs go out only when all of them are there.
+
+What is idle is taken together; what is missing is bought in the same cluster, by ids that follow from the run, and each
+machine is born held by it. The run's row is written before anything is bought, so whoever comes next (an agent, the
+`placement` timer, reconcile) finds what is still to be done there. A gang that is not complete within its time is
+released.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from chalicelib import log
+from chalicelib.domain import nodes
+from chalicelib.domain.clusters import Completion, cheapest, cluster_of
+from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError, NotFoundError
+from chalicelib.domain.host_records import is_host
+from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
+from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
+from chalicelib.domain.policies import Policies, RetryEvent, from_doc
+from chalicelib.services import gangs, instances, leases, node_ends, offers, provisioning, purchases, run_ends, teardown
+from chalicelib.services import nodes as node_service
+from chalicelib.services.deps import Deps
+from chalicelib.store import instances as instance_store
+from chalicelib.store import runs as store
+
+TOGETHER_WITHIN: Final = timedelta(minutes=30)
+"""How long what a run has is held while the rest is on its way; a policy that waits for capacity may say longer."""
+
+NOTHING: Final = "no cluster has enough idle instances and no offer fits"
+
+COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
+
+
+def place(deps: Deps, run: Run, policies: Policies) -> Run:
+    """Give a submitted run its nodes, or have what is missing bought. Raises as `placement.place` does."""
+    taken = gangs.held(deps, run)[: len(run.jobs)]
+    refusal: NoMatchError | None = None
+    if not taken:
+        try:
+            taken = gangs.acquire(
+                deps,
+                run.project,
+                run.pool,
+                policies,
+                nodes=len(run.jobs),
+                holder=run_ends.holder(run.run_id),
+                duration=deps.settings.lost_after,
+            )
+        except NoMatchError as none_free:
+            refusal = none_free
+    if len(taken) == len(run.jobs):
+        return _start(deps, run, taken)
+    if run.request["reuse"]:
+        _give_back(deps, run, taken)
+        refusal = refusal or NoMatchError(f"{len(taken)} of {len(run.jobs)} nodes are held, the others are gone")
+        return run_ends.refuse(deps, run, RunReason.NO_IDLE_INSTANCE, refusal)
+    return _complete(deps, run, policies, taken)
+
+
+def assemble(deps: Deps, run: Run) -> Run:
+    """Bring a run that waits for its machines closer to its start, or end what cannot come together."""
+    if run.state is not RunState.PROVISIONING or not run.jobs:
+        return run
+    policies = from_doc(run.request["policies"])
+    if deps.now() - run.changed_at > _together_within(policies):
+        return _give_up(deps, run)
+    for job in run.jobs:
+        row = _find(run, job)
+        if row is None:
+            row = _buy(deps, run, job, policies)
+        elif row.state is State.PENDING:
+            provisioning.drive(deps, row)  # who made the row may have died before its workflow was started
+        if row is None or row.state in (State.TERMINATING, State.TERMINATED):
+            return _fail(
+                deps, run, f"{job.title}: {row.detail or row.reason.value if row else 'it could not be asked for'}"
+            )
+        if row.lease is not None and run_ends.run_of(row) == run.run_id:
+            run = node_service.join(deps, row, run)
+        elif row.state not in COMING:
+            return _fail(deps, run, f"{job.title}: it was taken away before the others were there")
+        if run.state is not RunState.PROVISIONING:
+            return run
+    return run
+
+
+def let_go(deps: Deps, run: Run, actor: str) -> None:
+    """Release what a run holds or waits for: machines that are there become idle, those on their way are removed."""
+    for job in run.jobs:
+        row = _find(run, job)
+        if row is None or run_ends.run_of(row) != run.run_id:
+            continue
+        try:
+            if row.state in COMING:
+                teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
+            elif row.lease is not None:
+                leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor=actor)
+        except (LostRaceError, NotFoundError):
+            log.event("let-go-already", instance=row.instance_id)
+
+
+def take_back(deps: Deps, run: Run) -> Run:
+    """Give up the machines whose agents did not take their jobs: those are flagged, and end if they were rented.
+
+    Where no node has begun the run is placed again; else the first of them is the node that failed.
+    """
+    idle = [job for job in run.jobs if job.state is NodeState.READY]
+    if len(idle) < len(run.jobs):
+        for job in idle:
+            detail = "its agent did not take the job"
+            run = node_ends.ended(deps, run, job, RunReason.NOT_PICKED_UP, actor="timer", detail=detail)
+    else:
+        now = deps.now()
+        run = store.step(
+            run,
+            RunState.SUBMITTED,
+            now=now,
+            reason=RunReason.NOT_PICKED_UP,
+            actor="timer",
+            deadline=now + deps.settings.pickup_within,
+            instance_id="",
+            instance_name="",
+            lease_id="",
+            jobs=nodes.blank(run.jobs),
+        )
+    for job in idle:
+        _distrust(deps, run, job)
+    return run
+
+
+def check(deps: Deps, run: Run) -> Run:
+    """Find out whether a node is lost without anybody having said so: whoever took its machine died before that."""
+    if run.state is RunState.PROVISIONING:
+        return assemble(deps, run)
+    for job in run.jobs:
+        if run.state not in node_ends.ON_MACHINES or job.is_over:
+            continue
+        row = _find(run, job)
+        if row is None or row.lease is None or row.lease.lease_id != job.lease_id:
+            detail = f"{row.name} is not held any more" if row else "its instance is gone"
+            run = node_ends.ended(deps, run, job, RunReason.MACHINE_LOST, actor="placement", detail=detail)
+    return node_ends.conclude(deps, run, actor="placement")
+
+
+def _start(deps: Deps, run: Run, taken: list[Instance]) -> Run:
+    """All nodes were idle. A run that moved on meanwhile gives them back."""
+    jobs = _with(deps, run, taken)
+    try:
+        return node_service.start(
+            deps, run, jobs, reason=RunReason.REUSED, actor="placement", placements=run.placements + 1
+        )
+    except LostRaceError:
+        return _moved_on(deps, run, taken)
+
+
+def _complete(deps: Deps, run: Run, policies: Policies, taken: list[Instance]) -> Run:
+    """Choose where the missing machines come from, take what is idle there, write that down, and have them bought."""
+    _, market = purchases.preferred(deps, run, policies)
+    cheap = _cheapest(deps, run, policies, taken, market)
+    if cheap is None:
+        _give_back(deps, run, taken)
+        waits = _waits_for_capacity(policies) and purchases.waited(deps, run) < _together_within(policies)
+        if waits or purchases.may_pass(deps, run, market):
+            return run
+        refusal = market.refusal(NOTHING) or NoOffersError(f"{NOTHING}: none of the backends that do has clusters")
+        return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, refusal)
+    if not taken:
+        taken = _take_idle(deps, run, policies, cheap)
+    jobs = _with(deps, run, taken)
+    number = run.placements + 1
+    stem = f"i-{run.run_id.removeprefix('run-')}-{number}"
+    jobs = tuple(
+        job if job.instance_id else replace(job, cluster=cheap.cluster.key, instance_id=f"{stem}-{job.rank}")
+        for job in jobs
+    )
+    now = deps.now()
+    try:
+        waiting = store.step(
+            run,
+            RunState.PROVISIONING,
+            now=now,
+            reason=RunReason.NO_IDLE_INSTANCE,
+            actor="placement",
+            deadline=now + deps.settings.pickup_within,
+            instance_id=jobs[0].instance_id,
+            instance_name=jobs[0].instance_name,
+            placements=number,
+            jobs=jobs,
+        )
+    except LostRaceError:
+        return _moved_on(deps, run, taken)
+    return assemble(deps, waiting)
+
+
+def _cheapest(
+    deps: Deps, run: Run, policies: Policies, taken: list[Instance], market: offers.Market
+) -> Completion | None:
+    """Where the missing machines cost least: in the cluster of what is held already, else in any."""
+    held_in = gangs.cluster_key(deps, taken[0]) if taken else ""
+    free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
+    ways: dict[str, Completion] = {}
+    for offer in market.offers:
+        cluster = cluster_of(offer, lambda name: gangs.is_clustered(deps, run.project, name))
+        if cluster is not None and cluster.key not in ways and held_in in ("", cluster.key):
+            ways[cluster.key] = Completion(cluster, free.get(cluster, 0), offer.price)
+    return cheapest(list(ways.values()), len(run.jobs))
+
+
+def _take_idle(deps: Deps, run: Run, policies: Policies, way: Completion) -> list[Instance]:
+    """Hold what is idle in the cluster, all of it that is needed or, when another is faster, none."""
+    for each in gangs.free(deps, run.project, run.pool, policies):
+        if each.cluster == way.cluster and each.candidates:
+            wanted = each.candidates[: len(run.jobs)]
+            try:
+                return gangs.take(deps, wanted, run_ends.holder(run.run_id), deps.settings.lost_after)
+            except LostRaceError:
+                log.event("gang-lost-race", cluster=way.cluster.key, nodes=len(wanted))
+    return []
+
+
+def _with(deps: Deps, run: Run, taken: list[Instance]) -> Jobs:
+    """The jobs by rank, the first ones with the machines that are held."""
+    blank = nodes.blank(run.jobs)
+    held = [
+        node_service.placed(deps, job, row, gangs.cluster_key(deps, row))
+        for job, row in zip(blank, taken, strict=False)
+    ]
+    return (*held, *blank[len(held) :])
+
+
+def _moved_on(deps: Deps, run: Run, taken: list[Instance]) -> Run:
+    """Another was faster. What it does not count among the run's nodes is given back."""
+    found = store.get(run.project, run.run_id)
+    known = {job.lease_id for job in found.jobs}
+    _give_back(deps, run, [row for row in taken if row.lease and row.lease.lease_id not in known])
+    return found
+
+
+def _give_back(deps: Deps, run: Run, taken: list[Instance]) -> None:
+    for row in taken:
+        if row.lease is not None:
+            leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor=run_ends.holder(run.run_id))
+
+
+def _find(run: Run, job: NodeJob) -> Instance | None:
+    try:
+        return instance_store.find(run.project, job.instance_id, run.pool) if job.instance_id else None
+    except NotFoundError:
+        return None
+
+
+def _buy(deps: Deps, run: Run, job: NodeJob, policies: Policies) -> Instance | None:
+    """Ask for the machine of one node, in the run's cluster. Asking twice buys once. None: its pool is gone."""
+    backend, _, region = job.cluster.partition("|")
+    there = replace(purchases.preferred(deps, run, policies)[0], backends=(backend,), regions=(region,))
+    actor = f"run:{run.name}"
+    row = instances.new_instance(
+        deps, run.project, run.pool, there, job.instance_id, Reason.RUN, actor, reserved_for=run.run_id
+    )
+    try:
+        return instances.request(deps, row, there, run.request["api_url"], named=False)
+    except AlreadyExistsError:
+        return _find(run, job)
+    except NotFoundError:
+        return None
+
+
+def _waits_for_capacity(policies: Policies) -> bool:
+    return policies.retry is not None and RetryEvent.NO_CAPACITY in policies.retry.events
+
+
+def _together_within(policies: Policies) -> timedelta:
+    longer = policies.retry.duration if policies.retry and _waits_for_capacity(policies) else timedelta()
+    return max(TOGETHER_WITHIN, longer)
+
+
+def _give_up(deps: Deps, run: Run) -> Run:
+    missing = [job for job in run.jobs if not job.lease_id]
+    states = []
+    for job in missing:
+        row = _find(run, job)
+        states.append(f"{job.title} is {row.state.value}" if row else f"{job.title} is gone")
+    ready = len(run.jobs) - len(missing)
+    return _fail(deps, run, f"{ready} of {len(run.jobs)} nodes were ready in time: {', '.join(states)}")
+
+
+def _fail(deps: Deps, run: Run, detail: str) -> Run:
+    """End a run whose nodes do not come together, and release those that are there."""
+    reason = RunReason.PROVISIONING_FAILED
+    ended = run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
+    if ended.state in RUN_ENDS:
+        let_go(deps, run, "placement")
+    return ended
+
+
+def _distrust(deps: Deps, run: Run, job: NodeJob) -> None:
+    """A machine whose agent did not take its job gets no other."""
+    row = _find(run, job)
+    if row is None or row.state is not State.BUSY or row.lease is None or row.lease.lease_id != job.lease_id:
+        return
+    try:
+        if is_host(row):
+            fence = row.lease.fence
+            row = instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True)
+            leases.give_back(deps, row, fence, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+        else:
+            teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+    except (NotFoundError, LostRaceError):
+        log.event("taken-back-already", run=run.run_id, instance=job.instance_id)

@@ -1,0 +1,113 @@
+"""How the jobs of a run on several nodes begin and end, and when all of them together mean the run's end.
+
+Each verb may be repeated, and reads the run again when another node's agent was faster.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from chalicelib import log
+from chalicelib.domain import nodes
+from chalicelib.domain.errors import LostRaceError
+from chalicelib.domain.model import RUN_ENDS, Run, RunReason, RunState
+from chalicelib.domain.nodes import NodeJob, NodeState
+from chalicelib.services import run_ends
+from chalicelib.services.deps import Deps
+from chalicelib.store import runs as store
+
+ATTEMPTS: Final = 2 * nodes.MAX_NODES
+"""How often a note is tried: at worst every other node's agent is faster, with its beginning and with its end."""
+
+ON_MACHINES: Final = frozenset({RunState.STARTING, RunState.RUNNING, RunState.STOPPING})
+NOT_BEGUN: Final = frozenset({NodeState.WAITING, NodeState.READY})
+
+
+def began(deps: Deps, run: Run, job: NodeJob) -> Run:
+    """One node's agent has its job. The run runs when all of them have theirs."""
+    for _ in range(ATTEMPTS):
+        mine = nodes.of_lease(run.jobs, job.lease_id)
+        if mine is None or mine.state is not NodeState.READY or run.state not in ON_MACHINES:
+            return _running(deps, run)
+        try:
+            run = store.note(run, nodes.changed(run.jobs, replace(mine, state=NodeState.RUNNING)))
+        except LostRaceError:
+            run = store.get(run.project, run.run_id)
+        else:
+            return _running(deps, run)
+    raise LostRaceError(f"run {run.name!r} keeps moving")
+
+
+def ended(
+    deps: Deps,
+    run: Run,
+    job: NodeJob,
+    reason: RunReason | None,
+    *,
+    actor: str,
+    exit_code: int | None = None,
+    detail: str = "",
+) -> Run:
+    """One node's job has ended, badly if there is a `reason`. The others are told to end then; the last ends the run.
+
+    A node that has another lease by now, or has ended already, is left as it is.
+    """
+    for _ in range(ATTEMPTS):
+        mine = nodes.of_lease(run.jobs, job.lease_id)
+        if mine is None or mine.is_over or run.state not in ON_MACHINES:
+            return conclude(deps, run, actor=actor)
+        stopping = run.state is RunState.STOPPING
+        why = reason.value if reason else ""
+        after = nodes.ended(run.jobs, mine, exit_code=exit_code, reason=why, detail=detail, stopping=stopping)
+        try:
+            run = store.note(run, after)
+        except LostRaceError:
+            run = store.get(run.project, run.run_id)
+            continue
+        if nodes.failure(run.jobs) == nodes.of_lease(run.jobs, job.lease_id):
+            log.event("node-failed", run=run.run_id, rank=mine.rank, reason=why, exit_code=exit_code)
+            wake_others(deps, run)
+        return conclude(deps, _running(deps, run), actor=actor)
+    raise LostRaceError(f"run {run.name!r} keeps moving")
+
+
+def conclude(deps: Deps, run: Run, *, actor: str) -> Run:
+    """End the present try when every node's job has ended: as the first that failed did, else well."""
+    if run.state not in ON_MACHINES or not nodes.are_over(run.jobs):
+        return run
+    failed = nodes.failure(run.jobs)
+    if run.state is RunState.STOPPING:
+        code = next((job.exit_code for job in run.jobs if job.exit_code), run.jobs[0].exit_code)
+        return run_ends.finish(deps, run, RunState.STOPPED, run.reason, actor=actor, exit_code=code)
+    if failed is None:
+        return run_ends.finish(deps, run, RunState.DONE, RunReason.EXITED, actor=actor, exit_code=0)
+    reason, detail = RunReason(failed.reason), nodes.explained(failed)
+    return run_ends.finish(deps, run, RunState.FAILED, reason, actor=actor, detail=detail, exit_code=failed.exit_code)
+
+
+def wake_others(deps: Deps, run: Run) -> None:
+    """Have the agents of the nodes whose jobs have not ended ask what they are to do."""
+    for job in run.jobs:
+        if job.lease_id and not job.is_over:
+            deps.wake.send(job.instance_id)
+
+
+def _running(deps: Deps, run: Run) -> Run:
+    """From here on the leases are what bounds a silence. Whoever notes the last beginning writes it."""
+    if run.state is not RunState.STARTING or any(job.state in NOT_BEGUN for job in run.jobs):
+        return run
+    now = deps.now()
+    try:
+        return store.step(
+            run,
+            RunState.RUNNING,
+            now=now,
+            reason=RunReason.PICKED_UP,
+            actor="agent",
+            deadline=None,
+            started_at=run.started_at or now,
+            tries=replace(run.tries, began_at=now),
+            jobs=run.jobs,
+        )
+    except LostRaceError:
+        found = store.get(run.project, run.run_id)
+        return found if found.state in RUN_ENDS or found.state is not RunState.STARTING else _running(deps, found)

@@ -1,0 +1,100 @@
+"""The nodes of a run between their agents and the run: which job a machine has in it, and what its agent says of it."""
+
+from dataclasses import replace
+
+from chalicelib.domain import networks, nodes, rendezvous
+from chalicelib.domain.errors import LostRaceError
+from chalicelib.domain.host_records import is_host
+from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
+from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
+from chalicelib.services import node_ends
+from chalicelib.services.deps import Deps
+from chalicelib.store import hosts as host_store
+from chalicelib.store import journal
+from chalicelib.store import runs as store
+
+
+def job_on(run: Run, row: Instance) -> NodeJob | None:
+    """The job that a machine executes for a run that goes on, or None: it is not one of its nodes, or not any more."""
+    if run.state in RUN_ENDS or row.lease is None:
+        return None
+    job = nodes.of_lease(run.jobs, row.lease.lease_id)
+    return None if job is None or job.is_over else job
+
+
+def join(deps: Deps, row: Instance, run: Run) -> Run:
+    """Note that a machine which the run waits for is held by it now; the last one starts the run."""
+    for _ in range(node_ends.ATTEMPTS):
+        job = nodes.of_instance(run.jobs, row.instance_id)
+        if run.state is not RunState.PROVISIONING or job is None or row.lease is None or row.interrupted:
+            return run
+        try:
+            if not job.lease_id:
+                run = store.note(run, nodes.changed(run.jobs, placed(deps, job, row, job.cluster)))
+            return start_if_complete(deps, run, reason=RunReason.READY, actor="agent")
+        except LostRaceError:
+            run = store.get(run.project, run.run_id)
+    raise LostRaceError(f"run {run.name!r} keeps moving")
+
+
+def start_if_complete(deps: Deps, run: Run, *, reason: RunReason, actor: str) -> Run:
+    """Hand the jobs out when a machine is held for each. Raises `LostRaceError` when the run moved."""
+    if not all(job.lease_id for job in run.jobs):
+        return run
+    return start(deps, run, run.jobs, reason=reason, actor=actor, placements=run.placements)
+
+
+def start(deps: Deps, run: Run, jobs: Jobs, *, reason: RunReason, actor: str, placements: int) -> Run:
+    """Write down which machines have the jobs, and wake their agents. Raises `LostRaceError` when the run moved.
+
+    Each must take its job within its time.
+    """
+    now = deps.now()
+    started = store.step(
+        run,
+        RunState.STARTING,
+        now=now,
+        reason=reason,
+        actor=actor,
+        deadline=now + deps.settings.pickup_within,
+        instance_id=jobs[0].instance_id,
+        instance_name=jobs[0].instance_name,
+        lease_id=jobs[0].lease_id,
+        placements=placements,
+        jobs=jobs,
+    )
+    node_ends.wake_others(deps, started)
+    return started
+
+
+def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:
+    """A job with the machine that is held for it."""
+    return replace(
+        blank,
+        cluster=cluster,
+        instance_id=row.instance_id,
+        instance_name=row.name,
+        lease_id=row.lease.lease_id if row.lease else "",
+        address=address(deps, row),
+        gpus=sum(gpu.count for gpu in row.offer.resources.gpus) if row.offer else 0,
+        state=NodeState.READY,
+    )
+
+
+def address(deps: Deps, row: Instance) -> str:
+    """Where the other nodes reach a machine: a host's is known from its adoption, a rented one's from its agent.
+
+    A simulated machine has none of its own: all of them are this computer.
+    """
+    if is_host(row):
+        record = host_store.get(row.project, row.instance_id)
+        return record.address if record else ""
+    told = networks.private_address((journal.facts(row.instance_id) or {}).get("addresses"))
+    if not told and row.offer and deps.backend(row.project, row.offer.backend).capabilities.simulated:
+        return "127.0.0.1"
+    return told
+
+
+def environment(run: Run, job: NodeJob) -> dict[str, str]:
+    """The variables of one node's job."""
+    return rendezvous.environment(run.jobs, job, run.spec.env)
