@@ -248,6 +248,12 @@ class Lease(TypedDict):
     instance: Instance
 
 
+class Gang(TypedDict):
+    """Leases on several instances of one cluster that were taken together."""
+
+    leases: list[Lease]
+
+
 class Upload(TypedDict):
     """Where to PUT an archive, with which headers; `url` is null when it is there already."""
 
@@ -264,10 +270,26 @@ class RunInstance(TypedDict):
     name: str
 
 
+class NodeJob(TypedDict):
+    """What one node of a run executes. `address`: how the other nodes reach it; `reason`, `detail`: why it failed."""
+
+    rank: int
+    state: str
+    instance: RunInstance | None
+    lease_id: str
+    cluster: str
+    address: str
+    gpus: int
+    exit_code: int | None
+    reason: str
+    detail: str
+
+
 class Run(TypedDict):
     """A user's work. `tries` counts how often it was begun; `ends_by` is when it has used up its `max_duration`.
 
     `last_failure` is what ended the try before, `retry_at` when a run that waits for its next try is placed again.
+    `jobs` are those of a run on several `nodes`, by rank; instance and lease are the master's then. Else it is empty.
     """
 
     run_id: str
@@ -291,6 +313,8 @@ class Run(TypedDict):
     last_failure: str
     retry_at: str | None
     ends_by: str | None
+    nodes: int
+    jobs: list[NodeJob]
 
 
 class RunDetail(Run):

@@ -7,9 +7,9 @@ from chalice.app import Blueprint, Response
 from chalicelib.api import answers, views
 from chalicelib.api.http import USER, VIEWER, Call, answer, endpoint
 from chalicelib.api.schemas import HeartbeatRequest, LeaseRequest
-from chalicelib.domain.errors import ConflictError, LeaseLostError, NoMatchError
+from chalicelib.domain.errors import ConflictError, InvalidInputError, LeaseLostError, NoMatchError
 from chalicelib.domain.policies import LEASE
-from chalicelib.services import leases
+from chalicelib.services import gangs, leases
 from chalicelib.wiring import deps
 
 routes = Blueprint(__name__)
@@ -22,14 +22,25 @@ routes = Blueprint(__name__)
     USER,
     body=LeaseRequest,
     status=201,
-    answer=answers.Lease,
+    answer=answers.Lease | answers.Gang,
     errors=[NoMatchError],
 )
 def acquire_lease(call: Call[LeaseRequest], project: str, pool: str) -> Response:
-    """Hold the best idle instance that fits. A refusal says for each instance why it was not taken."""
+    """Hold the best idle instance that fits. A refusal says for each instance why it was not taken.
+
+    With `nodes` of more than one: that many of one cluster, or none of them. Each has a lease of its own, prolonged and
+    released like any other; a refusal says for each cluster what is missing.
+    """
     wanted = call.body
     policies, _ = wanted.policies(LEASE)
     duration = _duration(wanted.duration_s)
+    if wanted.nodes > 1:
+        if wanted.instance:
+            raise InvalidInputError("instance", wanted.instance, "none, where there are several nodes")
+        rows = gangs.acquire(
+            deps(), project, pool, policies, nodes=wanted.nodes, holder=wanted.holder, duration=duration
+        )
+        return answer(views.gang(rows), 201)
     row = leases.acquire(
         deps(), project, pool, policies, holder=wanted.holder, instance=wanted.instance, duration=duration
     )

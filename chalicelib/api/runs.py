@@ -7,6 +7,7 @@ from chalicelib.api.http import USER, VIEWER, Call, answer, endpoint, listing, w
 from chalicelib.api.parameters import PAGE, flag, whole
 from chalicelib.api.schemas import RunRequest, StopRequest
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError
+from chalicelib.domain.nodes import MAX_NODES
 from chalicelib.domain.policies import RUN
 from chalicelib.services import pools, runs
 from chalicelib.services.runs import RunSubmission
@@ -16,6 +17,7 @@ routes = Blueprint(__name__)
 
 ACTIVE = flag("active", "Only runs that have not ended.")
 AFTER = whole("after", "The byte to begin at.", default=0, least=0, most=2**53)
+NODE = whole("node", "Which node's output, by its rank.", default=0, least=0, most=MAX_NODES - 1)
 BYTES = whole("limit", "How many bytes to answer at most.", default=256 * 1024, least=1, most=512 * 1024)
 
 
@@ -33,7 +35,9 @@ def submit_run(call: Call[RunRequest], project: str) -> Response:
     """Run a job on an idle instance that fits, else on one that is bought for it."""
     wanted = call.body
     policies, _ = wanted.policies(RUN)
-    submission = RunSubmission(wanted.name, wanted.pool, wanted.job(), policies, wanted.reuse, wanted.instance)
+    submission = RunSubmission(
+        wanted.name, wanted.pool, wanted.job(), policies, wanted.reuse, wanted.instance, wanted.nodes
+    )
     run = runs.submit(deps(), project, submission, actor=call.actor, api_url=call.api_url, request_id=call.request_id)
     return answer(views.run(run), 201)
 
@@ -75,8 +79,11 @@ def stop_run(call: Call[StopRequest], project: str, run: str) -> Response:
 
 
 @endpoint(
-    routes, "GET", "/v1/projects/{project}/runs/{run}/logs", VIEWER, answer=answers.LogChunk, query=(AFTER, BYTES)
+    routes, "GET", "/v1/projects/{project}/runs/{run}/logs", VIEWER, answer=answers.LogChunk, query=(AFTER, BYTES, NODE)
 )
 def read_logs(call: Call[None], project: str, run: str) -> Response:
-    """Answer output of a run from a byte on, or from the next one that there is, as far as it is stored."""
+    """Answer output of a run from a byte on, or from the next one that there is, as far as it is stored.
+
+    Of several nodes each has a stream of its own.
+    """
     return answer(views.logs(runs.logs(deps(), project, run, **call.query)))

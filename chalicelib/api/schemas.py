@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from chalicelib.domain import policies, units
 from chalicelib.domain.errors import InvalidInputError
 from chalicelib.domain.model import RUN_HOLDER, JobSpec, Role
+from chalicelib.domain.nodes import MAX_NODES
 from chalicelib.domain.policies import Defaults, Policies
 from chalicelib.services import tokens, uploads
 
@@ -39,6 +40,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,499}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[!-~][ -~]{0,99}$")]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_LEASE_S, allow_inf_nan=False)]
+
+Nodes = Annotated[int, Field(ge=1, le=MAX_NODES)]
 
 Duration = Annotated[Any, WithJsonSchema({"type": ["string", "number"], "examples": ["5m", 300]})]
 IdleDuration = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"], "examples": ["5m", 300, "off"]})]
@@ -151,10 +154,11 @@ class ChangeRequest(Body):
 
 
 class LeaseRequest(PolicyFields):
-    """An instance to be held. `instance` names the only one that may be taken."""
+    """An instance to be held: `instance` names the only one that may be taken. `nodes`: several of one cluster."""
 
     holder: Annotated[Label, AfterValidator(_no_run)]
     instance: str = ""
+    nodes: Nodes = 1
     duration_s: Seconds | None = None
 
 
@@ -172,7 +176,10 @@ class UploadRequest(Body):
 
 
 class RunRequest(PolicyFields):
-    """Work to be done. `reuse` forbids buying a machine, `instance` names the only one that may be taken."""
+    """Work to be done. `reuse` forbids buying a machine, `instance` names the only one that may be taken.
+
+    `nodes`: how many machines of one cluster it runs on at once, one job each.
+    """
 
     argv: Annotated[list[Word], Field(min_length=1, max_length=10_000)]
     name: str = ""
@@ -182,6 +189,7 @@ class RunRequest(PolicyFields):
     code: Sha256 | Literal[""] = ""
     reuse: bool = False
     instance: str = ""
+    nodes: Nodes = 1
     kill_after_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10
 
     def job(self) -> JobSpec:

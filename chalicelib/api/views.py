@@ -11,6 +11,7 @@ from typing import Any, Final, cast, overload
 from chalicelib.api import answers
 from chalicelib.domain import model, policies, requirements
 from chalicelib.domain.host_records import HostRecord
+from chalicelib.domain.nodes import NodeJob
 from chalicelib.services import instances, runs, uploads
 from chalicelib.store import listing
 from chalicelib.store.columns import stamp
@@ -163,6 +164,11 @@ def lease(row: model.Instance) -> answers.Lease:
     }
 
 
+def gang(rows: list[model.Instance]) -> answers.Gang:
+    """Show the leases that were taken together."""
+    return {"leases": [lease(row) for row in rows]}
+
+
 def released(row: model.Instance, lease_id: str) -> answers.Lease:
     """Show a lease that is over, with its instance as it is now."""
     return {
@@ -210,6 +216,24 @@ def run(run: model.Run) -> answers.Run:
         "last_failure": run.tries.last_failure,
         "retry_at": moment(run.tries.retry_at) if run.state is model.RunState.SUBMITTED else None,
         "ends_by": moment(run.ends_by),
+        "nodes": max(1, len(run.jobs)),
+        "jobs": [_node(job) for job in run.jobs],
+    }
+
+
+def _node(job: NodeJob) -> answers.NodeJob:
+    named = job.instance_name or job.instance_id
+    return {
+        "rank": job.rank,
+        "state": job.state.value,
+        "instance": {"instance_id": job.instance_id, "name": named} if job.instance_id else None,
+        "lease_id": job.lease_id,
+        "cluster": job.cluster,
+        "address": job.address,
+        "gpus": job.gpus,
+        "exit_code": job.exit_code,
+        "reason": job.reason,
+        "detail": job.detail,
     }
 
 

@@ -19,6 +19,7 @@ from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, from_doc
+from chalicelib.domain.retry import window_closes_at
 from chalicelib.services import assembly, instances, leases, purchases, run_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store

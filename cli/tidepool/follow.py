@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidepool.api.runs import ENDS, QUICKEST_POLL_S, SLOWEST_POLL_S
 from tidepool.errors import TidepoolError, UnavailableError
 from tidepool.failure import under_way_text
+from tidepool.node_output import Output
 from tidepool.progress import Patience, Progress
 from tidepool.text import clean
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from tidepool.command import Session
-    from tidepool.wire import Attempt, Run
+    from tidepool.wire import Attempt, LogChunk, Run
 
 WAITING = frozenset({"submitted", "provisioning"})
 ATTEMPTS_EVERY_S = 1.0
@@ -53,11 +54,11 @@ def exit_code(run: Run) -> int:
 class Follower:
     """Writes a run's log to `sink` until the run is over. Where it stands survives an interruption."""
 
-    def __init__(self, session: Session, run: str, sink: BinaryIO) -> None:
+    def __init__(self, session: Session, run: str, sink: BinaryIO, node: int | None = None) -> None:
         self._session = session
         self._run = run
         self._sink = sink
-        self._after = 0
+        self._output = Output(self._read, node)
         self._wait_s = QUICKEST_POLL_S
         self._attempts_at = 0.0
         self._provisions = False
@@ -71,12 +72,11 @@ class Follower:
         ended_at: float | None = None
         try:
             while True:
-                data, chunk = self._patience.call(self._session.client.runs.log_chunk, self._run, self._after)
-                run = chunk["run"]
+                data, run, is_complete = self._output.poll()
                 self._look_back(run)
-                self._write(data, chunk["next"])
+                self._write(data)
                 now = self._session.monotonic()
-                if chunk["complete"]:
+                if is_complete:
                     return run
                 if run["state"] in ENDS:
                     ended_at = now if ended_at is None or data else ended_at
@@ -90,12 +90,14 @@ class Follower:
         finally:
             self._progress.clear()
 
-    def _write(self, data: bytes, after: int) -> None:
+    def _read(self, rank: int, after: int) -> tuple[bytes, LogChunk]:
+        return self._patience.call(self._session.client.runs.log_chunk, self._run, after, node=rank)
+
+    def _write(self, data: bytes) -> None:
         if data:
             self._progress.clear()
             self._sink.write(data)
             self._sink.flush()
-        self._after = after
 
     def _show(self, run: Run, now: float) -> None:
         if run["state"] not in WAITING and run["state"] != "starting":

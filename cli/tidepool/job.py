@@ -39,6 +39,8 @@ class Job:
         for key in ("name", "image"):
             if key in self.said:
                 request[key] = self.said[key].value
+        if "nodes" in self.said and self.said["nodes"].value != 1:
+            request["nodes"] = self.said["nodes"].value
         if self.kill_after_s is not None:
             request["kill_after_s"] = self.kill_after_s
         return request
@@ -51,7 +53,7 @@ def assemble(args: Namespace, environ: Mapping[str, str], run_file: RunFile | No
     argv = list(args.job or (run_file.argv if run_file else []))
     if args.job:
         said["command"] = Said(args.job, "the command line")
-    for key in ("name", "image", "kill_after"):
+    for key in ("name", "image", "nodes", "kill_after"):
         value = getattr(args, key)
         if value not in (None, ""):
             said[key] = Said(value, f"--{key.replace('_', '-')}")

@@ -136,6 +136,20 @@ def duration(text: str) -> str:
     return text
 
 
+def nodes(text: str) -> int:
+    """How many nodes: a whole number of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise _bad(f"{quoted(text)} is no number of nodes: a whole number of at least 1")
+    return int(text)
+
+
+def rank(text: str) -> int:
+    """The rank of a node: a whole number from 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise _bad(f"{quoted(text)} is no rank of a node: a whole number from 0")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A duration in seconds, for the fields that are sent as numbers: `10`, `1.5`, `30s`, `5m`, `2h`."""
     if text.lstrip().startswith("-"):

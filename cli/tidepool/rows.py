@@ -96,11 +96,21 @@ def run_row(run: Run, now: float) -> tuple[str, ...]:
     return (
         run["name"],
         cell(run["pool"]),
-        cell(instance["name"] if instance else None),
+        cell(nodes_text(run) or (instance["name"] if instance else None)),
         run_status(run),
         since_text(run["created_at"], now) + " ago",
         cell(" ".join(run["argv"])),
     )
+
+
+def nodes_text(run: Run) -> str:
+    """The instances of a run on several nodes, by rank, with what became of those that have ended."""
+    names = []
+    for job in run.get("jobs") or ():
+        name = job["instance"]["name"] if job["instance"] else NOTHING
+        over = job["state"] if job["state"] in ("failed", "stopped") else ""
+        names.append(f"{name} ({over})" if over else name)
+    return clean(", ".join(names))
 
 
 def run_status(run: Run) -> str:

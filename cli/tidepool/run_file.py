@@ -62,9 +62,8 @@ def load(path: str, shown: str, environ: Mapping[str, str]) -> RunFile:
     refuse_unknown(content, JOB_KEYS)
     entries = {key: value for key, value in content.entries.items() if value.kind != "null"}
     _check_type(entries)
-    _check_nodes(entries)
     made.policies = read_policies(entries, made.notes)
-    for key in ("name", "image", "working_dir", "kill_after"):
+    for key in ("name", "image", "nodes", "working_dir", "kill_after"):
         if key in entries:
             made.job[key] = Said(_job_value(key, entries[key]), entries[key].place)
     made.argv = _argv(entries)
@@ -94,17 +93,6 @@ def _check_type(entries: Mapping[str, Value]) -> None:
         raise kind.refusal("type", "task, the only type that there is")
 
 
-def _check_nodes(entries: Mapping[str, Value]) -> None:
-    nodes = entries.get("nodes")
-    if nodes is None or (nodes.kind == "number" and nodes.text == "1"):
-        return
-    if nodes.kind == "number" and nodes.text.isdigit() and int(nodes.text) > 1:
-        words = "runs on several nodes are not supported by this version; nodes can only be 1"
-        context = {"file": nodes.file, "line": nodes.line, "field": "nodes", "given": nodes.text, "expected": "1"}
-        raise FileError(f"{nodes.place}: nodes: {words}", context=context)
-    raise nodes.refusal("nodes", "1")
-
-
 def _job_value(key: str, value: Value) -> object:
     if value.kind not in ("text", "number") or not value.text.strip():
         raise value.refusal(key, "a text")
@@ -113,6 +101,10 @@ def _job_value(key: str, value: Value) -> object:
         if number is None:
             raise value.refusal(key, "a duration such as 30s")
         return number
+    if key == "nodes":
+        if not (value.kind == "number" and value.text.isdigit() and int(value.text) > 0):
+            raise value.refusal(key, "a whole number of at least 1")
+        return int(value.text)
     if key == "working_dir" and not _stays_below(value.text):
         raise value.refusal(key, "a folder within the code, such as src")
     return value.text

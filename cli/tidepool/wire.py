@@ -191,6 +191,21 @@ class RunInstance(TypedDict):
     name: str
 
 
+class NodeJob(TypedDict):
+    """What one node of a run executes; `reason` and `detail` say why it failed."""
+
+    rank: int
+    state: str
+    instance: RunInstance | None
+    lease_id: str
+    cluster: str
+    address: str
+    gpus: int
+    exit_code: int | None
+    reason: str
+    detail: str
+
+
 class Run(TypedDict):
     """A user's work. `attempts` is there while an instance is provisioned for it, `last_failure` and `retry_at` while
     it waits for its next try; `ends_by` is when it has used up its `max_duration`."""
@@ -216,6 +231,8 @@ class Run(TypedDict):
     last_failure: str
     retry_at: str | None
     ends_by: str | None
+    nodes: int
+    jobs: list[NodeJob]
     attempts: NotRequired[list[Attempt]]
 
 
@@ -303,6 +320,7 @@ class RunRequest(Policies, total=False):
     code: str
     reuse: bool
     instance: str
+    nodes: int
     kill_after_s: float
 
 

@@ -114,6 +114,8 @@ def make_run(**changes: Any) -> dict[str, Any]:
         "last_failure": "",
         "retry_at": None,
         "ends_by": None,
+        "nodes": 1,
+        "jobs": [],
         **changes,
     }
     return {"run_id": f"run-{made['name']}", **made}

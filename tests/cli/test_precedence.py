@@ -123,7 +123,7 @@ def test_the_table_has_every_policy_of_the_api_and_every_option_has_a_key():
 OTHER = frozenset(
     {
         "help", "project", "json", "explain", "profile", "file", "yes", "name", "wait", "max_offers", "for_run",
-        "detach", "env", "image", "no_code", "kill_after", "retry_duration", "retry_on",
+        "detach", "env", "image", "nodes", "no_code", "kill_after", "retry_duration", "retry_on",
     }
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain.errors import ConflictError, NoMatchError, NotFoundError, ThrottledError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
-from chalicelib.services import instances, leases, machine_losses, placement, pools, reconcile
+from chalicelib.services import instances, leases, machine_losses, placement, pools, reconcile, run_ends
 from chalicelib.store import instances as instance_store
 from chalicelib.store import pools as pool_store
 from chalicelib.store import runs as run_store

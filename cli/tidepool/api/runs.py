@@ -48,20 +48,20 @@ class Runs:
         answer: Run = self._client.call("POST", self._client.path("runs", run, "stop"), {"force": force})
         return answer
 
-    def log_chunk(self, run: str, after: int = 0, limit: int = CHUNK) -> tuple[bytes, LogChunk]:
-        """The bytes of the log from `after` on, and the chunk they came in."""
-        query = {"after": after, "limit": limit}
+    def log_chunk(self, run: str, after: int = 0, limit: int = CHUNK, *, node: int = 0) -> tuple[bytes, LogChunk]:
+        """The bytes of the log from `after` on, and the chunk they came in. `node`: of a run on several, by rank."""
+        query = {"after": after, "limit": limit} | ({"node": node} if node else {})
         chunk: LogChunk = self._client.call("GET", self._client.path("runs", run, "logs"), query=query)
         try:
             return a2b_base64(chunk["data"]), chunk
         except ValueError as error:
             raise BadAnswerError("the log's data is not base64") from error
 
-    def logs(self, run: str, *, after: int = 0, follow: bool = False) -> Iterator[bytes]:
-        """The log, piece by piece; with `follow` until the run is over."""
+    def logs(self, run: str, *, after: int = 0, follow: bool = False, node: int = 0) -> Iterator[bytes]:
+        """The log (of one node), piece by piece; with `follow` until the run is over."""
         wait_s = QUICKEST_POLL_S
         while True:
-            data, chunk = self.log_chunk(run, after)
+            data, chunk = self.log_chunk(run, after, node=node)
             after = chunk["next"]
             if data:
                 yield data

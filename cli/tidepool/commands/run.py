@@ -13,10 +13,11 @@ from tidepool.options import (
     add_resources,
     add_run_policies,
     name,
+    nodes,
     seconds,
 )
 from tidepool.output import cell
-from tidepool.rows import end_text
+from tidepool.rows import end_text, nodes_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Run(Command):
         add_run_policies(parser)
         parser.add_argument(
             "-e", "--env", action="append", metavar="K=V", help="set a variable, or pass K of mine on; repeatable"
+        )
+        parser.add_argument(
+            "--nodes", type=nodes, metavar="N", help="on N instances of one cluster at once, all or none (default 1)"
         )
         parser.add_argument("--image", default="", help="run inside this container image")
         parser.add_argument("--no-code", action="store_true", help="do not ship the current folder")
@@ -119,7 +123,8 @@ def submit(session: Session, request: RunRequest) -> RunDoc:
 
 def watch(args: Namespace, session: Session, run: RunDoc, grace_s: float) -> int:
     """Follow a run of ours to its end. `grace_s` is what its job gets from SIGTERM to SIGKILL."""
-    where = f" on {run['instance']['name']}" if run["instance"] else ""
+    names = nodes_text(run) or (run["instance"]["name"] if run["instance"] else "")
+    where = f" on {names}" if names else ""
     session.out.note(f"run {run['name']}{where}")
     stream = session.out.stderr if args.json else session.out.stdout
     follower = Follower(session, run["run_id"], stream.buffer)

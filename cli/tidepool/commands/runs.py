@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidepool.api.runs import ENDS
 from tidepool.command import Command
-from tidepool.options import reference
+from tidepool.options import rank, reference
 from tidepool.rows import RUN_HEADER, RUN_STATUS, end_text, run_row, run_status
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from tidepool.command import Session
-    from tidepool.wire import Run
+    from tidepool.wire import LogChunk, Run
 
 FIRST_LOOK_S = 0.2
 LAST_LOOK_S = 2.0
@@ -37,30 +37,50 @@ class ListRuns(Command):
 
 class Logs(Command):
     """Show the log of a run. With --follow until the run is over; it then ends with the run's exit code. Ctrl-C only
-    ends the watching. With --json: a line for each piece, its bytes in base64."""
+    ends the watching. With --json: a line for each piece, its bytes in base64; of several nodes
+    those of --node, else the master's."""
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", type=reference, metavar="RUN", help="a run's name or id")
         parser.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
+        parser.add_argument(
+            "--node",
+            type=rank,
+            metavar="RANK",
+            help="this node's log as it is (default: all, each line behind a rank)",
+        )
 
     def run(self, args: Namespace, session: Session) -> int:
         if args.json:
             return json_log(args, session)
         if not args.follow:
-            for data in session.client.runs.logs(args.name):
-                session.out.stdout.buffer.write(data)
-            session.out.stdout.flush()
-            return 0
+            return show_log(args, session)
         from tidepool.follow import INTERRUPTED, Follower, exit_code
 
         try:
-            run = Follower(session, args.name, session.out.stdout.buffer).follow()
+            run = Follower(session, args.name, session.out.stdout.buffer, args.node).follow()
         except KeyboardInterrupt:
             session.out.note(f"run {args.name} goes on")
             return INTERRUPTED
         if run["state"] != "done":
             session.out.note(end_text(run))
         return exit_code(run)
+
+
+def show_log(args: Namespace, session: Session) -> int:
+    """Write what there is of a log so far."""
+    from tidepool.node_output import Output
+
+    def read(rank: int, after: int) -> tuple[bytes, LogChunk]:
+        return session.client.runs.log_chunk(args.name, after, node=rank)
+
+    output = Output(read, args.node)
+    while True:
+        data, _, is_complete = output.poll()
+        session.out.stdout.buffer.write(data)
+        if is_complete or not data:
+            session.out.stdout.flush()
+            return 0
 
 
 def json_log(args: Namespace, session: Session) -> int:
@@ -71,7 +91,7 @@ def json_log(args: Namespace, session: Session) -> int:
     patience = Patience(session, Progress(session))
     after, look_s = 0, FIRST_LOOK_S
     while True:
-        data, chunk = patience.call(session.client.runs.log_chunk, args.name, after)
+        data, chunk = patience.call(session.client.runs.log_chunk, args.name, after, node=args.node or 0)
         after = chunk["next"]
         if data:
             look_s = FIRST_LOOK_S

@@ -1,0 +1,62 @@
+"""The output of a run: its one stream, or those of its nodes, line by line, each line behind `[rank] `.
+
+That is how torchrun, mpirun and srun label what several processes say. One node alone is shown as it is.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tidepool.wire import LogChunk, Run
+
+    Read = Callable[[int, int], tuple[bytes, LogChunk]]
+
+
+class Stream:
+    """One node's stream: how far it was read, and the line that is not complete yet."""
+
+    __slots__ = ("after", "is_complete", "rank", "rest")
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.after = 0
+        self.rest = b""
+        self.is_complete = False
+
+    def labelled(self, data: bytes) -> bytes:
+        """The complete lines so far, behind the rank; at the end of the stream also what is left."""
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        if self.is_complete and self.rest:
+            lines, self.rest = [*lines, self.rest], b""
+        return b"".join(b"[%d] %b\n" % (self.rank, line) for line in lines)
+
+
+class Output:
+    """Reads what is new, with `read(rank, after)`. `node`: the only one to be read; None: all that there are."""
+
+    def __init__(self, read: Read, node: int | None = None) -> None:
+        self._read = read
+        self._streams = [Stream(node or 0)]
+        self._is_one = node is not None
+
+    def poll(self) -> tuple[bytes, Run, bool]:
+        """Return what is new, the run, and whether it is over and this was the rest. The streams are asked in turn."""
+        data, chunk = self._next(self._streams[0])
+        run = chunk["run"]
+        count = 1 if self._is_one else run.get("nodes") or 1
+        if count == 1:
+            return data, run, chunk["complete"]
+        self._streams += [Stream(rank) for rank in range(len(self._streams), count)]
+        parts = [self._streams[0].labelled(data)]
+        for stream in self._streams[1:]:
+            if not stream.is_complete:
+                data, chunk = self._next(stream)
+                parts.append(stream.labelled(data))
+        return b"".join(parts), run, all(stream.is_complete for stream in self._streams)
+
+    def _next(self, stream: Stream) -> tuple[bytes, LogChunk]:
+        data, chunk = self._read(stream.rank, stream.after)
+        stream.after, stream.is_complete = chunk["next"], chunk["complete"]
+        return data, chunk
