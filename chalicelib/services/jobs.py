@@ -76,7 +76,7 @@ def store_logs(deps: Deps, row: Instance, run: Run | None, chunks: tuple[LogChun
     offsets: dict[str, int] = {}
     for chunk in chunks:
         if run is not None and chunk.run_id == run.job_id and _is_on(row, run):
-            run_output.keep(deps, run, _rank(row, run), chunk.offset, chunk.data)
+            run_output.keep(deps, run, chunk.offset, chunk.data, rank=_rank(row, run))
         offsets[chunk.run_id] = chunk.offset + len(chunk.data)
     return offsets
 

@@ -19,7 +19,7 @@ def prefix(run: Run, rank: int | None = None) -> str:
     return f"logs/{run.project}/{run.run_id}" + ("" if rank is None else f"-node-{rank}")
 
 
-def keep(deps: Deps, run: Run, rank: int | None, offset: int, data: bytes) -> None:
+def keep(deps: Deps, run: Run, offset: int, data: bytes, *, rank: int | None = None) -> None:
     """Store bytes of the present try's output from its own `offset` on, as agents count: from 0 at each try."""
     if offset + len(data) > PART:
         log.event("output-too-long", run=run.run_id, offset=offset)
@@ -40,7 +40,7 @@ def close(deps: Deps, run: Run, why: str) -> None:
         deps.objects.append(where, begin + PART, line, grows=False)
 
 
-def read(deps: Deps, run: Run, rank: int | None, after: int, limit: int) -> tuple[int, bytes]:
+def read(deps: Deps, run: Run, after: int, limit: int, *, rank: int | None = None) -> tuple[int, bytes]:
     """Read up to `limit` bytes from `after` on, all of one part; return also where in the stream they begin.
 
     A part that will grow no more ends at its last byte, or at a gap: then the next that holds anything is read.

@@ -173,7 +173,7 @@ def logs(deps: Deps, project: str, name: str, *, after: int, limit: int, node: i
     if node >= max(1, len(run.jobs)):
         raise InvalidInputError("node", node, f"0 to {max(1, len(run.jobs)) - 1}, a rank of the run's nodes")
     rank = node if run.jobs else None
-    begins, data = run_output.read(deps, run, rank, after, min(limit, LOG_PAGE))
+    begins, data = run_output.read(deps, run, after, min(limit, LOG_PAGE), rank=rank)
     return Logs(run, begins, data, begins + len(data), run.state in RUN_ENDS and not data)
 
 

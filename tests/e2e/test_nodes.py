@@ -2,9 +2,10 @@
 
 import json
 
-PRINT = (
-    'echo "rank $NODE_RANK of $NNODES, master $MASTER_ADDR:$MASTER_PORT, $(echo "$TIDEPOOL_NODES_IPS" | wc -l) nodes"'
-)
+PRINT = """
+count=$(echo "$TIDEPOOL_NODES_IPS" | wc -l)
+echo "rank $NODE_RANK of $NNODES, master $MASTER_ADDR:$MASTER_PORT, $count nodes"
+"""
 FAIL = 'if [ "$NODE_RANK" = 1 ]; then sleep 1; exit 9; fi; sleep 120'
 
 
