@@ -210,7 +210,7 @@ def lost_run_timers(run: Run, *, give_up_after: timedelta, now: datetime) -> lis
     """Return the timers that should have fired for a run long ago, due now: nobody placed it, or stopped it in time."""
     target = run_target(run.project, run.run_id)
     lost = []
-    waits = run.state in (RunState.SUBMITTED, RunState.STARTING) or (run.jobs and run.state is RunState.PROVISIONING)
+    waits = run.state in (RunState.SUBMITTED, RunState.STARTING)
     since = max(run.changed_at, run.tries.retry_at or run.changed_at)
     if waits and now - since > give_up_after + OVERDUE:
         lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, now))

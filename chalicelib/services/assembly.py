@@ -50,6 +50,8 @@ def place(deps: Deps, run: Run, policies: Policies) -> Run:
             )
         except NoMatchError as none_free:
             refusal = none_free
+        except LostRaceError:
+            return run  # its timer places it, when the crowd has what it wants
     if len(taken) == len(run.jobs):
         return _start(deps, run, taken)
     if run.request["reuse"]:

@@ -16,7 +16,10 @@ HERE, THERE = "10.0.0.0/24", "10.1.0.0/24"
 def test_hosts_of_one_network_are_a_cluster_and_those_of_another_are_not_in_it():
     offers = [offer_of("remote", HAS, HERE), offer_of("remote", HAS, THERE), offer_of("remote", HAS, HERE)]
     found = grouped(offers, lambda _: False)
-    assert {cluster.key: len(members) for cluster, members in found.items()} == {f"remote|{HERE}": 2, f"remote|{THERE}": 1}
+    assert {each.key: len(found[each]) for each in found} == {
+        f"remote|{HERE}": 2,
+        f"remote|{THERE}": 1,
+    }
 
 
 def test_the_same_network_at_two_sites_is_two_clusters():

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import InvalidInputError
 from chalicelib.domain.hosts import Address
-from chalicelib.domain.networks import NoAddressInNetworkError, internal_address, network_key, parse_network
+from chalicelib.domain.networks import (
+    NoAddressInNetworkError,
+    internal_address,
+    network_key,
+    parse_network,
+    private_address,
+)
 
 ACCIDENTS = (
     ("lo", "127.0.0.1/8"),
@@ -123,3 +129,17 @@ def test_two_sites_with_the_same_addresses_are_two_networks():
 def test_a_network_that_was_named_is_the_key():
     named = parse_network("10.0.0.5/16")
     assert network_key("remote", ip_interface("10.0.3.7/32"), named) == "remote|10.0.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("told", "chosen"),
+    [
+        (["1.0.0.1", "10.0.0.7"], "10.0.0.7"),
+        (["fd00::7", "192.168.1.4"], "192.168.1.4"),
+        (["1.1.1.1"], "1.1.1.1"),
+        (["127.0.0.1", "169.254.1.1", "nonsense", "::1"], ""),
+        (None, ""),
+    ],
+)
+def test_the_private_address_among_those_that_an_agent_tells_is_the_one_for_neighbours(told, chosen):
+    assert private_address(told) == chosen

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.errors import InvalidInputError, NoMatchError, NoOffersError
+from chalicelib.domain.errors import InvalidInputError, LostRaceError, NoMatchError, NoOffersError
 from chalicelib.domain.host_records import Destination, HostRecord
-from chalicelib.domain.lifecycle import State
+from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.nodes import NodeState
 from chalicelib.domain.policies import LEASE, parse
-from chalicelib.services import assembly, gangs, hosts, instances, jobs, leases, pools, runs
+from chalicelib.services import assembly, gangs, hosts, instances, jobs, leases, pools, reconcile, runs
 from chalicelib.services.jobs import JobReport
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -243,7 +243,7 @@ def test_a_gang_that_is_not_complete_in_time_is_released_with_the_reason(world):
             break
     ended = run_of(world, run)
     assert (ended.state, ended.reason) == (RunState.FAILED, RunReason.PROVISIONING_FAILED)
-    assert ended.jobs[1].instance_name in ended.detail
+    assert "node 1" in ended.detail
     sync(world)
     assert state_of(world, row).lease is None
 
@@ -381,6 +381,42 @@ def test_the_leases_of_a_gang_are_prolonged_and_released_one_by_one(world):
     assert reason.startswith("1 of 2 nodes free; ")
     leases.release(world.deps, "main", held[0].lease.lease_id, actor="user:me")
     assert gangs.acquire(world.deps, "main", POOL, policies, nodes=2, holder="you")
+
+
+def test_a_run_that_loses_every_race_stays_submitted_and_is_placed_by_its_timer(world, monkeypatch):
+    idle(world, 2)
+
+    def lost(*_args, **_kwargs):
+        raise LostRaceError("somebody was faster")
+
+    with monkeypatch.context() as crowd:
+        crowd.setattr(gangs.gang_store, "claim", lost)
+        run = submit(world, nodes=2)
+    assert run.state is RunState.SUBMITTED
+    world.pass_time(61)
+    fire_due(world)
+    assert run_of(world, run).state is RunState.STARTING
+
+
+def test_two_runs_that_want_three_machines_of_four_never_share_or_split_them(world):
+    idle(world, 4)
+    first = submit(world, nodes=3)
+    with pytest.raises(NoMatchError):
+        submit(world, nodes=3, reuse=True)
+    assert sorted(state.value for state in states(world)) == ["busy", "busy", "busy", "idle"]
+    assert len({job.instance_id for job in first.jobs}) == 3
+
+
+def test_reconcile_finds_a_node_that_was_taken_without_a_word(world):
+    adopt(world, "box-1", "box-2", address="10.0.0.{}/24")
+    run = submit(world, nodes=2, reuse=True)
+    sync(world)
+    row = instance_store.find("main", run.jobs[1].instance_id)
+    leases.give_back(world.deps, row, row.lease.fence, reason=Reason.AGENT_SILENT, actor="timer")
+    reconcile.compare(world.deps)
+    lost = run_of(world, run)
+    assert lost.jobs[1].state is NodeState.FAILED
+    assert lost.jobs[1].reason == "machine-lost"
 
 
 def test_an_instance_by_name_is_no_gang(world):
