@@ -227,7 +227,7 @@ def _file_lost_placements(deps: Deps, project: str, rows: Mapping[str, Instance]
         active, cursor = run_store.page(project, limit=PAGE, cursor=cursor, active=True)
         for run in active:
             _file(lost_run_timers(run, give_up_after=deps.settings.pickup_limit, now=deps.now()))
-            if _may_have_lost(run, rows.get(run.instance_id)):
+            if run.jobs or _may_have_lost(run, rows.get(run.instance_id)):
                 placement.end_if_its_instance_did(deps, run)
         if cursor is None:
             return
