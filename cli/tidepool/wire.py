@@ -193,7 +193,8 @@ class RunInstance(TypedDict):
 
 class Run(TypedDict):
     """A user's work. `attempts` is there while an instance is provisioned for it, `last_failure` and `retry_at` while
-    it waits for its next try; `ends_by` is when it has used up its `max_duration`."""
+    it waits for its next try; `ends_by` is when it has used up its `max_duration`. `warnings`: what looks like a slip,
+    in the answer to its request."""
 
     run_id: str
     name: str
@@ -217,6 +218,7 @@ class Run(TypedDict):
     retry_at: str | None
     ends_by: str | None
     attempts: NotRequired[list[Attempt]]
+    warnings: NotRequired[list[str]]
 
 
 class LogChunk(TypedDict):
