@@ -317,6 +317,12 @@ class Run(TypedDict):
     jobs: list[NodeJob]
 
 
+class SubmittedRun(Run):
+    """A run with what looks like a slip in its request."""
+
+    warnings: list[str]
+
+
 class RunDetail(Run):
     """A run with the attempts of its instance, while that is provisioned or when it failed to be."""
 

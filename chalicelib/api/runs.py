@@ -28,18 +28,18 @@ BYTES = whole("limit", "How many bytes to answer at most.", default=256 * 1024, 
     USER,
     body=RunRequest,
     status=201,
-    answer=answers.Run,
+    answer=answers.SubmittedRun,
     errors=[AlreadyExistsError, NoMatchError, NoOffersError],
 )
 def submit_run(call: Call[RunRequest], project: str) -> Response:
     """Run a job on an idle instance that fits, else on one that is bought for it."""
     wanted = call.body
-    policies, _ = wanted.policies(RUN)
+    policies, warnings = wanted.policies(RUN)
     submission = RunSubmission(
         wanted.name, wanted.pool, wanted.job(), policies, wanted.reuse, wanted.instance, wanted.nodes
     )
     run = runs.submit(deps(), project, submission, actor=call.actor, api_url=call.api_url, request_id=call.request_id)
-    return answer(views.run(run), 201)
+    return answer({**views.run(run), "warnings": warnings}, 201)
 
 
 @endpoint(routes, "GET", "/v1/projects/{project}/runs", VIEWER, answer=list[answers.Run], query=(*PAGE, ACTIVE))

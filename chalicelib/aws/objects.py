@@ -105,7 +105,7 @@ class Bucket:
 
     def begins(self, prefix: str, after: int) -> int | None:
         """Return where the first chunk begins that is stored at `after` or behind it; None: there is none."""
-        return next((start for start, _ in self._chunks(prefix, after, page=1)), None)
+        return next((start for start, _ in self._chunks(prefix, after, at_once=1)), None)
 
     def get(self, key: str, *, unless: str = "") -> tuple[str, bytes | None] | None:
         """Return an object's etag and content; no content when the etag is still `unless`; None: nothing is there."""
@@ -133,9 +133,9 @@ class Bucket:
     def _s3(self) -> Any:
         return client("s3", _READ_S)
 
-    def _chunks(self, prefix: str, from_offset: int, page: int = 1000) -> Iterator[tuple[int, int]]:
+    def _chunks(self, prefix: str, from_offset: int, at_once: int = 1000) -> Iterator[tuple[int, int]]:
         """Yield begin and end of each stored chunk that begins at `from_offset` or later, in order."""
-        query: dict[str, Any] = {"Bucket": self._name, "Prefix": f"{prefix}/", "MaxKeys": page}
+        query: dict[str, Any] = {"Bucket": self._name, "Prefix": f"{prefix}/", "MaxKeys": at_once}
         if from_offset:
             query["StartAfter"] = _chunk_key(prefix, from_offset - 1)
         while True:

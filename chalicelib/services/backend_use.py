@@ -4,7 +4,7 @@ And the closing of a backend on which there must be none while its record change
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Final
 
 from chalicelib import log
 from chalicelib.domain.accounts import BackendEntry, BackendRecord
-from chalicelib.domain.errors import BackendInUseError
+from chalicelib.domain.errors import BackendInUseError, LostRaceError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Instance, Offer
 from chalicelib.services.deps import Deps
@@ -68,7 +68,8 @@ def open_abandoned(deps: Deps, project: str) -> None:
     """Open what a removal or a replacement that died left closed: nothing came of it, and it can be asked for again."""
     for record in store.list_records(project):
         if record.closed and deps.now() - record.changed_at > CLOSED_FOR:
-            _open(deps, record, actor="reconcile")
+            with suppress(LostRaceError):  # somebody goes on with it
+                _open(deps, record, actor="reconcile")
 
 
 def _open_after_failure(deps: Deps, shut: BackendRecord, actor: str) -> None:

@@ -39,18 +39,14 @@ def place(deps: Deps, run: Run) -> Run:
     Raises `NoMatchError`, `NoOffersError` or `NotFoundError` (its pool, or the instance that it names) after writing
     that end into the run.
     """
-    if run.state is not RunState.SUBMITTED:
+    waits = run.tries.retry_at is not None and deps.now() < run.tries.retry_at
+    if run.state is not RunState.SUBMITTED or waits:
         return run
     policies = from_doc(run.request["policies"])
-    if run.tries.retry_at is not None and deps.now() < run.tries.retry_at:
-        return run
-    closes_at = window_closes_at(policies.retry, run.tries)
-    if closes_at is not None and deps.now() > closes_at:
-        detail = f"{run.tries.last_failure}; try {run.tries.number} had no machine within the time for tries"
-        return run_ends.finish(deps, run, RunState.FAILED, RunReason.NO_CAPACITY, actor="placement", detail=detail)
-    if run.placements - run.tries.placements >= PLACEMENTS:
-        detail = f"{PLACEMENTS} machines were given the job and none took it"
-        return run_ends.finish(deps, run, RunState.FAILED, RunReason.NOT_PICKED_UP, actor="placement", detail=detail)
+    over = _why_over(deps, run, policies)
+    if over is not None:
+        reason, detail = over
+        return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
     if run.jobs:
         return assembly.place(deps, run, policies)
     return _place_one(deps, run, policies)
@@ -77,6 +73,17 @@ def _place_one(deps: Deps, run: Run, policies: Policies) -> Run:
     except NotFoundError as error:
         return run_ends.refuse(deps, run, RunReason.NO_IDLE_INSTANCE, error)
     return start_on(deps, run, taken)
+
+
+def _why_over(deps: Deps, run: Run, policies: Policies) -> tuple[RunReason, str] | None:
+    """Say why a run is given no further machine, if it is not."""
+    if run.placements - run.tries.placements >= PLACEMENTS:
+        return RunReason.NOT_PICKED_UP, f"{PLACEMENTS} machines were given the job and none took it"
+    closes_at = window_closes_at(policies.retry, run.tries)
+    if closes_at is None or deps.now() <= closes_at:
+        return None
+    missed = f"try {run.tries.number} had no machine within the time for tries"
+    return RunReason.NO_CAPACITY, f"{run.tries.last_failure}; {missed}"
 
 
 def place_again(deps: Deps, project: str, run_id: str) -> None:

@@ -100,7 +100,7 @@ def _checkup_doc(checkup: Checkup) -> dict[str, Any]:
 
 
 def _checkup(doc: dict[str, Any]) -> Checkup:
-    return Checkup(moment(doc["at"]), tuple(doc["checks"]), doc["account"])
+    return Checkup(moment(doc["at"]), tuple(doc["checks"]), doc.get("account", ""))
 
 
 def _moved(seen: BackendEntry) -> LostRaceError:

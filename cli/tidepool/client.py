@@ -237,7 +237,10 @@ def _answer(response: Response) -> Any:
         if content is None:
             raise BadAnswerError("the answer is not JSON; is the URL that of a tidepool API?")
         return content
-    error = from_problem(response.status, content if isinstance(content, dict) else {})
+    problem = content if isinstance(content, dict) else {}
+    if response.status == 404 and not problem.get("code"):
+        raise BadAnswerError("no tidepool API is at this URL (any more)", status=404)
+    error = from_problem(response.status, problem)
     after = response.headers.get("retry-after", "")
     if after.isascii() and after.isdigit():
         error.context["retry_after_s"] = int(after)

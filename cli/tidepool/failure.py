@@ -7,6 +7,7 @@ import json
 from tidepool.errors import (
     AuthError,
     BackendCheckFailedError,
+    BadAnswerError,
     ConnectionLostError,
     InputError,
     NoMatchError,
@@ -78,7 +79,7 @@ def sentences(error: TidepoolError) -> Iterator[str]:
         yield clean(f"  fix: {context['fix']}")
     if isinstance(error, AuthError) and error.status == 401:
         yield "  `tidepool config` shows which token is used; `tidepool login` stores another one"
-    if isinstance(error, ConnectionLostError):
+    if isinstance(error, ConnectionLostError | BadAnswerError):
         yield "  `tidepool config` shows which control plane is meant"
 
 

@@ -44,14 +44,14 @@ def instance_row(instance: Instance, now: float) -> tuple[str, ...]:
         resources_text(instance["resources"]),
         yes_no(instance["spot"]),
         price_text(instance["price_micros"], instance["price_source"], instance["backend"]),
-        status_text(instance),
+        status_text(instance, now),
         since_text(instance["changed_at"], now) if idle else NOTHING,
         expiry_text(instance, now) if idle else NOTHING,
         since_text(instance["created_at"], now) + " ago",
     )
 
 
-def status_text(instance: Instance) -> str:
+def status_text(instance: Instance, now: float) -> str:
     """The state, with what a reader should know at once in parentheses; `instance show` has the provider's words."""
     notes = []
     lease = instance["lease"]
@@ -67,7 +67,8 @@ def status_text(instance: Instance) -> str:
     if instance["cordoned"]:
         notes.append("cordoned")
     if instance["interrupted"] and "interrupted" not in notes:
-        notes.append("interrupted")
+        left = f": {duration_text(moment(instance['ends_at']) - now)} left" if instance["ends_at"] else ""
+        notes.append(f"interrupted{left}")
     return clean(f"{instance['state']} ({', '.join(notes)})") if notes else instance["state"]
 
 
@@ -97,7 +98,7 @@ def run_row(run: Run, now: float) -> tuple[str, ...]:
         run["name"],
         cell(run["pool"]),
         cell(nodes_text(run) or (instance["name"] if instance else None)),
-        run_status(run),
+        waiting_text(run, now) or run_status(run),
         since_text(run["created_at"], now) + " ago",
         cell(" ".join(run["argv"])),
     )
@@ -111,6 +112,14 @@ def nodes_text(run: Run) -> str:
         over = job["state"] if job["state"] in ("failed", "stopped") else ""
         names.append(f"{name} ({over})" if over else name)
     return clean(", ".join(names))
+
+
+def waiting_text(run: Run, now: float) -> str:
+    """When a run that waits for its next try has it, or ""."""
+    if not run["retry_at"]:
+        return ""
+    left = moment(run["retry_at"]) - now
+    return f"{run['state']} (try {run['tries']} {f'in {duration_text(left)}' if left >= 1 else 'now'})"
 
 
 def run_status(run: Run) -> str:

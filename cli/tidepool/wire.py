@@ -208,7 +208,8 @@ class NodeJob(TypedDict):
 
 class Run(TypedDict):
     """A user's work. `attempts` is there while an instance is provisioned for it, `last_failure` and `retry_at` while
-    it waits for its next try; `ends_by` is when it has used up its `max_duration`."""
+    it waits for its next try; `ends_by` is when it has used up its `max_duration`. `warnings`: what looks like a slip,
+    in the answer to its request."""
 
     run_id: str
     name: str
@@ -234,6 +235,7 @@ class Run(TypedDict):
     nodes: int
     jobs: list[NodeJob]
     attempts: NotRequired[list[Attempt]]
+    warnings: NotRequired[list[str]]
 
 
 class LogChunk(TypedDict):

@@ -7,9 +7,10 @@ from pathlib import Path
 from infra.build import PackagingError
 from infra.deploy import DeployError
 from infra.local import control, inspect
-from infra.local.control import LocalError, Options
+from infra.local.control import Options
 from infra.local.folder import Folder
 from infra.local.inside import InsideError
+from infra.local.parts import LocalError
 
 SETTING = "TIDEPOOL_"
 

@@ -7,6 +7,7 @@ behind. The machines are real processes of the local cloud; only their GPUs and 
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ def main() -> int:
             story(Typist(Path(project), client))
     finally:
         down(folder, lambda text: _say(f"the control plane and its machines: {text}"), erase=True)
+        shutil.rmtree(folder.root)
     _say(f"that was the main job, in {time.monotonic() - begun:.0f} s. `make up` starts one for you to play with.")
     return 0
 

@@ -9,15 +9,18 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local import daemons
-from infra.local.control import STACK, LocalError
 from infra.local.deploy import Emulator
 from infra.local.emulator import root_key
 from infra.local.folder import PARTS, Folder
+from infra.local.parts import STACK, LocalError
 from infra.resources import FUNCTIONS
 
 FOLLOW_S: Final = 0.5
 PLATFORM: Final = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
 """Lambda's own lines, one of each kind for every invocation."""
+
+TRACEBACK: Final = (" ", "Traceback (")
+"""What the lines of a traceback begin with, but for the last one."""
 
 
 def status(folder: Folder) -> tuple[list[str], bool]:
@@ -31,7 +34,10 @@ def status(folder: Folder) -> tuple[list[str], bool]:
 
 
 def logs(folder: Folder, name: str | None, *, lines: int, follow: bool) -> Iterator[str]:
-    """Yield the newest lines of a part's or a function's log, or of all functions; with `follow` then for ever."""
+    """Yield the newest lines of a part's or a function's log, or of all functions; with `follow` then for ever.
+
+    More than `lines` when these would begin inside of a traceback.
+    """
     if name in PARTS:
         yield from _file(folder, name, lines, follow)
         return
@@ -44,7 +50,7 @@ def logs(folder: Folder, name: str | None, *, lines: int, follow: bool) -> Itera
         said = (event for function in functions for event in _events(client, function, since))
         # By time alone: lines of one moment keep their order.
         found = sorted(said, key=lambda event: event[0])
-        for moment, function, text in found[-lines:] if not since else found:
+        for moment, function, text in found if since else found[_start([text for _, _, text in found], lines) :]:
             yield f"{datetime.fromtimestamp(moment / 1000, tz=UTC):%H:%M:%S.%f}"[:-3] + f" {function}: {text}"
         if not follow:
             return
@@ -72,13 +78,24 @@ def _file(folder: Folder, part: str, lines: int, follow: bool) -> Iterator[str]:
     if not path.exists():
         return
     with path.open(errors="replace") as file:
-        yield from (line.rstrip("\n") for line in file.readlines()[-lines:])
+        said = [line.rstrip("\n") for line in file]
+        yield from said[_start(said, lines) :]
         while follow:
             line = file.readline()
             if line:
                 yield line.rstrip("\n")
             else:
                 time.sleep(FOLLOW_S)
+
+
+def _start(said: list[str], lines: int) -> int:
+    """Where the newest `lines` begin, or a little earlier: a traceback is shown from its head on."""
+    start = max(len(said) - lines, 0)
+    # Its lines are indented, but for the error at the end, which follows an indented one, and for the head, before
+    # which a function's log names the error.
+    while 0 < start < len(said) and (said[start].startswith(TRACEBACK) or said[start - 1].startswith(" ")):
+        start -= 1
+    return start
 
 
 def _given_up(emulator: Emulator) -> str:

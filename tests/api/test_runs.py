@@ -39,6 +39,16 @@ def test_a_run_without_an_idle_instance_gets_one_of_its_own(api):
     assert [attempt["state"] for attempt in shown["attempts"]] == ["launched"]
 
 
+def test_a_run_is_answered_with_what_looks_like_a_slip_in_its_request(api):
+    gpus = {"gpu": "80"}
+    planned = api("POST", "/projects/acme/plan", {"requirements": gpus, "for_run": True}).body["warnings"]
+    run = submit(api, requirements=gpus, retry=True).body
+    assert run["warnings"] == planned
+    assert "80" in planned[0]
+    assert submit(api).body["warnings"] == []
+    assert "warnings" not in api("GET", f"{RUNS}/{run['name']}").body
+
+
 def test_reuse_with_nothing_free_is_409(api):
     refused = submit(api, reuse=True)
     assert (refused.status, refused.code) == (409, "no-match")

@@ -39,6 +39,7 @@ class Stub(HostRoutes):
     scripts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    run_warnings: list[str] = field(default_factory=list)
     log: bytes = b""
     log_steps: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[dict[str, Any]] = field(default_factory=list)
@@ -188,7 +189,7 @@ class Stub(HostRoutes):
                 name=request.body.get("name") or "brave-otter-42", argv=request.body["argv"], state="submitted"
             )
             self.runs.append(made)
-            return 201, made
+            return 201, {**made, "warnings": self.run_warnings}
         run = self._find(self.runs, rest[0], "run_id")
         if rest[1:] == ["logs"]:
             return self._logs(request, run)

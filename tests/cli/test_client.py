@@ -8,6 +8,7 @@ import tidepool
 from tests.cli.builders import make_instance, make_pool, make_run
 from tests.cli.stub import TOKEN, Problem, Stub
 from tidepool.client import Client
+from tidepool.failure import sentences
 
 
 def test_a_lost_answer_is_asked_for_again_under_the_same_key_and_happens_once(stub, client):
@@ -117,6 +118,14 @@ def test_an_answer_that_is_not_json_asks_whether_the_url_is_right(stub, client, 
     monkeypatch.setattr(Stub, "serve", lambda *_: (200, b"<html>"))
     with pytest.raises(tidepool.TidepoolError, match="not JSON; is the URL"):
         client.me()
+
+
+def test_an_address_without_an_api_is_told_as_that(stub, client):
+    stub.faults = ["404"]
+    with pytest.raises(tidepool.TidepoolError, match="no tidepool API is at this URL") as caught:
+        client.pools.list()
+    assert (caught.value.code, caught.value.exit_code) == ("bad-answer", 1)
+    assert list(sentences(caught.value))[1] == "  `tidepool config` shows which control plane is meant"
 
 
 def test_a_redirect_is_named_and_not_followed(stub, client, monkeypatch):

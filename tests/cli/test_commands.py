@@ -201,6 +201,15 @@ def test_runs_are_listed(stub, cli):
 
 
 @pytest.mark.parametrize(
+    ("retry_at", "when"), [("2026-01-01T00:00:21.000Z", "in 21s"), ("2025-12-31T23:59:59.000Z", "now")]
+)
+def test_a_run_that_waits_for_its_next_try_says_when_it_has_it(stub, cli, retry_at, when):
+    stub.runs = [make_run(state="submitted", reason="exited-non-zero", instance=None, tries=2, retry_at=retry_at)]
+    assert f"  submitted (try 2 {when})  " in cli("ps", "--all").out
+    assert json.loads(cli("ps", "--all", "--json").out)[0]["retry_at"] == retry_at
+
+
+@pytest.mark.parametrize(
     ("end", "status"),
     [
         ({"state": "stopped", "reason": "max-duration", "exit_code": 0}, "stopped (max-duration 1h 30m)"),

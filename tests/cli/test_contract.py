@@ -48,8 +48,8 @@ def test_an_answer_has_the_shape_that_the_client_names(ours, theirs):
 
 
 def test_a_run_and_a_lease_have_the_shapes_that_the_client_names():
-    assert fields(wire.Run) - {"attempts"} == fields(answers.Run)
-    assert fields(wire.Run) == fields(answers.RunDetail)
+    assert fields(wire.Run) - {"attempts", "warnings"} == fields(answers.Run)
+    assert fields(wire.Run) == fields(answers.RunDetail) | fields(answers.SubmittedRun)
     assert fields(wire.Lease) | fields(wire.Released) == fields(answers.Lease)
 
 

@@ -111,6 +111,14 @@ def test_a_detached_run_prints_its_name_and_nothing_else(stub, start):
     assert "code" not in stub.seen("POST", "/runs")[0].body
 
 
+def test_what_looks_like_a_slip_is_said_beside_the_run(stub, start):
+    stub.run_warnings = ["gpu: 80 is a count"]
+    ended = finish(start("run", "-d", "--no-code", "--name", "mine", "--gpu", "80", "--", "true"))
+    assert (ended.code, ended.out, ended.err) == (0, "mine\n", "note: gpu: 80 is a count\n")
+    told = finish(start("run", "-d", "--no-code", "--name", "other", "--json", "--", "true"))
+    assert (json.loads(told.out)["warnings"], told.err) == (stub.run_warnings, "")
+
+
 def test_run_options_combine(stub, start):
     words = (
         "run -d --no-code --pool default-pool --instance calm-heron-10 --reuse --idle-duration 10s --image ubuntu "

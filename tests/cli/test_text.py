@@ -75,6 +75,13 @@ def test_text_from_elsewhere_cannot_steer_the_terminal():
         ({}, "idle"),
         ({"unreachable": True, "cordoned": True}, "idle (unreachable, cordoned)"),
         ({"state": "busy", "lease": {"holder": "run:r1"}}, "busy (run:r1)"),
+        ({"state": "busy", "interrupted": True}, "busy (interrupted)"),
+        (
+            {"state": "busy", "interrupted": True, "ends_at": "2026-01-01T00:01:30.000Z"},
+            "busy (interrupted: 1m 30s left)",
+        ),
+        ({"state": "busy", "interrupted": True, "ends_at": "2025-12-31T23:59:59.000Z"}, "busy (interrupted: 0s left)"),
+        ({"state": "terminating", "reason": "interrupted", "interrupted": True}, "terminating (interrupted)"),
         ({"state": "pending", "reason": "pool-add"}, "pending"),
         ({"state": "pending", "reason": "attempt-failed"}, "pending (attempt-failed)"),
         ({"state": "provisioning", "reason": "launched"}, "provisioning"),
@@ -90,7 +97,15 @@ def test_text_from_elsewhere_cannot_steer_the_terminal():
     ],
 )
 def test_a_status_says_what_a_reader_should_know(changes, status):
-    assert status_text(make_instance(**changes)) == status
+    assert status_text(make_instance(**changes), NOW) == status
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "left"), [("2026-01-01T00:01:30.000Z", "1m 30s"), ("2025-12-31T23:59:59.000Z", "0s")]
+)
+def test_an_interrupted_instance_says_how_long_it_has(ends_at, left):
+    taken = make_instance(state="busy", interrupted=True, ends_at=ends_at)
+    assert status_text(taken, NOW) == f"busy (interrupted: {left} left)"
 
 
 @pytest.mark.parametrize(

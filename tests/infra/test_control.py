@@ -16,6 +16,7 @@ import pytest
 from infra.local import control, daemons, inspect
 from infra.local.control import Options
 from infra.local.folder import PARTS, Folder
+from infra.local.parts import LocalError
 from tests.infra.operator import run
 
 OPTIONS = Options(port=0, schedules=False, ttl_lag="off", settings={"TIDEPOOL_SYNC_S": "77"})
@@ -112,7 +113,7 @@ def test_logs_are_those_of_the_functions(folder):
     client, _ = up(folder)
     call(client, "GET", "/v1/health")
     assert any("/v1/health" in line for line in inspect.logs(folder, "api", lines=50, follow=False))
-    with pytest.raises(control.LocalError, match="there is no 'nonsense'"):
+    with pytest.raises(LocalError, match="there is no 'nonsense'"):
         list(inspect.logs(folder, "nonsense", lines=1, follow=False))
 
 
@@ -120,6 +121,6 @@ def test_a_port_that_is_taken_is_named(folder, tmp_path: Path):
     client, _ = up(folder)
     port = int(client["TIDEPOOL_URL"].split(":")[2].partition("/")[0])
     other = Folder(tmp_path / "other")
-    with pytest.raises(control.LocalError, match=f"port {port} is in use"):
+    with pytest.raises(LocalError, match=f"port {port} is in use"):
         control.up(other, Options(port=port), lambda _line: None)
     assert not any(daemons.running(other.pid(part)) for part in PARTS)

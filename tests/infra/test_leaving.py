@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local import control, daemons, inside, inspect
-from infra.local.control import STAGE, LocalError, Options
+from infra.local import control, daemons, inside, inspect, leaving
+from infra.local.control import Options
 from infra.local.folder import Folder
+from infra.local.parts import STAGE, LocalError
 from tests.infra.test_control import call
 
 
@@ -96,7 +97,7 @@ def test_nothing_is_erased_when_nobody_can_tell_what_is_rented(tmp_path, monkeyp
     folder.prepare()
     (folder.state / "services").mkdir()
     (folder.state / "services" / "dynamodb.json").write_text("{}")
-    monkeypatch.setattr(control, "_emulate", lambda *_: None)
+    monkeypatch.setattr(leaving, "emulate", lambda *_: None)
     with pytest.raises(LocalError, match="cannot be told"):
         down(folder, erase=True)
     assert "could not be told" in down(folder, erase=True, force=True)

@@ -44,7 +44,9 @@ def test_the_pure_part_loads_no_third_party_package(module):
     assert not loaded_by(f"import {module}") & set(THIRD_PARTY)
 
 
-@pytest.mark.parametrize("module", ["app", "chalicelib.workflows.provision", "chalicelib.workflows.teardown", "chalicelib.workflows.adopt"])
+@pytest.mark.parametrize(
+    "module", ["app", "chalicelib.workflows.provision", "chalicelib.workflows.teardown", "chalicelib.workflows.adopt"]
+)
 def test_no_function_loads_a_cloud_sdk_or_paramiko_at_import(module):
     assert not loaded_by(f"import {module}") & {"azure", "paramiko", "numpy", "rich", "boto3"}
 

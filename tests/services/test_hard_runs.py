@@ -97,7 +97,7 @@ def test_a_run_whose_process_died_after_its_instance_failed_is_ended_by_reconcil
     world.cloud.faults = ["quota", "quota"]
     run = submit(world)
     with monkeypatch.context() as unheard:
-        unheard.setattr(machine_losses, "machine_lost", lambda *_: None)
+        unheard.setattr(machine_losses, "machine_lost", lambda *_: ())
         world.run_workflows()
         world.pass_time(5)
         world.run_workflows()

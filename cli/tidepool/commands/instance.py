@@ -62,7 +62,7 @@ class ChangeInstance(Command):
             return 0
         limit = instance["idle_limit_s"]
         idle = "off" if limit is None else duration_text(limit)
-        session.out.line(f"{instance['name']} {status_text(instance)}, idle duration {idle}")
+        session.out.line(f"{instance['name']} {status_text(instance, session.now())}, idle duration {idle}")
         return 0
 
 
@@ -75,7 +75,7 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
             ("Name", instance["name"]),
             ("Id", instance["instance_id"]),
             ("Pool", instance["pool"]),
-            ("Status", status_text(instance)),
+            ("Status", status_text(instance, now)),
             ("Detail", cell(instance["detail"])),
             ("Backend", cell(instance["backend"])),
             ("Region", cell(" ".join(filter(None, (instance["region"], instance["zone"]))))),
