@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidepool.output import cell
+from tidepool.script import command_text
 from tidepool.text import (
     NOTHING,
     clean,
@@ -100,11 +101,10 @@ def run_row(run: Run, now: float) -> tuple[str, ...]:
         cell(instance["name"] if instance else None),
         waiting_text(run, now) or run_status(run),
         since_text(run["created_at"], now) + " ago",
-        cell(" ".join(run["argv"])),
+        cell(command_text(run["argv"])),
     )
 
 
-def run_status(run: Run) -> str:
 def waiting_text(run: Run, now: float) -> str:
     """When a run that waits for its next try has it, or ""."""
     if not run["retry_at"]:
@@ -113,6 +113,7 @@ def waiting_text(run: Run, now: float) -> str:
     return f"{run['state']} (try {run['tries']} {f'in {duration_text(left)}' if left >= 1 else 'now'})"
 
 
+def run_status(run: Run) -> str:
     """The state; of a run that failed or was stopped also why, and what its job ended with unless that was 0."""
     if run["state"] not in ("failed", "stopped"):
         return run["state"]
