@@ -47,8 +47,11 @@ def test_retry_may_name_its_events_and_its_duration():
     assert retry == RetryPolicy(frozenset({RetryEvent.NO_CAPACITY}), 2 * HOUR)
 
 
-def test_a_retry_duration_of_nothing_is_not_the_default():
-    assert parsed({"retry": {"duration": 0}}).retry == RetryPolicy(EVERY, timedelta())
+@pytest.mark.parametrize("value", [0, "0s"])
+def test_a_retry_duration_of_nothing_is_neither_the_default_nor_a_retry(value):
+    with pytest.raises(InvalidInputError, match=r"retry\.duration") as caught:
+        parsed({"retry": {"duration": value}})
+    assert caught.value.context["expected"].startswith("more than 0")
 
 
 def test_null_is_the_same_as_not_said():
