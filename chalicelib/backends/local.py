@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from chalicelib.backends.base import Capabilities, Check, LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Capabilities, Check, LaunchSpec, Machine, Part, Phase
 from chalicelib.backends.http import Answer, Endpoint
 from chalicelib.domain.errors import (
     BackendAuthError,
@@ -67,7 +67,7 @@ class LocalBackend:
             return [Check("credentials", ok=False, detail=error.detail, fix="restart the control plane: make up")]
         return [Check("credentials", ok=True, detail="the local cloud accepts the key")]
 
-    def offers(self) -> Sequence[Offer]:
+    def offers(self, part: Part | None = None) -> Sequence[Offer]:
         """Everything that could be rented now: a type sold as spot gives two offers."""
         rows = _field(self._read("/types"), "types")
         return [offer for row in rows for offer in _understood(partial(_offers, self.name), row)]
