@@ -69,7 +69,7 @@ class AzureBackend:
         return checks.run(self._client, self._tokens, self._config, tags, self._deadline)
 
     def offers(self, part: Part | None = None) -> Sequence[Offer]:
-        """Everything that this subscription may rent in its regions. A minute and more for each: it reads all prices."""
+        """Everything that this subscription may rent in its regions. A minute and more each: it reads all prices."""
         parts = [part] if part else [Part(region, lambda: False) for region in self._config["regions"]]
         return [offer for each in parts for offer in self._offers_of(each)]
 
