@@ -154,3 +154,18 @@ def test_stored_policies_read_back_the_same(value):
 def test_a_preference_that_no_request_says_is_kept_with_the_rest():
     preferring = Policies(on_demand_first=True)
     assert policies.from_doc(policies.to_doc(preferring)) == preferring
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ({"requirements": {"cpu": "10000000"}}, "at most 9999999"),
+        ({"requirements": {"memory": "9999999TB"}}, "at most 1048576TB"),
+        ({"max_price": 1_000_001}, "at most 1000000 USD an hour"),
+        ({"max_duration": "521w"}, "(at most 520w)"),
+    ],
+)
+def test_a_number_that_is_too_large_is_refused_with_its_limit(body, limit):
+    with pytest.raises(InvalidInputError) as caught:
+        parsed(body)
+    assert limit in caught.value.context["expected"]
