@@ -53,7 +53,7 @@ class Stack:
     def erase(self) -> None:
         """Stop it and remove everything."""
         self.hang_up()
-        self._control("down", "--erase")
+        self._control("down", "--erase", "--force")
 
     @cached_property
     def client(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.backends.registry import DRIVERS
 from chalicelib.catalog.codec import CatalogError, pack, unpack
 from chalicelib.catalog.gpuhunt import Reading, read
-from chalicelib.services.catalog import shared_key
+from chalicelib.services.catalog import PROGRESS, shared_key
 from infra.build import STAGE
 from infra.deploy import Client, outputs
 
@@ -45,6 +45,8 @@ def stored(client: Client, bucket: str, *, now: datetime) -> Iterator[str]:
     s3 = client("s3")
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX):
         for entry in page.get("Contents", ()):
+            if entry["Key"].startswith(PROGRESS):
+                continue
             data = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
             try:
                 found = unpack(data)

@@ -3,7 +3,7 @@
 The docstrings are the contract, and `tests/backends/contract.py` runs it on every driver over real HTTP.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -130,6 +130,16 @@ class Capabilities:
     notice: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One region of what an account offers. `is_over` is asked between two calls to the provider; once it is true, the
+    rest is not wanted any more, and `TransientError` is raised.
+    """
+
+    region: str
+    is_over: Callable[[], bool]
+
+
 class Backend(Protocol):
     """One account at one provider. `name` is the account's."""
 
@@ -143,8 +153,8 @@ class Backend(Protocol):
         `TransientError`, `BackendThrottledError`.
         """
 
-    def offers(self) -> Sequence[Offer]:
-        """Everything that could be rented now, in any order."""
+    def offers(self, part: Part | None = None) -> Sequence[Offer]:
+        """Everything that could be rented now, in any order; of an account with regions one `part` alone, if wanted."""
 
     def launch(self, spec: LaunchSpec) -> Machine:
         """Start a machine, or return the one already started for `spec.attempt_id`.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from chalicelib.backends.base import Capabilities, Check, LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Capabilities, Check, LaunchSpec, Machine, Part, Phase
 from chalicelib.backends.http import Answer, Endpoint
 from chalicelib.domain.errors import (
     BackendAuthError,
@@ -67,7 +67,7 @@ class LocalBackend:
             return [Check("credentials", ok=False, detail=error.detail, fix="restart the control plane: make up")]
         return [Check("credentials", ok=True, detail="the local cloud accepts the key")]
 
-    def offers(self) -> Sequence[Offer]:
+    def offers(self, part: Part | None = None) -> Sequence[Offer]:  # noqa: ARG002 - the protocol's signature
         """Everything that could be rented now: a type sold as spot gives two offers."""
         rows = _field(self._read("/types"), "types")
         return [offer for row in rows for offer in _understood(partial(_offers, self.name), row)]
@@ -90,7 +90,7 @@ class LocalBackend:
             return self._already_made(spec)
         raise _error(answer, otherwise=UnknownOutcomeError)
 
-    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:
+    def find(self, attempt_id: str, owner: str, region: str = "") -> Machine | None:  # noqa: ARG002 - the protocol's
         """Look up the live machine of an attempt."""
         made = self._tagged(ATTEMPT_TAG, attempt_id, owner=owner)
         return next(made, None)

@@ -79,7 +79,7 @@ def too_silent(attempts: Sequence[Attempt]) -> str:
     if len(silent) < SILENT_LIMIT:
         return ""
     return (
-        f"{len(silent)} machines came and the agent of none reported, the last one on {silent[-1].offer.key}: "
+        f"{len(silent)} machines came and the agent of none reported, the last one on {_offer_text(silent[-1].offer)}: "
         "look at the image, and whether machines there reach the API"
     )
 
@@ -102,4 +102,9 @@ def summary(attempts: Sequence[Attempt], filters: Sequence[str], folded: Mapping
     last = refused[-1]
     count = kinds.total()
     attempts_failed = "1 attempt" if count == 1 else f"{count} attempts"
-    return f"{attempts_failed} failed ({counted}); last: {last.offer.key}: {last.detail or last.kind}"
+    return f"{attempts_failed} failed ({counted}); last: {_offer_text(last.offer)}: {last.detail or last.kind}"
+
+
+def _offer_text(offer: Offer) -> str:
+    """An offer as people name it."""
+    return f"{offer.backend} {offer.region} {offer.instance_type}{', spot' if offer.spot else ''}"

@@ -227,8 +227,15 @@ def _retry(value: object, retry_for: timedelta) -> RetryPolicy | None:
     events, duration = value.get("on_events"), value.get("duration")
     return RetryPolicy(
         every if events is None else _retry_events(events),
-        retry_for if duration is None else units.parse_duration(duration, "retry.duration"),
+        retry_for if duration is None else _retry_duration(duration),
     )
+
+
+def _retry_duration(value: object) -> timedelta:
+    duration = units.parse_duration(value, "retry.duration")
+    if not duration:
+        raise InvalidInputError("retry.duration", value, "more than 0; not to retry, leave retry out")
+    return duration
 
 
 def _retry_events(value: object) -> frozenset[RetryEvent]:

@@ -12,6 +12,9 @@ from chalicelib.domain.errors import InvalidInputError
 COUNT_FORM: Final = "a whole number or a range of them, such as 4, 4.., ..8 or 4..8"
 SIZE_FORM: Final = "a size in MB, GB or TB or a range of sizes, such as 16GB, 16GB.., ..64GB or 16GB..64GB"
 
+MOST: Final = 9_999_999
+"""The largest count. More is a slip."""
+
 _COUNT: Final = re.compile(r"[0-9]{1,7}", re.ASCII)
 
 
@@ -48,7 +51,8 @@ def parse_counts(value: object, field: str, *, exact: bool, zero: bool = False) 
 
     def read(end: str, _: str) -> int:
         if not _COUNT.fullmatch(end):
-            raise InvalidInputError(field, end, COUNT_FORM)
+            is_number = end.isascii() and end.isdigit()
+            raise InvalidInputError(field, end, f"at most {MOST}" if is_number else COUNT_FORM)
         return int(end)
 
     span = _parse(value, field, read, exact=exact, form=COUNT_FORM)

@@ -84,7 +84,7 @@ def parse_size_mib(value: object, field: str, *, unit: str = "GB") -> int:
         raise InvalidInputError(field, value, _size_form(text))
     mib = Decimal(match[1]) * _MIB[(match[2] or unit).upper()]
     if mib > MAX_SIZE_MIB:
-        raise InvalidInputError(field, value, SIZE_FORM)
+        raise InvalidInputError(field, value, f"at most {format_size(MAX_SIZE_MIB)}")
     return int(mib.to_integral_value(ROUND_HALF_EVEN))
 
 
@@ -117,7 +117,7 @@ def parse_price(value: object, field: str) -> int:
         raise InvalidInputError(field, value, PRICE_FORM)
     micros = int((Decimal(match[1]) * MICROS).to_integral_value(ROUND_HALF_EVEN))
     if micros > MAX_PRICE_MICROS:
-        raise InvalidInputError(field, value, PRICE_FORM)
+        raise InvalidInputError(field, value, f"at most {MAX_PRICE_MICROS // MICROS} USD an hour")
     return micros
 
 

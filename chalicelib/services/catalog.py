@@ -1,12 +1,10 @@
-"""What accounts offer that are not asked at plan time: stored catalogs, kept in memory, made anew by schedule.
+"""What accounts offer that are not asked at plan time: stored catalogs, kept in memory.
 
 The best that is there counts: the account's own catalog, else one that an operator imported for its kind, else the seed
 that ships with the product. A bucket that does not answer costs nothing but age, and a plan says what its prices are.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -14,14 +12,10 @@ from weakref import WeakKeyDictionary
 
 from chalicelib import log
 from chalicelib.catalog import seed
-from chalicelib.catalog.codec import Catalog, CatalogError, pack, unpack
-from chalicelib.domain.accounts import BackendRecord
-from chalicelib.domain.errors import BackendError
+from chalicelib.catalog.codec import Catalog, CatalogError, unpack
 from chalicelib.domain.model import Offer
 from chalicelib.domain.offer_index import OfferIndex
-from chalicelib.services import backends
 from chalicelib.services.deps import Deps, Objects
-from chalicelib.store import pools as pool_store
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -38,11 +32,10 @@ LATE: Final = 2 * REFRESH
 KEPT: Final = 32
 """Catalogs that a process holds at most, the longest unused go first. One of 10,000 offers takes about 2 MB."""
 
-AT_ONCE: Final = 4
-"""Accounts refreshed at the same time; each waits for its provider nearly always."""
-
-
 OWN: Final = "own"
+
+PROGRESS: Final = "catalog/_progress/"
+"""What the keys begin with of what is no catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +44,6 @@ class Stock:
 
     index: OfferIndex
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of one refresh: `offers` were stored, or `failure` says why the former catalog stays."""
-
-    project: str
-    backend: str
-    offers: int = 0
-    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +70,11 @@ _memory: WeakKeyDictionary[Objects, _Memory] = WeakKeyDictionary()
 def own_key(project: str, backend: str) -> str:
     """Where an account's own catalog lies."""
     return f"catalog/{project}/{backend}.json.gz"
+
+
+def progress_key(project: str, backend: str) -> str:
+    """Where it lies how far the refreshes of an account's catalog came."""
+    return f"{PROGRESS}{project}/{backend}.json"
 
 
 def shared_key(kind: str) -> str:
@@ -122,71 +110,6 @@ def catalog_of(
     disk_mib = None if disk_gb is None or found is own.catalog else disk_gb * 1024
     index = _renamed(deps, own_key(project, name), found, name, tuple(regions), disk_mib)
     return Stock(index, _note(deps, name, index, found, _origin(found, own, kind), problem))
-
-
-def refresh(deps: Deps, project: str, name: str) -> int:
-    """Ask an account for everything that it offers and store that; returns how many offers it is.
-
-    The former catalog stays when the account cannot say, or offers nothing. Raises `BackendError`, `CatalogError`.
-    """
-    now = deps.now()
-    offers = deps.backend(project, name).offers()
-    if not offers:
-        raise CatalogError("the account offers nothing")
-    deps.objects.put(own_key(project, name), pack(offers, fetched_at=now, source=name))
-    return len(offers)
-
-
-def refresh_due(deps: Deps, *, until: datetime) -> list[Report]:
-    """Refresh every account's catalog that is missing, older than `REFRESH`, or older than the account's configuration.
-
-    One account that fails or hangs stops no other. What is not done `until` then is done next time.
-    """
-    due = [record for project in pool_store.projects() for record in _due(deps, project)]
-    threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="catalog")
-    try:
-        asked = {threads.submit(copy_context().run, _refreshed, deps, each): each for each in due}
-        done, late = wait(asked, timeout=max(0.0, (until - deps.now()).total_seconds()))
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-    reports = [*(each.result() for each in done), *(_unfinished(asked[each]) for each in late)]
-    return sorted(reports, key=lambda each: (each.project, each.backend))
-
-
-def _due(deps: Deps, project: str) -> list[BackendRecord]:
-    try:
-        return [record for record in backends.list_backends(deps, project) if _is_due(deps, record)]
-    except Exception as error:  # noqa: BLE001 - one project that cannot be read stops no other
-        log.error("catalog-failed", error, project=project)
-        return []
-
-
-def _is_due(deps: Deps, record: BackendRecord) -> bool:
-    if record.closed:
-        return False
-    try:
-        if deps.backend(record.project, record.name).capabilities.live_offers:
-            return False
-    except BackendError as error:
-        log.error("catalog-failed", project=record.project, backend=record.name, kind=error.kind, detail=error.detail)
-        return False
-    stored_at = deps.objects.modified(own_key(record.project, record.name))
-    return stored_at is None or stored_at < max(deps.now() - REFRESH, record.changed_at)
-
-
-def _refreshed(deps: Deps, record: BackendRecord) -> Report:
-    try:
-        count = refresh(deps, record.project, record.name)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the other accounts are refreshed
-        log.error("catalog-failed", error, project=record.project, backend=record.name)
-        return Report(record.project, record.name, failure=str(error))
-    log.event("catalog-refreshed", project=record.project, backend=record.name, offers=count)
-    return Report(record.project, record.name, count)
-
-
-def _unfinished(record: BackendRecord) -> Report:
-    log.error("catalog-failed", project=record.project, backend=record.name, detail="not done in the time there is")
-    return Report(record.project, record.name, failure="not done in the time there is")
 
 
 def _look(deps: Deps, key: str) -> _Known:

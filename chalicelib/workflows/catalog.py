@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from chalice.app import Blueprint, CloudWatchEvent, Rate
 
-from chalicelib.services import catalog as service
+from chalicelib.services import catalog_refresh as service
 from chalicelib.wiring import deps
 from chalicelib.workflows.task import task
 
 REFRESH_FOR: Final = timedelta(minutes=4)
-"""How long one look may work: the function is ended after five minutes, and the next look comes after fifteen."""
+"""How long one look may work: the function is ended after five minutes, and the next look comes then."""
 
 workers = Blueprint(__name__)
 

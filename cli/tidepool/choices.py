@@ -172,12 +172,13 @@ def _retry(args: Namespace) -> Said | None:
 
 
 def _run_file(args: Namespace, session: Session, notes: list[str], *, of_folder: bool) -> RunFile | None:
+    given = {text.partition("=")[0] for text in getattr(args, "env", None) or ()}
     if args.file:
         from os.path import expanduser, join
 
         from tidepool.run_file import load
 
-        return load(join(session.folder, expanduser(args.file)), args.file, session.environ)
+        return load(join(session.folder, expanduser(args.file)), args.file, session.environ, given)
     if not of_folder or not session.folder:
         return None
     from os.path import basename
@@ -189,7 +190,7 @@ def _run_file(args: Namespace, session: Session, notes: list[str], *, of_folder:
         if args.explain:
             notes.append(f"{basename(path)} is not read, because the command line has a command; -f names it")
         return None
-    return load(path, basename(path), session.environ) if path else None
+    return load(path, basename(path), session.environ, given) if path else None
 
 
 def _key_of(field: str) -> str:

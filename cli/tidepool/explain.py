@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidepool.keys import KEYS
 from tidepool.output import cell
+from tidepool.script import command_text
 from tidepool.text import NOTHING, duration_text, money_text, size_text
 
 TYPE_CHECKING = False
@@ -38,11 +39,9 @@ def entry(key: Key, choices: Choices, plan: Plan) -> dict[str, Any]:
 
 def job_rows(job: Mapping[str, Said]) -> Iterator[dict[str, Any]]:
     """The same for what only a run has. Of the environment only the names: the values may be secrets."""
-    from shlex import join
-
     for name, said in job.items():
         words = said.value if name == "command" and isinstance(said.value, list) else None
-        text = join(words) if words else value_text(said.value)
+        text = command_text(words) if words else value_text(said.value)
         yield {"key": name, "value": said.value, "text": text, "source": said.source}
 
 

@@ -87,7 +87,7 @@ def texts_of(name: str, value: Value) -> list[str] | None:
         return None
     for item in value.items:
         if item.kind not in ("text", "number") or not item.text.strip():
-            raise item.refusal(name, "a text")
+            raise item.refusal(name, item.text_form())
     return [item.text for item in value.items]
 
 
@@ -164,7 +164,7 @@ def _events(name: str, value: Value) -> list[str]:
         raise value.refusal(name, form)
     for item in value.items:
         if item.text not in RETRY_EVENTS:
-            raise item.refusal(name, form)
+            raise item.refusal(name, f"one of {', '.join(RETRY_EVENTS)}")
     return events
 
 

@@ -6,6 +6,7 @@ from tidepool.command import UsageError
 from tidepool.keys import Said
 from tidepool.options import is_variable
 from tidepool.run_file import from_environment
+from tidepool.script import ENTER
 from tidepool.text import quoted
 
 TYPE_CHECKING = False
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tidepool.run_file import RunFile
-
-ENTER = ("sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh")
-"""Goes into the folder that comes next, and becomes the command behind it."""
 
 
 class Job:

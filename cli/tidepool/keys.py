@@ -6,7 +6,7 @@ walk the table. What a value means is the server's to judge; only its type is ch
 
 from __future__ import annotations
 
-from tidepool.options import SPOT_POLICIES
+from tidepool.options import HIGHEST_PRICE, SPOT_POLICIES
 
 GPU_PARTS = ("name", "vendor", "memory", "count", "total_memory", "compute_capability")
 
@@ -86,7 +86,7 @@ EXPECTED = {
     "names": "a list of names, such as [aws, azure]",
     "spec": "a number or a text, such as {example}",
     "gpu": "a text such as A100:80GB:2, a number, or a map with some of " + ", ".join(GPU_PARTS),
-    "price": "USD an hour above 0, such as 2.5",
+    "price": f"USD an hour above 0 and below {HIGHEST_PRICE}, such as 2.5",
     "limit": "a duration such as 30m, or off",
     "flag": "true or false",
     "spot": "one of " + ", ".join(SPOT_POLICIES),

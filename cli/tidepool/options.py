@@ -16,6 +16,8 @@ SPOT_POLICIES = ("spot", "on-demand", "auto")
 RETRY_EVENTS = ("no-capacity", "interruption", "error")
 NAME_LENGTH = 63
 VARIABLE_LENGTH = 128
+HIGHEST_PRICE = 1_000_000
+"""USD an hour: what costs more is a slip."""
 REFERENCE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
 REFERENCE_LENGTH = 200
 
@@ -177,7 +179,7 @@ def price_of(text: str) -> float | None:
         value = float(text.strip().removeprefix("$"))
     except ValueError:
         return None
-    return value if 0 < value < 1e6 else None
+    return value if 0 < value < HIGHEST_PRICE else None
 
 
 def is_variable(text: str) -> bool:
@@ -188,7 +190,7 @@ def is_variable(text: str) -> bool:
 def _price(text: str) -> float:
     value = price_of(text)
     if value is None:
-        raise _bad(f"{quoted(text)} is no price: dollars an hour, above 0")
+        raise _bad(f"{quoted(text)} is no price: dollars an hour, above 0 and below {HIGHEST_PRICE}")
     return value
 
 

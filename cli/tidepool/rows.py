@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidepool.output import cell
+from tidepool.script import command_text
 from tidepool.text import (
     NOTHING,
     clean,
@@ -100,7 +101,7 @@ def run_row(run: Run, now: float) -> tuple[str, ...]:
         cell(nodes_text(run) or (instance["name"] if instance else None)),
         waiting_text(run, now) or run_status(run),
         since_text(run["created_at"], now) + " ago",
-        cell(" ".join(run["argv"])),
+        cell(command_text(run["argv"])),
     )
 
 

@@ -8,12 +8,13 @@ from tidepool.errors import InputError
 from tidepool.file_policies import read_policies, refuse_unknown, texts_of
 from tidepool.keys import Said
 from tidepool.options import is_variable, seconds_of
+from tidepool.script import SCRIPT
 from tidepool.text import quoted
 from tidepool.yaml_file import FileError, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tidepool.yaml_file import Value
 
@@ -23,8 +24,6 @@ JOB_KEYS = (
 )  # fmt: skip
 """What a run file has besides the table of keys."""
 COMMAND_KEYS = ("commands", "command", "argv")
-SCRIPT = ("sh", "-ec")
-"""How `commands` are run: as one script, which ends at the first line that fails."""
 
 
 class RunFile:
@@ -51,8 +50,11 @@ def find(folder: str) -> str:
     return found[0] if found else ""
 
 
-def load(path: str, shown: str, environ: Mapping[str, str]) -> RunFile:
-    """Read a run file. Raises `FileError` that names the line and the key at fault."""
+def load(path: str, shown: str, environ: Mapping[str, str], given: Collection[str] = ()) -> RunFile:
+    """Read a run file. Raises `FileError` that names the line and the key at fault.
+
+    `given` are the variables that the command line sets: what it would pass on of these need not be set here.
+    """
     content = read(path, shown)
     made = RunFile(shown, os.path.dirname(os.path.abspath(path)))
     if content.kind == "null":
@@ -71,7 +73,7 @@ def load(path: str, shown: str, environ: Mapping[str, str]) -> RunFile:
         written = next(key for key in COMMAND_KEYS if key in entries)
         made.job["command"] = Said(made.argv, entries[written].place)
     if "env" in entries:
-        made.env = _environment(entries["env"], environ)
+        made.env = _environment(entries["env"], environ, given)
         made.job["env"] = Said(sorted(made.env), entries["env"].place)
     if "files" in entries:
         made.files = _files(entries["files"])
@@ -95,7 +97,7 @@ def _check_type(entries: Mapping[str, Value]) -> None:
 
 def _job_value(key: str, value: Value) -> object:
     if value.kind not in ("text", "number") or not value.text.strip():
-        raise value.refusal(key, "a text")
+        raise value.refusal(key, value.text_form())
     if key == "kill_after":
         number = seconds_of(value.text)
         if number is None:
@@ -128,15 +130,16 @@ def _argv(entries: Mapping[str, Value]) -> list[str]:
 
 
 FORMS = {
-    "commands": "a list of shell lines, such as [pip install ., python train.py]",
+    "commands": "a list of at least one shell line, such as [pip install ., python train.py]",
     "command": "a shell line, or a list of words",
-    "argv": "a list of words, such as [python, train.py]",
+    "argv": "a list of at least one word, such as [python, train.py]",
 }
 
 
-def _environment(value: Value, environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(value: Value, environ: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
     """A map, or a list of `K=V`. A variable without a value is taken from the environment of whoever runs it."""
     form = "a map, or a list with K=V or K"
+    environ = {**environ, **dict.fromkeys(given, "")}
     made: dict[str, str] = {}
     if value.kind == "map":
         for name, item in value.entries.items():

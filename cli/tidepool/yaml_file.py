@@ -65,8 +65,12 @@ class Value:
     def given(self) -> str:
         """The value as a message repeats it."""
         if self.kind in ("list", "map"):
-            return f"a {self.kind}"
+            return f"a {self.kind}" if self.items or self.entries else f"an empty {self.kind}"
         return quoted(self.text) if self.text else "nothing"
+
+    def text_form(self) -> str:
+        """What to write instead where a text belongs."""
+        return "a text; put it in quotes" if self.kind == "bool" else "a text"
 
     def refusal(self, key: str, expected: str, given: str = "") -> FileError:
         """Say that this is not what the key takes."""

@@ -43,7 +43,7 @@ def main() -> int:
             (Path(project) / "train.py").write_text(TRAIN)
             story(Typist(Path(project), client))
     finally:
-        down(folder, lambda text: _say(f"the control plane and its machines: {text}"), erase=True)
+        down(folder, lambda text: _say(f"the control plane and its machines: {text}"), erase=True, force=True)
         shutil.rmtree(folder.root)
     _say(f"that was the main job, in {time.monotonic() - begun:.0f} s. `make up` starts one for you to play with.")
     return 0

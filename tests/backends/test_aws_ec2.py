@@ -10,10 +10,10 @@ import boto3
 import pytest
 
 from chalicelib.backends.aws.driver import AwsBackend
-from chalicelib.backends.base import LaunchSpec, Phase
+from chalicelib.backends.base import LaunchSpec, Part, Phase
 from chalicelib.domain import errors
 from chalicelib.domain.model import Gpu, Offer
-from tests.backends.aws_account import driver
+from tests.backends.aws_account import REGIONS, driver
 from tests.backends.contract import only, spec_for
 from tests.fakes.aws import catalog
 from tests.fakes.aws.process import AwsProcess
@@ -69,6 +69,13 @@ def spec(offers: list[Offer]) -> LaunchSpec:
 
 
 class TestOffers:
+    def test_a_part_is_one_region_and_ends_when_it_is_over(self, backend, offers):
+        for region in REGIONS:
+            found = backend.offers(Part(region, lambda: False))
+            assert {each.key for each in found} == {each.key for each in offers if each.region == region}
+        with pytest.raises(errors.TransientError, match="no time"):
+            backend.offers(Part(REGIONS[0], lambda: True))
+
     def test_each_zone_is_an_offer_with_its_own_spot_price(self, offers):
         prices = {zone: pick(offers, "g5.xlarge", zone, spot=True).price for zone in catalog.ZONES["us-east-1"]}
         assert prices == {"us-east-1a": 301_800, "us-east-1b": 352_100}

@@ -226,6 +226,13 @@ def test_a_price_list_without_an_end_is_cut_off(monkeypatch):
     assert len(pages.asked) == 5
 
 
+def test_a_price_list_that_nobody_waits_for_any_more_is_not_read_on():
+    pages = Pages({"Items": [], "NextPageLink": "https://prices?$skip=1"})
+    with pytest.raises(TransientError, match="no time"):
+        prices.of_region(pages, "westus3", lambda: len(pages.asked) == 2)
+    assert len(pages.asked) == 2
+
+
 def test_a_driver_without_an_endpoint_of_its_own_goes_to_azure_over_tls():
     account = Account("main", "mine", "azure", ACCOUNT, CREDENTIALS)
     backend = registry.driver(settings.load({}), account)

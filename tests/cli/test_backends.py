@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.builders import make_backend
 from tests.cli.conftest import settings
+from tests.cli.stub import Problem
 
 GOOD = {"name": "credentials", "ok": True, "detail": "account 42", "fix": ""}
 BAD = {"name": "rights", "ok": False, "detail": "may not launch", "fix": "allow ec2:RunInstances"}
@@ -60,6 +61,8 @@ def test_a_secret_is_never_printed(stub, cli, tmp_path):
         (AZURE, "--secret-file"),
         (("backend", "add", "aws", "--access-key-id", "AKIA"), "TIDEPOOL_BACKEND_SECRET"),
         (("backend", "add", "aws", "--tenant", "t"), "belongs to azure"),
+        (("backend", "add", "aws"), "say how to get in: --role-arn ARN"),
+        (("backend", "add", "aws", "--access-key-id", "AKIA", "--role-arn", "r"), "exclude each other"),
         ((*AZURE, "--secret-file", "-"), "empty"),
         (("backend", "add", "moon", "--secret-file", "SECRET"), "JSON object"),
         (("backend", "add", "aws", "--config", "SECRET"), "JSON object"),
@@ -94,6 +97,13 @@ def test_a_refused_addition_shows_each_check_with_its_fix(stub, cli):
         "          fix: allow ec2:RunInstances",
     ]
     assert "unchecked" in cli("backend", "add", "aws", "--role-arn", "r", "--no-check").out
+
+
+def test_of_a_name_that_is_taken_the_option_that_replaces_is_named(stub, cli):
+    stub.refusals[("POST", "backends")] = Problem(409, "already-exists", "backend 'aws' exists")
+    ended = cli("backend", "add", "aws", "--role-arn", "r")
+    assert ended.code == 5
+    assert ended.err.endswith("  fix: --replace gives it these settings and credentials\n")
 
 
 def test_replaced_settings_are_said_to_be_new(stub, cli):

@@ -185,7 +185,7 @@ def test_explain_is_a_table_with_the_servers_defaults(stub, cli, tmp_path):
     assert ended.code == 0
     told = {line.split("  ")[0]: line.split() for line in ended.out.splitlines()}
     assert told["KEY"] == ["KEY", "VALUE", "SOURCE"]
-    assert told["command"] == ["command", "sh", "-ec", "true", "file.yml:1"]
+    assert told["command"] == ["command", "true", "file.yml:1"]
     assert told["resources.cpu"] == ["resources.cpu", "2..", "default"]
     assert told["resources.memory"] == ["resources.memory", "8GB..", "default"]
     assert told["resources.gpu"] == ["resources.gpu", "80", "--gpu"]

@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 
+from tests.cli.builders import make_run
 from tests.cli.conftest import CLI, finish, settings
 from tidepool.errors import InputError
 from tidepool.run_file import load
@@ -73,6 +74,34 @@ def test_of_a_named_file_all_but_the_command_holds(stub, cli, tmp_path):
     }
 
 
+@pytest.mark.parametrize("text", ["env: {KEY: }", "env: [KEY]"])
+def test_a_variable_that_the_file_wants_passed_on_may_be_said_instead(stub, cli, tmp_path, text):
+    (tmp_path / ".tidepool.yml").write_text(f"commands: [x]\n{text}\n")
+    assert "'KEY' is to come from this environment" in cli("run", "-d", "--no-code").err
+    assert cli("run", "-d", "--no-code", "-e", "KEY=v").code == 0
+    assert submitted(stub)["env"] == {"KEY": "v"}
+    assert "-e/--env: 'KEY' is to come from this environment" in cli("run", "-d", "--no-code", "-e", "KEY").err
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("commands: [pip install ., python train.py]", "pip install . ⏎ python train.py"),
+        ("commands: [x]\nworking_dir: src", "(in src) x"),
+        ("argv: [python, train.py]\nworking_dir: src", "(in src) python train.py"),
+        ("command: python train.py", "python train.py"),
+        (f"commands: [{'x' * 500}]", "x" * 200 + "…"),
+    ],
+)
+def test_a_command_is_shown_as_what_runs(stub, cli, tmp_path, text, shown):
+    (tmp_path / ".tidepool.yml").write_text(text)
+    told = next(line for line in cli("run", "--explain").out.splitlines() if line.startswith("command "))
+    assert shown.removeprefix("(in src) ") in told
+    assert cli("run", "-d", "--no-code").code == 0
+    stub.runs = [make_run(argv=submitted(stub)["argv"])]
+    assert cli("ps").out.endswith(f"  {shown}\n")
+
+
 def test_without_any_command_nothing_is_asked(stub, cli, tmp_path):
     assert "what is to be run? Put it after `--`" in cli("run").err
     (tmp_path / ".tidepool.yml").write_text("image: x\n")
@@ -128,10 +157,10 @@ def test_working_dir_is_where_the_command_runs(stub, cli, tmp_path):
         ("nodes: 0", "f.yml:1: nodes: '0' is not a whole number of at least 1"),
         ("nodes: one", "f.yml:1: nodes: 'one' is not a whole number of at least 1"),
         ("command: [a]\ncommands: [b]", "f.yml:2: command and commands exclude each other; keep one of them"),
-        ("commands: []", "f.yml:1: commands: a list is not a list of shell lines"),
+        ("commands: []", "f.yml:1: commands: an empty list is not a list of at least one shell line"),
         ("commands: [a, [b]]", "f.yml:1: commands: a list is not a text"),
-        ("commands: [true]", "f.yml:1: commands: 'true' is not a text"),
-        ("argv: a b", "f.yml:1: argv: 'a b' is not a list of words"),
+        ("commands: [true]", "f.yml:1: commands: 'true' is not a text; put it in quotes"),
+        ("argv: a b", "f.yml:1: argv: 'a b' is not a list of at least one word"),
         ("comands: [a]", "f.yml:1: 'comands' is no key here; did you mean command"),
         ("env: a", "f.yml:1: env: 'a' is not a map, or a list with K=V or K"),
         ("env: [1=2]", "f.yml:1: env: '1' is not a variable's name: letters, digits and _, no digit first"),
@@ -139,7 +168,7 @@ def test_working_dir_is_where_the_command_runs(stub, cli, tmp_path):
         ("env: {A: [1]}", "f.yml:1: env.A: a list is not a text"),
         ("env:\n- A", "f.yml:2: env: 'A' is to come from this environment, and is not set in it"),
         ("env:\n  A:", "f.yml:2: env: 'A' is to come from this environment, and is not set in it"),
-        ("image: []", "f.yml:1: image: a list is not a text"),
+        ("image: []", "f.yml:1: image: an empty list is not a text"),
         ("kill_after: soon", "f.yml:1: kill_after: 'soon' is not a duration such as 30s"),
         ("working_dir: /etc", "f.yml:1: working_dir: '/etc' is not a folder within the code, such as src"),
         ("working_dir: a/../../b", "f.yml:1: working_dir: 'a/../../b' is not a folder within the code"),

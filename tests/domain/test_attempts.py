@@ -72,5 +72,5 @@ def test_nobody_waits_for_credentials_to_become_right():
 def test_a_failure_counts_its_attempts_by_class_and_quotes_the_last():
     text = summary([refused(CHEAP, "no_capacity"), refused(DEAR, "auth")], [])
     assert "2 attempts failed (1 x auth, 1 x no_capacity)" in text
-    assert "said auth" in text
+    assert text.endswith("; last: local b small: said auth")
     assert "too dear" in summary([], ["too dear"])

@@ -47,8 +47,11 @@ def test_retry_may_name_its_events_and_its_duration():
     assert retry == RetryPolicy(frozenset({RetryEvent.NO_CAPACITY}), 2 * HOUR)
 
 
-def test_a_retry_duration_of_nothing_is_not_the_default():
-    assert parsed({"retry": {"duration": 0}}).retry == RetryPolicy(EVERY, timedelta())
+@pytest.mark.parametrize("value", [0, "0s"])
+def test_a_retry_duration_of_nothing_is_neither_the_default_nor_a_retry(value):
+    with pytest.raises(InvalidInputError, match=r"retry\.duration") as caught:
+        parsed({"retry": {"duration": value}})
+    assert caught.value.context["expected"].startswith("more than 0")
 
 
 def test_null_is_the_same_as_not_said():
@@ -151,3 +154,18 @@ def test_stored_policies_read_back_the_same(value):
 def test_a_preference_that_no_request_says_is_kept_with_the_rest():
     preferring = Policies(on_demand_first=True)
     assert policies.from_doc(policies.to_doc(preferring)) == preferring
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ({"requirements": {"cpu": "10000000"}}, "at most 9999999"),
+        ({"requirements": {"memory": "9999999TB"}}, "at most 1048576TB"),
+        ({"max_price": 1_000_001}, "at most 1000000 USD an hour"),
+        ({"max_duration": "521w"}, "(at most 520w)"),
+    ],
+)
+def test_a_number_that_is_too_large_is_refused_with_its_limit(body, limit):
+    with pytest.raises(InvalidInputError) as caught:
+        parsed(body)
+    assert limit in caught.value.context["expected"]

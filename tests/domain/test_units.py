@@ -131,7 +131,7 @@ def test_other_units_are_refused_with_the_same_size_in_the_right_form(value, rig
 
 
 @pytest.mark.parametrize(
-    "value", ["", "GB", "-4GB", "8KB", "8B", "4GBGB", "1e3GB", "9999999TB", -1, True, None, float("inf"), ["8GB"]]
+    "value", ["", "GB", "-4GB", "8KB", "8B", "4GBGB", "1e3GB", -1, True, None, float("inf"), ["8GB"]]
 )
 def test_what_is_no_size_is_refused(value):
     with pytest.raises(InvalidInputError, match="MB, GB or TB"):

@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, fakes: dict[str, str]) -> 
         assert plane.request("POST", "/projects/main/pools", {"name": "default-pool"})[0] == 201
         yield plane
     finally:
-        plane.down("--erase")
+        plane.down("--erase", "--force")
 
 
 @pytest.fixture

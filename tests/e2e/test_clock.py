@@ -26,7 +26,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         plane.tidepool("pool", "add", "--name", "box", "--idle-duration", "1s", "-y")
         yield plane
     finally:
-        plane.down("--erase")
+        plane.down("--erase", "--force")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def lazy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     try:
         yield plane
     finally:
-        plane.down("--erase")
+        plane.down("--erase", "--force")
 
 
 def lateness(plane: Plane, name: str) -> timedelta:

@@ -27,7 +27,7 @@ def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]
     try:
         yield plane
     finally:
-        plane.down("--erase")
+        plane.down("--erase", "--force")
 
 
 class Desk:

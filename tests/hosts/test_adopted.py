@@ -31,7 +31,7 @@ def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]
         assert plane.request("POST", "/projects/main/pools", {"name": "default-pool"})[0] == 201
         yield plane
     finally:
-        plane.down("--erase")
+        plane.down("--erase", "--force")
 
 
 def until(look: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

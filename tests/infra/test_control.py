@@ -26,7 +26,7 @@ OPTIONS = Options(port=0, schedules=False, ttl_lag="off", settings={"TIDEPOOL_SY
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     found = Folder(tmp_path_factory.mktemp("control") / "tidepool")
     yield found
-    control.down(found, lambda _line: None, erase=True)
+    control.down(found, lambda _line: None, erase=True, force=True)
 
 
 def up(folder: Folder) -> tuple[dict[str, str], list[str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from chalicelib.backends.base import Account, Backend, Capabilities, Check, LaunchSpec, Machine, Phase
+from chalicelib.backends.base import Account, Backend, Capabilities, Check, LaunchSpec, Machine, Part, Phase
 from chalicelib.domain.errors import InvalidInputError, NoCapacityError
 from chalicelib.domain.model import Offer
 
@@ -45,8 +45,9 @@ class Moon:
     def check(self) -> list[Check]:
         return self.drivers.check(self.account)
 
-    def offers(self) -> list[Offer]:
-        return [offer for offer in self.drivers.shelf if offer.backend == self.name]
+    def offers(self, part: Part | None = None) -> list[Offer]:
+        mine = [offer for offer in self.drivers.shelf if offer.backend == self.name]
+        return [offer for offer in mine if part is None or offer.region == part.region]
 
     def launch(self, spec: LaunchSpec) -> Machine:
         raise NoCapacityError(f"nothing for {spec.attempt_id}")

@@ -3,32 +3,17 @@
 import gzip
 import json
 from datetime import timedelta
-from threading import Event
 
 import pytest
 
-from chalicelib.backends.base import Capabilities
 from chalicelib.catalog import seed
-from chalicelib.catalog.codec import CatalogError, pack
-from chalicelib.domain.errors import TransientError
+from chalicelib.catalog.codec import pack
 from chalicelib.domain.policies import RUN
-from chalicelib.services import backends, catalog
-from chalicelib.services.backends import Wanted
+from chalicelib.services import catalog
 from tests.builders import NOW, make_offer, make_policies
-from tests.services.accounts import Moon
 
 ANY = make_policies({"allow_gpu": True}, defaults=RUN, cpu=1, memory="1GB")
 KEY = {"key": "a-good-key"}
-
-
-@pytest.fixture
-def collected(monkeypatch):
-    """Accounts of the kind `moon` have catalogs instead of being asked."""
-    monkeypatch.setattr(Moon, "capabilities", Capabilities(spot=False, cluster=False, live_offers=False))
-
-
-def add(world, name="luna", project="main", kind="moon", **config):
-    return backends.add(world.deps, project, Wanted(name, kind, config, KEY), actor="me")
 
 
 def store(world, key, *offers, age_days=0.0, source="luna"):
@@ -175,106 +160,6 @@ def test_a_catalog_that_is_not_the_accounts_own_takes_the_disk_from_the_account(
     store(world, OWN, make_offer(disk_gib=200))
     world.pass_time(60)
     assert catalog.catalog_of(world.deps, "main", "luna", "moon", (), disk_gb=500).index.count(large) == 0
-
-
-def test_a_refresh_stores_what_the_account_offers(world, collected):
-    add(world)
-    world.drivers.shelf = [make_offer(backend="luna", instance_type="fresh"), make_offer(backend="other")]
-    assert catalog.refresh(world.deps, "main", "luna") == 1
-    assert stock(world)[0] == ["fresh"]
-
-
-def due(world, for_s=60):
-    reports = catalog.refresh_due(world.deps, until=world.clock + timedelta(seconds=for_s))
-    return [(each.project, each.backend, each.offers, each.failure) for each in reports]
-
-
-def test_a_catalog_is_made_anew_when_it_is_missing_old_or_older_than_its_configuration(world, collected):
-    add(world)
-    world.drivers.shelf = [make_offer(backend="luna")]
-    world.pass_time(1)
-    made = [("main", "luna", 1, "")]
-    assert due(world) == made
-    assert due(world) == []
-    world.pass_time(catalog.REFRESH.total_seconds())
-    assert due(world) == []
-    world.pass_time(1)
-    assert due(world) == made
-    world.pass_time(1)
-    changed = Wanted("luna", "moon", {"regions": ["bay"]}, KEY)
-    backends.add(world.deps, "main", changed, replacing=True, actor="me")
-    world.pass_time(1)
-    assert due(world) == made
-
-
-def test_what_is_asked_live_has_no_catalog(world):
-    add(world)
-    world.drivers.shelf = [make_offer(backend="luna")]
-    assert due(world) == []
-    assert world.objects.stored == {}
-
-
-def test_an_account_that_fails_stops_no_other_and_keeps_its_catalog(world, collected, monkeypatch, capsys):
-    for name in ("a-down", "b-empty", "c-odd", "d-well"):
-        add(world, name)
-        store(world, catalog.own_key("main", name), make_offer(backend=name, instance_type="old"))
-    faults = {"a-down": TransientError("moonquake"), "c-odd": ZeroDivisionError("what nobody foresaw")}
-    world.drivers.shelf = [make_offer(backend="d-well", instance_type="new")]
-    shelf = Moon.offers
-
-    def offers(moon):
-        if moon.name in faults:
-            raise faults[moon.name]
-        return shelf(moon)
-
-    monkeypatch.setattr(Moon, "offers", offers)
-    world.pass_time(7 * 3600)
-    assert due(world) == [
-        ("main", "a-down", 0, "moonquake"),
-        ("main", "b-empty", 0, "the account offers nothing"),
-        ("main", "c-odd", 0, "what nobody foresaw"),
-        ("main", "d-well", 1, ""),
-    ]
-    assert capsys.readouterr().out.count('"catalog-failed"') == 3
-    found = {name: stock(world, name)[0] for name in ("a-down", "b-empty", "c-odd", "d-well")}
-    assert found == {"a-down": ["old"], "b-empty": ["old"], "c-odd": ["old"], "d-well": ["new"]}
-
-
-def test_an_account_that_hangs_delays_no_other_and_is_done_next_time(world, collected, monkeypatch):
-    for name in ("hangs", "well"):
-        add(world, name)
-    world.drivers.shelf = [make_offer(backend="hangs"), make_offer(backend="well")]
-    goes_on, shelf = Event(), Moon.offers
-    monkeypatch.setattr(Moon, "offers", lambda moon: (moon.name == "hangs" and goes_on.wait(30), shelf(moon))[1])
-    try:
-        assert due(world, for_s=0.2) == [
-            ("main", "hangs", 0, "not done in the time there is"),
-            ("main", "well", 1, ""),
-        ]
-    finally:
-        goes_on.set()
-
-
-def test_a_project_whose_backends_cannot_be_read_stops_no_other(world, collected, monkeypatch):
-    add(world)
-    world.drivers.shelf = [make_offer(backend="luna")]
-    listed = backends.list_backends
-
-    def list_backends(deps, project):
-        if project == "broken":
-            raise OSError("table away")
-        return listed(deps, project)
-
-    monkeypatch.setattr(catalog.pool_store, "projects", lambda: ["broken", "main"])
-    monkeypatch.setattr(catalog.backends, "list_backends", list_backends)
-    assert due(world) == [("main", "luna", 1, "")]
-
-
-def test_an_account_that_offers_nothing_has_no_catalog(world, collected):
-    add(world)
-    with pytest.raises(CatalogError, match="offers nothing"):
-        catalog.refresh(world.deps, "main", "luna")
-    assert world.objects.stored == {}
 
 
 def test_the_seed_is_there_for_every_kind_that_has_catalogs():

@@ -18,7 +18,7 @@ from chalicelib.backends.aws.clients import PREPARE_SHARE, THREADS, Clients, rai
 from chalicelib.backends.aws.errors import code, launch_failure, words
 from chalicelib.backends.aws.images import Images
 from chalicelib.backends.aws.network import Network
-from chalicelib.backends.base import Account, Capabilities, Check, LaunchSpec, Machine, Phase, Rate
+from chalicelib.backends.base import Account, Capabilities, Check, LaunchSpec, Machine, Part, Phase, Rate
 from chalicelib.domain.errors import BackendError, TransientError, UnknownOutcomeError
 from chalicelib.domain.model import Offer
 
@@ -68,10 +68,11 @@ class AwsBackend:
         """Who the credentials are, and for each region network, image, right to launch and quota."""
         return check.checks(self._clients, self._images, self._network, self._regions, self._remedies)
 
-    def offers(self) -> Sequence[Offer]:
+    def offers(self, part: Part | None = None) -> Sequence[Offer]:
         """Everything on sale in the account's regions, zone by zone: for the catalog, because it takes minutes."""
-        zones = offers.Reach(self._clients, self._network)
-        found = self._everywhere(lambda region: offers.collect(zones, self.name, region, disk_gb=self._disk_gb))
+        reach = offers.Reach(self._clients, self._network, part.is_over if part else lambda: False)
+        regions = [part.region] if part else self._regions
+        found = self._parallel(lambda each: offers.collect(reach, self.name, each, disk_gb=self._disk_gb), regions)
         return [offer for each in found for offer in each]
 
     def launch(self, spec: LaunchSpec) -> Machine:
@@ -235,9 +236,6 @@ class AwsBackend:
                     return ""
                 raise
             return str(answer["SpotInstanceRequests"][0]["Status"]["Code"]) if answer["SpotInstanceRequests"] else ""
-
-    def _everywhere(self, ask: Callable[[str], T]) -> list[T]:
-        return self._parallel(ask, self._regions)
 
     def _parallel(self, ask: Callable[[Any], T], questions: Sequence[Any]) -> list[T]:
         if len(questions) == 1:

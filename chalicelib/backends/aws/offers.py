@@ -4,7 +4,7 @@ The four are separate interfaces of AWS, each in pages. A type that one of them 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,7 @@ from chalicelib.backends.aws.clients import Clients, raised
 from chalicelib.backends.aws.network import Network
 from chalicelib.backends.aws.request import architecture
 from chalicelib.domain import gpus
+from chalicelib.domain.errors import TransientError
 from chalicelib.domain.model import Gpu, Offer, Resources
 
 PRICES_REGION: Final = "us-east-1"
@@ -40,10 +41,19 @@ ACCELERATORS: Final = ("FpgaInfo", "InferenceAcceleratorInfo", "MediaAccelerator
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a collector asks with."""
+    """What a collector asks with, and for how long: `is_over` is asked after each page."""
 
     clients: Clients
     network: Network
+    is_over: Callable[[], bool]
+
+    def pages(self, client: Any, operation: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
+        """Every page of an answer. Raises `TransientError` when it is over before the last."""
+        pages: Iterable[Mapping[str, Any]] = client.get_paginator(operation).paginate(**wanted)
+        for page in pages:
+            if self.is_over():
+                raise TransientError(f"aws: there was no time for all of {operation}")
+            yield page
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +70,10 @@ def collect(reach: Reach, backend: str, region: str, *, disk_gb: int) -> list[Of
     if not zones:
         return []
     ec2 = reach.clients.of("ec2", region)
-    types = _types(ec2, disk_gb)
-    now, sold = _sold(ec2)
-    listed = _list_prices(reach.clients.of("pricing", PRICES_REGION), region)
-    spot = _spot_prices(ec2, now)
+    types = _types(reach, ec2, disk_gb)
+    now, sold = _sold(reach, ec2)
+    listed = _list_prices(reach, region)
+    spot = _spot_prices(reach, ec2, now)
 
     def offer(name: str, zone: str, price: int, *, is_spot: bool) -> Offer:
         return Offer(
@@ -93,9 +103,9 @@ def collect(reach: Reach, backend: str, region: str, *, disk_gb: int) -> list[Of
     ]
 
 
-def _types(ec2: Any, disk_gb: int) -> dict[str, Type]:
+def _types(reach: Reach, ec2: Any, disk_gb: int) -> dict[str, Type]:
     with raised():
-        rows = [row for page in _pages(ec2, "describe_instance_types") for row in page["InstanceTypes"]]
+        rows = [row for page in reach.pages(ec2, "describe_instance_types") for row in page["InstanceTypes"]]
         usable = (row for row in rows if _is_usable(row))
         read = {row["InstanceType"]: (_gpus(row), row) for row in usable}
         return {
@@ -142,21 +152,22 @@ def _is_driven(name: str) -> bool:
     return capability is None or capability >= LEAST_CAPABILITY
 
 
-def _sold(ec2: Any) -> tuple[datetime, set[tuple[str, str]]]:
+def _sold(reach: Reach, ec2: Any) -> tuple[datetime, set[tuple[str, str]]]:
     """Which type is sold in which zone, and the moment at which that was so."""
     with raised():
-        pages = list(_pages(ec2, "describe_instance_type_offerings", LocationType="availability-zone"))
+        pages = list(reach.pages(ec2, "describe_instance_type_offerings", LocationType="availability-zone"))
         asked_at = parsedate_to_datetime(pages[0]["ResponseMetadata"]["HTTPHeaders"]["date"])
         rows = [row for page in pages for row in page["InstanceTypeOfferings"]]
         return asked_at, {(row["InstanceType"], row["Location"]) for row in rows}
 
 
-def _list_prices(pricing: Any, region: str) -> dict[str, int]:
+def _list_prices(reach: Reach, region: str) -> dict[str, int]:
     """Micro-dollars an hour by type. Source of the form: "Reading the service price list file" in the billing guide."""
     wanted = {**PRODUCTS, "regionCode": region}
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
     with raised():
-        pages = _pages(pricing, "get_products", ServiceCode="AmazonEC2", FormatVersion="aws_v1", Filters=filters)
+        pricing = reach.clients.of("pricing", PRICES_REGION)
+        pages = reach.pages(pricing, "get_products", ServiceCode="AmazonEC2", FormatVersion="aws_v1", Filters=filters)
         products = [json.loads(text) for page in pages for text in page["PriceList"]]
         return {name: price for name, price in map(_price, products) if price}
 
@@ -173,10 +184,10 @@ def _price(product: Mapping[str, Any]) -> tuple[str, int]:
     return product["product"]["attributes"]["instanceType"], _micros(dollars)
 
 
-def _spot_prices(ec2: Any, now: datetime) -> dict[tuple[str, str], int]:
+def _spot_prices(reach: Reach, ec2: Any, now: datetime) -> dict[tuple[str, str], int]:
     """Micro-dollars an hour by type and zone: the price that holds now, which is the last one before."""
     with raised():
-        pages = _pages(
+        pages = reach.pages(
             ec2,
             "describe_spot_price_history",
             StartTime=now,
@@ -186,11 +197,6 @@ def _spot_prices(ec2: Any, now: datetime) -> dict[tuple[str, str], int]:
         rows = sorted((row for page in pages for row in page["SpotPriceHistory"]), key=lambda row: row["Timestamp"])
         prices = {(row["InstanceType"], row["AvailabilityZone"]): _micros(float(row["SpotPrice"])) for row in rows}
         return {sold: price for sold, price in prices.items() if price}
-
-
-def _pages(client: Any, operation: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
-    pages: Iterable[Mapping[str, Any]] = client.get_paginator(operation).paginate(**wanted)
-    yield from pages
 
 
 def _micros(dollars: float) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chalicelib.backends.azure import body, checks, machines, offers, prices
 from chalicelib.backends.azure.errors import GONE
 from chalicelib.backends.azure.token import Tokens
-from chalicelib.backends.base import Account, Capabilities, Check, LaunchSpec, Machine, Phase, Rate
+from chalicelib.backends.base import Account, Capabilities, Check, LaunchSpec, Machine, Part, Phase, Rate
 from chalicelib.backends.http import Endpoint
 from chalicelib.domain.errors import BackendError, TransientError, UnknownOutcomeError
 from chalicelib.domain.model import Offer
@@ -68,9 +68,10 @@ class AzureBackend:
         tags = {body.OWNER_TAG: self._owner}
         return checks.run(self._client, self._tokens, self._config, tags, self._deadline)
 
-    def offers(self) -> Sequence[Offer]:
-        """Everything that this subscription may rent in its regions. A minute and more: it reads all prices."""
-        return [offer for region in self._config["regions"] for offer in self._offers_of(region)]
+    def offers(self, part: Part | None = None) -> Sequence[Offer]:
+        """Everything that this subscription may rent in its regions. A minute and more each: it reads all prices."""
+        parts = [part] if part else [Part(region, lambda: False) for region in self._config["regions"]]
+        return [offer for each in parts for offer in self._offers_of(each)]
 
     def launch(self, spec: LaunchSpec) -> Machine:
         """Start a machine, or return the one that has the attempt's name already."""
@@ -151,14 +152,15 @@ class AzureBackend:
             return self._client
         return client.make(where.subscription, self._arm, self._tokens)
 
-    def _offers_of(self, region: str) -> Iterator[Offer]:
+    def _offers_of(self, part: Part) -> Iterator[Offer]:
         from chalicelib.backends.azure.client import answers
 
+        region = part.region
         with answers(TransientError):
             wanted = f"location eq '{region}'"
             skus: list[Any] = list(self._client.resource_skus.list(filter=wanted, deadline=self._deadline()))
             limits = checks.quotas(self._client, region, self._deadline())
-            priced = prices.of_region(self._prices, region)
+            priced = prices.of_region(self._prices, region, part.is_over)
             sold = {family: usage.limit for family, usage in limits.items()}
             found = list(offers.of_region(self.name, region, self._config, skus, priced, sold))
         return iter(found)

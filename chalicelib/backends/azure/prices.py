@@ -3,7 +3,7 @@
 Source: Azure Retail Prices overview, API version 2023-01-01-preview. Values are compared case-sensitively there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -21,14 +21,17 @@ Price = tuple[int, datetime | None]
 """Micro-dollars an hour, and when the price list said so."""
 
 
-def of_region(endpoint: Endpoint, region: str) -> dict[tuple[str, bool], Price]:
+def of_region(
+    endpoint: Endpoint, region: str, is_over: Callable[[], bool] = lambda: False
+) -> dict[tuple[str, bool], Price]:
     """Read what Linux machines cost in one region: (size, spot) -> price. The lowest where a size has several meters.
 
-    Raises `TransientError`, `BackendThrottledError`.
+    Raises `TransientError`, also when it `is_over` before the last page, and `BackendThrottledError`.
     """
     wanted = f"serviceName eq 'Virtual Machines' and priceType eq 'Consumption' and armRegionName eq '{region}'"
+    query = urlencode({"api-version": VERSION, "$filter": wanted}, quote_via=quote)
     prices: dict[tuple[str, bool], Price] = {}
-    for row, asked_at in _rows(endpoint, urlencode({"api-version": VERSION, "$filter": wanted}, quote_via=quote)):
+    for row, asked_at in _rows(endpoint, query, is_over):
         if row.get("armRegionName") != region or not _is_linux_hour(row):
             continue
         key = (str(row["armSkuName"]), str(row["skuName"]).endswith(" Spot"))
@@ -55,10 +58,14 @@ def _is_linux_hour(row: Mapping[str, Any]) -> bool:
     )
 
 
-def _rows(endpoint: Endpoint, query: str) -> Iterator[tuple[dict[str, Any], datetime | None]]:
+def _rows(
+    endpoint: Endpoint, query: str, is_over: Callable[[], bool]
+) -> Iterator[tuple[dict[str, Any], datetime | None]]:
     """Every row, with the moment at which its page was served."""
     following = "?" + query
     for _ in range(MOST_PAGES):
+        if is_over():
+            raise TransientError("azure prices: there was no time for all pages")
         answer = _page(endpoint, following)
         items = answer.body.get("Items") if isinstance(answer.body, dict) else None
         if answer.status != 200 or not isinstance(items, list):

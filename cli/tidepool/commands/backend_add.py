@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tidepool.command import Command, UsageError
 from tidepool.commands.backend import show_checks
+from tidepool.errors import ConflictError
 from tidepool.options import label, name
 
 TYPE_CHECKING = False
@@ -61,7 +62,12 @@ class AddBackend(Command):
         azure.add_argument("--resource-group", metavar="NAME", help="where everything is made")
 
     def run(self, args: Namespace, session: Session) -> int:
-        added = session.client.backends.add(wanted(args, session))
+        try:
+            added = session.client.backends.add(wanted(args, session))
+        except ConflictError as error:
+            if error.code == "already-exists":
+                error.context["fix"] = "--replace gives it these settings and credentials"
+            raise
         if args.json:
             session.out.json(added)
             return 0
@@ -87,6 +93,8 @@ def wanted(args: Namespace, session: Session) -> NewBackend:
             if kind != args.kind:
                 raise UsageError(f"{option.replace('_', ' ')} belongs to {kind}, not to {args.kind}")
             parts[part][option] = value
+    if args.kind == "aws":
+        _check_way_in(args, parts)
     parts["credentials"].update(_secrets(args, session, needed=_needs_secret(args.kind, parts)))
     request: NewBackend = {
         "kind": args.kind,
@@ -98,6 +106,15 @@ def wanted(args: Namespace, session: Session) -> NewBackend:
     if args.name:
         request["name"] = args.name
     return request
+
+
+def _check_way_in(args: Namespace, parts: dict[str, dict[str, Any]]) -> None:
+    """Of the two ways into an account of AWS there must be one, which is said before a secret is asked for."""
+    has_role, has_key = bool(parts["config"].get("role_arn")), bool(parts["credentials"])
+    if has_role and has_key:
+        raise UsageError("--role-arn and --access-key-id exclude each other: say how to get in, not both")
+    if not has_role and not has_key and not args.secret_file:
+        raise UsageError("say how to get in: --role-arn ARN with --external-id ID, or --access-key-id ID")
 
 
 def _needs_secret(kind: str, parts: dict[str, dict[str, Any]]) -> bool:
