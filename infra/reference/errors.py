@@ -6,7 +6,7 @@ from chalicelib.domain.errors import BackendError, TidepoolError
 from chalicelib.ssh.errors import KeyRefusedError
 from infra.reference.markdown import code, sentence, table
 from infra.reference.markdown import page as whole
-from tidepool import help as cli_help
+from tidepool.help import EXIT_CODES
 
 MEANING_OF_INTERNAL = "A defect. The log has it under the answer's `request_id`."
 
@@ -46,7 +46,7 @@ def meaning(kind: type[TidepoolError]) -> str:
 
 
 def _exits() -> str:
-    return f"```text\n{cli_help.EXIT_CODES.strip()}\n```"
+    return f"```text\n{EXIT_CODES.strip()}\n```"
 
 
 INTRO = """\
