@@ -73,6 +73,7 @@ def test_a_revoked_key_does_not_count_and_an_authority_is_no_key():
         f"box ssh-rsa {ED.public.split()[1]}", "MD5:00:11:22", "SHA256:short", "@revoked",
         f"|1|broken {ED.public}", f"|1|AAAA|AAAA {ED.public}",
     ],
+    ids=lambda text: text.replace(ED.public.split()[1], "KEY"),
 )  # fmt: skip
 def test_what_is_no_host_key_is_refused_with_the_form_that_would_be_right(text):
     with pytest.raises(InvalidInputError) as caught:
