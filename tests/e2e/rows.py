@@ -2,6 +2,7 @@
 
     python -m tests.e2e.rows idle COUNT IDLE_LIMIT_S     idle instances of the default pool, as JSON
     python -m tests.e2e.rows overdue INSTANCE_ID         the idle instance is past its deadline from now on, as JSON
+    python -m tests.e2e.rows restocked                   what other tests found sold out is forgotten, as after minutes
 
 In a process of its own, with the address and the root key of an emulator in the environment: the store names its
 tables once a process. A timer that is due would be deleted, and so fired, by the control plane itself; these rows have
@@ -17,7 +18,7 @@ from random import SystemRandom
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.names import new_id
-from chalicelib.store import guarded, instances, pools, tables
+from chalicelib.store import guarded, instances, market, pools, tables
 from tests.builders import make_instance, make_offer
 
 PROJECT, POOL = "main", "default-pool"
@@ -56,11 +57,20 @@ def overdue(row: Instance) -> Instance:
     return guarded.write(row, passed, guarded.same_fence(row), wrote="touch")
 
 
+def restocked() -> None:
+    """Forget every stock-out of the project."""
+    for offer_key in market.stock_outs(PROJECT, datetime.now(UTC)):
+        market.forget_stock_out(PROJECT, offer_key)
+
+
 def main() -> None:
-    """Do one of the two."""
+    """Do one of the three."""
     tables.configure(os.environ["TIDEPOOL_STAGE"])
     what, *words = sys.argv[1:]
-    if what == "idle":
+    found: list[Instance] = []
+    if what == "restocked":
+        restocked()
+    elif what == "idle":
         found = idle(int(words[0]), timedelta(seconds=float(words[1])))
     else:
         found = [overdue(instances.get(PROJECT, POOL, words[0]))]

@@ -83,19 +83,19 @@ def test_a_host_is_adopted_through_the_system_s_ssh_runs_a_job_and_is_removed(de
 def test_a_host_of_a_private_network_is_adopted_through_its_bastion(desk, plane, lab):
     lab.network("behind", "10.77.0.0/24")
     bastion = desk.host("head", networks={"public": "", "behind": "10.77.0.1"})
-    inner = lab.host("inner", key=desk.key, networks={"behind": "10.77.0.7"})
+    inner = lab.host("innermost", key=desk.key, networks={"behind": "10.77.0.7"})
     desk.meet(inner, f"ProxyJump {bastion.name}")
-    desk.add("inner", "--network", "10.77.0.0/24")
-    shown = plane.instance("inner")
+    desk.add("innermost", "--network", "10.77.0.0/24")
+    shown = plane.instance("innermost")
     assert (shown["state"], shown["host"]["address"]) == ("idle", "10.77.0.7")
     assert shown["host"]["jump"] == f"{bastion.user}@{bastion.address}"
-    plane.tidepool("pool", "rm", "-y", "inner")
+    plane.tidepool("pool", "rm", "-y", "innermost")
 
 
 def test_a_host_that_is_not_fit_says_why_and_keeps_nothing(desk, plane):
-    host = desk.host("unfit", users=[User("ubuntu", [desk.key], sudo="password")])
+    host = desk.host("sudoless", users=[User("ubuntu", [desk.key], sudo="password")])
     for command in (("host", "check"), ("pool", "add-ssh")):
-        done = desk.add("unfit", command=command, code=9)
+        done = desk.add("sudoless", command=command, code=9)
         assert "sudo-needs-password" in done.out
         assert "fix sudo: echo 'ubuntu ALL=(ALL) NOPASSWD:ALL'" in done.out
     assert not host.run("sh", "-c", "ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout.strip()
