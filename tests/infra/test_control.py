@@ -109,10 +109,16 @@ def test_without_schedules_no_rule_fires(folder):
     assert {rule["State"] for rule in rules if "ScheduleExpression" in rule} == {"DISABLED"}
 
 
+LOG_WITHIN_S = 10
+
+
 def test_logs_are_those_of_the_functions(folder):
     client, _ = up(folder)
     call(client, "GET", "/v1/health")
-    assert any("/v1/health" in line for line in inspect.logs(folder, "api", lines=50, follow=False))
+    deadline = time.monotonic() + LOG_WITHIN_S  # a line comes a moment after the answer
+    while not any("/v1/health" in line for line in inspect.logs(folder, "api", lines=50, follow=False)):
+        assert time.monotonic() < deadline, "the request is not in the log"
+        time.sleep(0.1)
     with pytest.raises(LocalError, match="there is no 'nonsense'"):
         list(inspect.logs(folder, "nonsense", lines=1, follow=False))
 
