@@ -14,8 +14,7 @@ from chalicelib import log
 from chalicelib.domain import nodes
 from chalicelib.domain.clusters import Completion, cheapest, cluster_of
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError, NotFoundError
-from chalicelib.domain.host_records import is_host
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
 from chalicelib.domain.policies import Policies, RetryEvent, from_doc
@@ -302,11 +301,6 @@ def _distrust(deps: Deps, run: Run, job: NodeJob) -> None:
     if row is None or row.state is not State.BUSY or row.lease is None or row.lease.lease_id != job.lease_id:
         return
     try:
-        if is_host(row):
-            fence = row.lease.fence
-            row = instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True)
-            leases.give_back(deps, row, fence, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
-        else:
-            teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+        leases.distrust(deps, row, row.lease.fence)
     except (NotFoundError, LostRaceError):
         log.event("taken-back-already", run=run.run_id, instance=job.instance_id)

@@ -206,11 +206,8 @@ def _take_back(deps: Deps, run: Run) -> Run:
     try:
         row = instance_store.get(run.project, pool, instance_id)
         held = row.lease is not None and row.lease.fence == fence and row.lease.holder == run_ends.holder(run.run_id)
-        if held and row.state is State.BUSY and is_host(row):
-            row = instance_store.flag(row, now=now, actor="timer", unreachable=True)
-            leases.give_back(deps, row, fence, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
-        elif held and row.state is State.BUSY:
-            teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+        if held and row.state is State.BUSY:
+            leases.distrust(deps, row, fence)
     except (NotFoundError, LostRaceError):
         log.event("taken-back-already", run=run.run_id, instance=instance_id)
     return free

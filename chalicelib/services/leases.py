@@ -19,12 +19,14 @@ from chalicelib.domain.errors import (
     NoMatchError,
     NotFoundError,
 )
+from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Lease
 from chalicelib.domain.policies import Policies
 from chalicelib.services import shapes, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
+from chalicelib.store.rows import lease_id
 
 PAGES: Final = (16, 64, 256)
 """Candidates of one shape read at once: about 4 KB of index, and more when all of those were silent or taken."""
@@ -148,9 +150,21 @@ def _end_hold(deps: Deps, row: Instance, fence: int, *, reason: Reason, actor: s
     return idle
 
 
+def distrust(deps: Deps, row: Instance, fence: int) -> None:
+    """End the hold of a run whose machine's agent did not take the job: a server is flagged, a rented machine ends.
+
+    Raises `LostRaceError` when the row moved, `NotFoundError` when it is gone.
+    """
+    if is_host(row):
+        row = store.flag(row, now=deps.now(), actor="timer", unreachable=True)
+        give_back(deps, row, fence, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+    else:
+        teardown.begin(deps, row, Event.LOST, reason=Reason.JOB_NOT_PICKED_UP, actor="timer")
+
+
 def new_lease(pool: str, instance_id: str, fence: int, holder: str, now: datetime, expires: datetime) -> Lease:
     """Describe the hold that begins with `fence`."""
-    return Lease(f"{pool}.{instance_id}.{fence}", holder, fence, now, expires, expires - now)
+    return Lease(lease_id(pool, instance_id, fence), holder, fence, now, expires, expires - now)
 
 
 def parse(lease_id: str) -> tuple[str, str, int]:
