@@ -1106,9 +1106,14 @@ class Containers:
     def name(run_id: str) -> str:
         return f"tidepool-{run_id}"
 
-    def run(self, run_id: str, image: str, argv: list[str], env: list[str], code: str | None, notice: str) -> list[str]:
+    def run(self, wanted: Json, env: list[str], code: str | None, notice: str) -> list[str]:
         """Run in the foreground. Only the names of variables are on the command line, where anybody can read it."""
-        command = ["docker", "run", "--name", self.name(run_id), "--label", self._label, "--sig-proxy=false", "--init"]
+        name = self.name(wanted["run_id"])
+        command = ["docker", "run", "--name", name, "--label", self._label, "--sig-proxy=false", "--init"]
+        if wanted["host_network"]:
+            command.append("--network=host")
+        if wanted["shared_memory_mib"]:
+            command.append(f"--shm-size={wanted['shared_memory_mib']}m")
         if self._gpus:
             command += ["--gpus", "all"]
         command += ["--volume", f"{notice}:/tidepool/notice:ro"]
@@ -1116,7 +1121,7 @@ class Containers:
             command += ["--volume", f"{code}:/tidepool/code", "--workdir", "/tidepool/code"]
         for name in env:
             command += ["--env", name]
-        return [*command, image, *argv]
+        return [*command, wanted["image"], *wanted["argv"]]
 
     def follow(self, run_id: str) -> list[str]:
         """Take up a container whose supervisor was lost: its output from the start, then its exit code."""
@@ -1419,7 +1424,7 @@ class Jobs:
             self._strays_possible = True
             code = job.folder.code if wanted["code_url"] else None
             names = sorted(self._own_variables(wanted))
-            argv = self._containers.run(job.run_id, job.image, argv, names, code, job.folder.notice)
+            argv = self._containers.run(wanted, names, code, job.folder.notice)
         self._spawn(job, argv, env)
         event("job-started", run_id=job.run_id, image=job.image)
         return True
@@ -1600,6 +1605,8 @@ class Answer:
             "code_url": str(body.get("code_url") or ""),
             "code_sha256": str(body.get("code_sha256") or ""),
             "kill_after_s": max(0.0, float(body.get("kill_after_s", KILL_AFTER_S))),
+            "shared_memory_mib": int(body.get("shared_memory_mib") or 0),
+            "host_network": bool(body.get("host_network")),
             "stop": body.get("stop") is True,
         }
         if not RUN_ID.fullmatch(job["run_id"]) or job["image"].startswith("-") or not (job["argv"] or job["image"]):
