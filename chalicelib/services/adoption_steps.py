@@ -25,7 +25,8 @@ from chalicelib.services import bootstrap, tokens
 from chalicelib.services.adoption_claims import machine_claim
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
-from chalicelib.ssh.errors import ScriptOutputError, SshError
+from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError, SshError
+from chalicelib.ssh.host_keys import parse_host_keys, shown
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
@@ -53,6 +54,9 @@ FIRST: Final = 1
 """The number of the one attempt that an adoption makes."""
 
 FIXES_SHOWN: Final = 3
+
+Docs = tuple[Mapping[str, Any], ...]
+"""Results of checks as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +116,22 @@ def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
 
 
 def connected(deps: Deps, record: HostRecord, fingerprint: str, pinned: str = "") -> HostRecord:
-    """Pin the key that the host showed first. From now on another one refuses everything."""
-    if record.fingerprint == fingerprint or not fingerprint:
+    """Pin the key that the host showed first. A client whose ssh does not say which it was reports "".
+
+    Raises `HostKeyChangedError` for another key than the pinned one, and `HostKeyMismatchError` for the first where
+    others were given: a session of ours has checked that, the report of a client has not been.
+    """
+    if not fingerprint or record.fingerprint == fingerprint:
         return record
+    where = record.destination
+    if record.fingerprint:
+        words = f"{where} shows the host key {fingerprint}; pinned was {record.fingerprint}"
+        raise HostKeyChangedError(words, host=str(where), expected=record.fingerprint, found=fingerprint)
+    given = parse_host_keys(record.host_key, where.host, where.port) if record.host_key else None
+    if given is not None and fingerprint not in given:
+        expected = shown(given.prints)
+        words = f"{where} shows the host key {fingerprint}; given was {expected}"
+        raise HostKeyMismatchError(words, host=str(where), expected=expected, found=fingerprint)
     return store.change(record, fingerprint=fingerprint, pinned=pinned or fingerprint)
 
 
@@ -130,7 +147,13 @@ def broke(deps: Deps, record: HostRecord, error: SshError) -> HostRecord:
     problem = error.code if error.code in FINDINGS else "connection-lost"
     found = adoption.judge_connection(_connection(record, problem, error.detail))
     step = Step.UNINSTALL if record.step is Step.INSTALL and error.retryable else Step.FAILED
-    return store.change(record, step=step, failure=failure, checks=record.checks or _docs(found))
+    return store.change(record, step=step, failure=failure, checks=_overruled(record.checks, _docs(found)))
+
+
+def _overruled(before: Docs, found: Docs) -> Docs:
+    """What was judged before, with the failure of now in its place: what passed then does not hold any more."""
+    failed = {each["check"]: each for each in found if each["status"] == Status.FAIL.value}
+    return tuple(failed.get(each["check"], each) for each in before) if before else found
 
 
 def _connection(record: HostRecord, problem: str = "", detail: str = "") -> Connection:
@@ -315,7 +338,7 @@ def _launched(deps: Deps, record: HostRecord) -> HostRecord:
     return store.change(record, step=Step.AGENT, tries=0)
 
 
-def _docs(results: tuple[CheckResult, ...]) -> tuple[Mapping[str, Any], ...]:
+def _docs(results: tuple[CheckResult, ...]) -> Docs:
     return tuple({**asdict(each), "check": each.check.value, "status": each.status.value} for each in results)
 
 
