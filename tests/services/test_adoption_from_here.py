@@ -94,7 +94,12 @@ def test_a_key_that_a_client_reports_must_be_the_one_that_was_given(world):
     [
         ("ubuntu@box-1: Permission denied (publickey).", "auth-failed"),
         ("Host key verification failed.", "host-key-mismatch"),
-        ("kex_exchange_identification: read: Connection reset by peer", "not-ssh"),
+        ("kex_exchange_identification: banner line contains invalid characters", "not-ssh"),
+        (
+            "debug1: kex_exchange_identification: banner line 0: 220 mail.test ESMTP\n"
+            "kex_exchange_identification: Connection closed by remote host",
+            "not-ssh",
+        ),
     ],
 )
 def test_what_the_clients_ssh_says_is_told_as_the_check_it_fails(world, stderr, code):
@@ -105,10 +110,18 @@ def test_what_the_clients_ssh_says_is_told_as_the_check_it_fails(world, stderr, 
     assert codes(world, row) == [code]
 
 
-def test_a_host_that_a_client_cannot_reach_may_be_tried_again(world):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ssh: connect to host box-1 port 22: Connection refused",
+        "kex_exchange_identification: read: Connection reset by peer",
+        "kex_exchange_identification: banner line 0: Exceeded MaxStartups\nkex_exchange_identification: read: reset",
+    ],
+)
+def test_a_host_that_a_client_cannot_reach_may_be_tried_again(world, words):
     world.hosts.add()
     row = add(world, from_here=True)
-    refused = Done("", "ssh: connect to host box-1 port 22: Connection refused", 255)
+    refused = Done("", words, 255)
     said = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, refused)
     assert not said.is_over
     assert said.script is not None
