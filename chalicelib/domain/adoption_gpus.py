@@ -31,7 +31,7 @@ def judge_driver(probe: HostProbe) -> Iterator[Found]:
         yield f"{nvidia.driver}"
     elif not nvidia.has_smi and nvidia.driver:
         yield "smi-missing", f"driver {nvidia.driver}, no nvidia-smi"
-    elif nvidia.driver or nvidia.gpus or "no devices were found" in said:
+    elif nvidia.driver or nvidia.has_smi:
         yield "driver-not-working", nvidia.error or "nvidia-smi lists no GPU"
     else:
         yield "driver-missing", "; ".join(nvidia.cards) or "an NVIDIA system-on-chip"

@@ -84,6 +84,8 @@ TOOLKIT_PAGE: Final = "https://docs.nvidia.com/datacenter/cloud-native/container
 DRIVER_PAGE: Final = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide"
 CONFIGURE_TOOLKIT: Final = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
 THEN_CONFIGURE: Final = f"{CONFIGURE_TOOLKIT}  # {TOOLKIT_PAGE}"
+DRIVER_LOG: Final = "sudo dmesg | grep -iE 'nvrm|nvidia' tells why"
+REBUILD_DRIVER: Final = f"sudo dkms autoinstall && sudo modprobe nvidia  # else sudo reboot; {DRIVER_LOG}"
 CLEAN_UP: Final = "free some of {path}, for example: docker system prune"
 SYNC_CLOCK: Final = "sudo timedatectl set-ntp true"
 F, W = Status.FAIL, Status.WARN
@@ -245,11 +247,19 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.DRIVER, F, "The driver was updated, and the kernel still runs the old one.", "sudo reboot"
     ),
     "driver-not-working": Finding(
-        Check.DRIVER, F, "The driver is installed and does not work.",
-        "sudo dmesg | grep -iE 'nvrm|nvidia'; then sudo reboot",
+        Check.DRIVER, F,
+        "The driver is installed and does not work: it is not loaded, not built for this kernel, or finds no GPU.",
+        f"sudo reboot  # or build it for this kernel with its headers and dkms: {DRIVER_LOG}",
+        {
+            Family.APT: f"sudo apt-get install -y dkms linux-headers-$(uname -r) && {REBUILD_DRIVER}",
+            Family.DNF: f"sudo dnf install -y kernel-devel-$(uname -r) && {REBUILD_DRIVER}",
+            Family.AMAZON: f"sudo dnf install -y dkms kernel-devel-$(uname -r) && {REBUILD_DRIVER}",
+            Family.ZYPPER: f"sudo zypper install -y kernel-default-devel && {REBUILD_DRIVER}",
+        },
     ),
     "gpu-lost": Finding(
-        Check.DRIVER, F, "A GPU does not answer any more.", "sudo dmesg | grep -i xid; then sudo reboot"
+        Check.DRIVER, F, "A GPU does not answer any more.",
+        "sudo reboot  # sudo dmesg | grep -i xid tells which, and why"
     ),
     "smi-missing": Finding(
         Check.DRIVER, F, "The driver is loaded, and there is no nvidia-smi to ask.", "install the driver's utilities",

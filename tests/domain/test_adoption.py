@@ -1,5 +1,6 @@
 """Every check on recorded hosts: each failure has a code and a fix of its own, and all are told at once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -134,6 +135,20 @@ def test_a_warning_stands_in_nobodys_way():
     results = judged(recording(say.ALPINE, docker=say.NO_DOCKER))
     assert {each.status for each in results.values()} == {Status.PASS, Status.WARN}
     assert is_adoptable(tuple(results.values()))
+
+
+@pytest.mark.parametrize("graphics", [say.NOT_FOUND, say.NO_COMMUNICATION, say.NO_LIBRARY])
+def test_a_driver_that_is_installed_and_does_not_work_is_not_told_as_missing(graphics):
+    result = judged(recording(gpu=graphics))[Check.DRIVER]
+    assert result.code == "driver-not-working"
+    assert "nvidia" in result.found.casefold() or "No devices" in result.found
+    assert "dkms" in result.fix
+    assert "reboot" in result.fix
+
+
+def test_a_host_with_a_driver_and_no_gpu_is_a_host_without_one():
+    unused = replace(say.NO_COMMUNICATION, pci=[])
+    assert judged(recording(gpu=unused))[Check.DRIVER].code == OK
 
 
 @pytest.mark.parametrize(

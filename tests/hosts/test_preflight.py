@@ -125,7 +125,7 @@ def test_several_things_are_told_at_once(lab: Lab, key: Key, api: int):
         "disk-full",
         "clock-wrong",
         "api-unreachable",
-        "driver-missing",
+        "driver-not-working",
     }
     assert expected <= set(found)
 

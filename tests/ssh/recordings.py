@@ -169,6 +169,14 @@ NO_COMMUNICATION = Graphics(
     exit=9,
     pci=[H100_PCI],
 )
+NO_LIBRARY = Graphics(
+    rows=[
+        "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure that the NVIDIA Display "
+        "Driver is properly installed and present in your system."
+    ],
+    exit=12,
+    pci=[H100_PCI],
+)
 FELL_OFF = Graphics(
     rows=[
         *rows(("NVIDIA A100-SXM4-80GB", 81920)),
