@@ -11,7 +11,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from chalicelib.domain.adoption_gpus import judge_cuda, judge_driver, judge_gpus, judge_toolkit
-from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Family, Status
+from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Status
+from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import GpuRequirement
 from chalicelib.domain.hosts import HostProbe, System
 
@@ -53,12 +54,23 @@ class Connection:
     `trust` says where the host key was known from: `given`, `pinned` or `first-use`.
     """
 
-    target: str
+    host: str
     user: str
     fingerprint: str = ""
     trust: str = ""
     problem: str = ""
     detail: str = ""
+    port: int = 22
+
+    @property
+    def target(self) -> str:
+        """Where, for a person."""
+        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+
+    @property
+    def words(self) -> str:
+        """Where, as ssh(1) takes it."""
+        return f"{self.user}@{self.host}" if self.port == 22 else f"-p {self.port} {self.user}@{self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,7 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": connection.user, "target": f"{connection.user}@{connection.target}"}
+            filled = {"user": connection.user, "target": connection.words}
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)

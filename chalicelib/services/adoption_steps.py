@@ -158,10 +158,9 @@ def _overruled(before: Docs, found: Docs) -> Docs:
 
 def _connection(record: HostRecord, problem: str = "", detail: str = "") -> Connection:
     where = record.destination
-    target = where.host if where.port == 22 else f"{where.host}:{where.port}"
     trust = "ssh of the client" if record.from_here else "given" if record.host_key else "first-use"
-    shown = record.fingerprint or "checked by the client's ssh"
-    return Connection(target, where.user, shown, trust, problem, detail)
+    fingerprint = record.fingerprint or "checked by the client's ssh"
+    return Connection(where.host, where.user, fingerprint, trust, problem, detail, where.port)
 
 
 def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:

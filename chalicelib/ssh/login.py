@@ -227,7 +227,8 @@ def _shaken(
     import paramiko
 
     line = Overheard(dial())
-    transport = paramiko.Transport(line)
+    as_socket: Any = line
+    transport = paramiko.Transport(as_socket)
     transport.daemon = True
     transport.banner_timeout = transport.handshake_timeout = limits.handshake_s
     options = transport.get_security_options()

@@ -1,5 +1,7 @@
 """Every check on recorded hosts: each failure has a code and a fix of its own, and all are told at once."""
 
+import re
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,7 +17,8 @@ from chalicelib.domain.adoption import (
     judge,
     judge_connection,
 )
-from chalicelib.domain.findings import FINDINGS, Check, Family, Status
+from chalicelib.domain.findings import FINDINGS, Check, Status
+from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import parse as gpu
 from chalicelib.ssh import probe
 from tests.ssh import recordings as say
@@ -268,3 +271,36 @@ def test_every_finding_is_told_in_public_words(code):
     filled = dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index", "target"), "x")
     for family in (None, *Family):
         assert "{" not in finding.fix_for(family).format_map(filled)
+
+
+COMMANDS = ("sudo ", "curl ", "echo ", "ssh", "su -c ", "cat ", "getent ", "nvidia-smi ", "timeout ", "v=")
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_a_fix_that_is_a_command_can_be_pasted_into_a_shell(code):
+    """Whatever is not sure to hold stands behind a `#`."""
+    fixes = {FINDINGS[code].fix_for(family) for family in (None, *Family)}
+    for fix in filter(None, fixes):
+        filled = fix.format_map(
+            dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index"), "x") | {"target": "x@y"}
+        )
+        if filled.startswith(COMMANDS):
+            assert subprocess.run(["sh", "-n"], input=filled, text=True, check=False).returncode == 0, filled
+        else:
+            assert not re.search(r"[|;&]", filled), f"neither words nor a command: {filled}"
+
+
+@pytest.mark.parametrize("said", ["sudo: a password is required", "ubuntu is not in the sudoers file."])
+def test_who_may_not_use_sudo_is_told_the_line_and_who_may_write_it(said):
+    fix = judged(recording(sudo="no", sudo_error=said))[Check.SUDO].fix
+    command, _, who = fix.partition("  # ")
+    assert command == (
+        "echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' | sudo EDITOR='tee -a' visudo -f /etc/sudoers.d/90-tidepool"
+    )
+    assert "administrator" in who
+
+
+def test_how_to_look_at_a_host_is_told_as_ssh_wants_it():
+    found = judge_connection(Connection("fd00::5", "ubuntu", problem="unreachable", detail="no route", port=2222))[-1]
+    assert found.fix.startswith("ssh -v -p 2222 ubuntu@fd00::5 ")
+    assert judge_connection(Connection("fd00::5", "ubuntu", port=2222))[0].found == "[fd00::5]:2222 answers"
