@@ -107,7 +107,8 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         "name the port of the SSH server with -p",
     ),
     "connection-lost": Finding(
-        Check.REACHABILITY, F, "The connection broke off in the middle.", "try again, and check the network if it repeats"
+        Check.REACHABILITY, F, "The connection broke off in the middle.",
+        "try again, and check the network if it repeats"
     ),
     "command-timeout": Finding(
         Check.REACHABILITY, F, "The host took too long for a command.",

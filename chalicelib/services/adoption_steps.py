@@ -26,7 +26,7 @@ from chalicelib.services.adoption_claims import machine_claim
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
 from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError, SshError
-from chalicelib.ssh.host_keys import parse_host_keys, shown
+from chalicelib.ssh.host_keys import keys_for, shown
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
@@ -127,7 +127,7 @@ def connected(deps: Deps, record: HostRecord, fingerprint: str, pinned: str = ""
     if record.fingerprint:
         words = f"{where} shows the host key {fingerprint}; pinned was {record.fingerprint}"
         raise HostKeyChangedError(words, host=str(where), expected=record.fingerprint, found=fingerprint)
-    given = parse_host_keys(record.host_key, where.host, where.port) if record.host_key else None
+    given = keys_for(record.host_key, where, record.jump)
     if given is not None and fingerprint not in given:
         expected = shown(given.prints)
         words = f"{where} shows the host key {fingerprint}; given was {expected}"

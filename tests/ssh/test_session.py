@@ -285,6 +285,12 @@ def test_what_is_out_of_reach_of_the_jump_host_is_told_as_that(own_server, key):
     assert caught.value.context["cause"] == "jump"
 
 
+def test_nothing_is_dialled_for_a_way_to_the_metadata_of_the_jump_host(key):
+    jump = Jump(Target("127.0.0.1", USER, free_port()), key, FIRST_USE)
+    with pytest.raises(errors.TargetRefusedError, match="metadata"):
+        connect(Target("169.254.43518", USER), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump)
+
+
 def test_the_jump_host_is_held_to_its_own_key(server, own_server, key):
     wrong = Trust(HostKeys((read_private_key(private_key("ed25519")).fingerprint,)))
     with pytest.raises(errors.HostKeyMismatchError) as caught:
