@@ -654,13 +654,14 @@ def gather_facts(home: str, api_host: str) -> Json:
 
     `addresses`: the one that reaches the control plane first; never loopback, link-local or of a container bridge.
     """
-    gpus, banner, docker, links = ask(
+    gpus, modes, banner, docker, links = ask(
         ["nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader,nounits"],
+        ["nvidia-smi", "--query-gpu=mig.mode.current", "--format=csv,noheader"],
         ["nvidia-smi"],
         ["docker", "version", "--format", "{{.Server.Version}}"],
         ["ip", "-o", "addr", "show", "scope", "global"],
     )
-    cuda = re.search(r"CUDA Version:\s*([\d.]+)", banner)
+    cuda = re.search(r"CUDA(?: UMD)? Version\s*:\s*([\d.]+)", banner)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "hostname": socket.gethostname(),
@@ -670,7 +671,7 @@ def gather_facts(home: str, api_host: str) -> Json:
         "cpus": cpus,
         "memory_mib": memory_mib(),
         "disk_mib": shutil.disk_usage(home).free >> 20,
-        "gpus": parse_gpus(gpus),
+        "gpus": parse_gpus(gpus, modes),
         "driver": gpus.splitlines()[0].rpartition(",")[2].strip() if gpus.strip() else "",
         "cuda": cuda.group(1) if cuda else "",
         "addresses": addresses(links, api_host),
@@ -687,10 +688,16 @@ def memory_mib() -> int:
         return 0
 
 
-def parse_gpus(table: str) -> list[Json]:
-    """Read the lines that `nvidia-smi` prints for `GPU_FIELDS` (csv, no header, no units); equal GPUs are one entry."""
+def parse_gpus(table: str, modes: str = "") -> list[Json]:
+    """Read the lines that `nvidia-smi` prints for `GPU_FIELDS` (csv, no header, no units); equal GPUs are one entry.
+
+    `modes` are those for `mig.mode.current`, "" of a driver before 450. A GPU in MIG mode is none to use as a whole.
+    """
     counts: dict[tuple[str, int], int] = {}
-    for line in table.splitlines():
+    split = [mode.strip().lower() == "enabled" for mode in modes.splitlines()]
+    for index, line in enumerate(table.splitlines()):
+        if index < len(split) and split[index]:
+            continue
         name, memory, _ = (cell.strip() for cell in line.rsplit(",", 2))
         key = (name, int(memory) if memory.isdigit() else 0)  # unified memory reports "[N/A]"
         counts[key] = counts.get(key, 0) + 1

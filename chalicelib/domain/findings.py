@@ -15,6 +15,7 @@ from chalicelib.domain.fixes import (
     DRIVER_BY_DNF,
     DRIVER_LOG,
     DRIVER_PAGE,
+    END_MIG,
     GET_DOCKER,
     INSTALL_DOCKER,
     KEYRING,
@@ -299,8 +300,10 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         "nvidia-smi -L; lspci | grep -i nvidia  # on the host, to find them; or correct --gpu",
     ),
     "gpus-split": Finding(
-        Check.GPUS, W, "A GPU in MIG mode cannot be used as a whole and is left out.",
-        "sudo nvidia-smi -i {index} -mig 0",
+        Check.GPUS, W, "A GPU in MIG mode cannot be used as a whole and is left out.", END_MIG
+    ),
+    "gpus-all-split": Finding(
+        Check.GPUS, F, "Every GPU is in MIG mode, so none can be used as a whole; this is no host without GPUs.", END_MIG
     ),
     "owner-foreign": Finding(
         Check.OWNER, F, "The host belongs to another control plane.", "remove it there, or add it with --take-over"

@@ -50,6 +50,10 @@ DRIVER_BY_DNF: Final = (
 )
 DRIVER_LOG: Final = "sudo dmesg | grep -iE 'nvrm|nvidia' tells why"
 REBUILD_DRIVER: Final = f"sudo dkms autoinstall && sudo modprobe nvidia  # else sudo reboot; {DRIVER_LOG}"
+END_MIG: Final = (
+    "sudo nvidia-smi mig -i {index} -dci; sudo nvidia-smi mig -i {index} -dgi; sudo nvidia-smi -i {index} -mig 0"
+)
+"""Compute instances go first, then GPU instances. Source: NVIDIA MIG User Guide."""
 CLEAN_UP: Final = "sudo docker system prune --all  # or free some of {path} otherwise"
 SYNC_CLOCK: Final = "sudo timedatectl set-ntp true"
 SYNC_CLOCKS: Final[Mapping[Family, str]] = {

@@ -45,6 +45,13 @@ def test_equal_gpus_are_one_entry(table: str, gpus: list[tuple[str, int, int]]) 
     assert agent.parse_gpus(table) == expected
 
 
+def test_a_gpu_that_is_split_is_left_out_as_it_is_when_the_host_is_adopted() -> None:
+    table = "NVIDIA A100-SXM4-80GB, 81920, 535.1\n" * 3
+    assert [each["count"] for each in agent.parse_gpus(table, "Disabled\nEnabled\n[N/A]\n")] == [2]
+    assert agent.parse_gpus(table, "Enabled\nEnabled\nEnabled\n") == []
+    assert [each["count"] for each in agent.parse_gpus(table, "")] == [3]  # a driver that knows no MIG fails
+
+
 def test_addresses_of_bridges_and_loopback_are_not_the_machines() -> None:
     links = """\
 2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0

@@ -83,6 +83,7 @@ WRONG = {
     "toolkit-not-configured": recording(gpu=say.H100_8, docker=say.DOCKER),
     "toolkit-unproven": recording(gpu=say.H100_8, docker=say.NO_DOCKER),
     "gpus-split": recording(gpu=say.MIG_ON, docker=say.DOCKER_NVIDIA),
+    "gpus-all-split": recording(gpu=say.MIG_ONLY, docker=say.DOCKER_NVIDIA),
     "owner-foreign": recording(owner=FOREIGN),
     "owner-other-instance": recording(owner=SIBLING),
     "owner-unreadable": recording(owner=""),
@@ -209,6 +210,12 @@ def test_split_gpus_do_not_count_for_what_was_stated():
         NOW,
     )
     assert [each.code for each in results if each.check is Check.GPUS] == ["gpus-split", "gpus-missing"]
+
+
+def test_a_host_of_split_gpus_alone_is_no_host_without_gpus():
+    results = judged(recording(gpu=say.MIG_ONLY, docker=say.DOCKER_NVIDIA))
+    assert [code for code in results if results[code].status is Status.FAIL] == [Check.GPUS]
+    assert "-i 0,1 -mig 0" in results[Check.GPUS].fix
 
 
 @pytest.mark.parametrize("owner", [FOREIGN, SIBLING, ""])
