@@ -303,7 +303,8 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.GPUS, W, "A GPU in MIG mode cannot be used as a whole and is left out.", END_MIG
     ),
     "gpus-all-split": Finding(
-        Check.GPUS, F, "Every GPU is in MIG mode, so none can be used as a whole; this is no host without GPUs.", END_MIG
+        Check.GPUS, F, "Every GPU is in MIG mode, so none can be used as a whole; this is no host without GPUs.",
+        END_MIG,
     ),
     "owner-foreign": Finding(
         Check.OWNER, F, "The host belongs to another control plane.", "remove it there, or add it with --take-over"
