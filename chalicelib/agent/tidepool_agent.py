@@ -118,8 +118,10 @@ METADATA_LIMIT_S = {"aws": 2.0, "azure": 130.0}
 """The first look at Azure's scheduled events may take 2 minutes, because it turns them on."""
 TOKEN_LIVES_S = 6 * 3600
 OVER_REST_S = 300.0
-"""How long the agent of a host rests before it ends because it is not wanted: its service manager starts it again."""
+"""The longest that the agent of a host rests before it ends because it is not wanted: its service manager, or the loop
+that stands for one, starts it again 5 s later, and it asks again."""
 UNINSTALL_AGAIN_S = 5.0
+"""The shortest time until an agent that could not be uninstalled asks again, twice as long each time."""
 AZURE_NOTICE_S = 30.0
 """What is left of a machine whose event has begun, and names no moment any more."""
 LONGEST_NOTICE_S = 3600.0
@@ -829,6 +831,11 @@ class Delay:
 
     def reset(self) -> None:
         self.tries = 0
+
+
+def unwanted_rest_s(times: int) -> float:
+    """How long a host waits whose agent was told `times` before to be gone: up to 5 minutes, no two hosts alike."""
+    return min(UNINSTALL_AGAIN_S * (1 << min(times, 10)), OVER_REST_S) * random.uniform(0.5, 1.0)
 
 
 class Interruption:
@@ -1700,6 +1707,7 @@ class Agent:
         self._undertaker = Undertaker(
             environ.get("TIDEPOOL_URL", "").rstrip("/"), self._boot_id, environ.get("TIDEPOOL_CA", "")
         )
+        self._orders = 0
         self._is_host = bool(environ.get("TIDEPOOL_MARK"))
         self._facts: Json | None = None
         self._wanted: Json | None = None
@@ -1841,7 +1849,8 @@ class Agent:
             event("uninstalling")
             self._jobs.stop_all()
             self._undertaker.call(answer.uninstall, self._identity.bearer)
-            self._next_sync = self._not_before = time.monotonic() + UNINSTALL_AGAIN_S
+            self._next_sync = self._not_before = time.monotonic() + unwanted_rest_s(self._orders)
+            self._orders += 1
 
     def abort(self) -> None:
         """End the loop soon, also when it waits for an answer. Called by a signal."""
@@ -1864,7 +1873,7 @@ class Agent:
         event("powering-off", why=why)
         self._jobs.stop_all()
         if not self._power_off:
-            until = time.monotonic() + (OVER_REST_S if self._is_host else 0.0)
+            until = time.monotonic() + (OVER_REST_S * random.uniform(0.5, 1.0) if self._is_host else 0.0)
             while time.monotonic() < until and not self.terminating:
                 self._bell.wait(until - time.monotonic())
             return 0
