@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
+from chalicelib.domain import networks
 from chalicelib.domain.adoption_gpus import judge_cuda, judge_driver, judge_gpus, judge_toolkit
 from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Status
 from chalicelib.domain.fixes import Family
@@ -35,7 +36,7 @@ Found = tuple[str, str] | str
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the host is adopted for. `gpu` is the expectation that was stated, None where none was.
+    """What the host is adopted for. `gpu` and `network` are what was stated, None where nothing was.
 
     `control_plane` and `instance_id` are what the owner file would say.
     """
@@ -45,6 +46,7 @@ class Wanted:
     instance_id: str
     gpu: GpuRequirement | None = None
     take_over: bool = False
+    network: networks.Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,15 @@ def _api(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
         yield "api-unreachable", f"{reach.tool}: {reach.error or 'no connection'}{proxies}"
 
 
+def _network(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
+    try:
+        address = networks.internal_address(probe.addresses, probe.default_interfaces, wanted.network)
+    except networks.NoAddressInNetworkError as error:
+        yield (error.code if wanted.network is not None else "no-network"), error.detail
+        return
+    yield f"{address.ip} in {(wanted.network or address.network).compressed}"
+
+
 def _docker(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
     docker = probe.docker
     if docker.is_podman:
@@ -290,6 +301,7 @@ JUDGEMENTS: Final[tuple[tuple[Check, Judgement], ...]] = (
     (Check.CLOCK, _clock),
     (Check.DNS, _dns),
     (Check.API, _api),
+    (Check.NETWORK, _network),
     (Check.DOCKER, _docker),
     (Check.DRIVER, lambda probe, _wanted, _now: judge_driver(probe)),
     (Check.CUDA, lambda probe, _wanted, _now: judge_cuda(probe)),

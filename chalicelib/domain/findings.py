@@ -48,6 +48,7 @@ class Check(StrEnum):
     CLOCK = "clock"
     DNS = "dns"
     API = "api"
+    NETWORK = "network"
     DOCKER = "docker"
     DRIVER = "nvidia-driver"
     CUDA = "cuda"
@@ -126,6 +127,10 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "auth-failed": Finding(
         Check.AUTHENTICATION, F, "The host does not let this user in with this key.",
         "ssh-copy-id -i KEY.pub {target}  # or add it to ~{user}/.ssh/authorized_keys on the host",
+    ),
+    "script-output": Finding(
+        Check.AUTHENTICATION, F, "The user may log in, and is given no POSIX shell that runs what it is sent.",
+        "echo 'echo ok' | ssh {target} sh -s  # must print ok; see ForceCommand, command=, ~/.bashrc",
     ),
     # --- from the probe
     "os-unsupported": Finding(Check.OS, F, "The agent's jobs need Linux.", "use a Linux host"),
@@ -220,6 +225,14 @@ FINDINGS: Final[Mapping[str, Finding]] = {
             Family.APK: "sudo apk add curl", Family.ZYPPER: "sudo zypper install -y curl",
             Family.PACMAN: "sudo pacman -S --noconfirm curl", Family.AMAZON: "sudo dnf install -y curl-minimal",
         },
+    ),
+    "no-address-in-network": Finding(
+        Check.NETWORK, F, "The host has no address inside of the network that was named.",
+        "ip -o addr  # on the host, to see its networks; then say one of them with --network",
+    ),
+    "no-network": Finding(
+        Check.NETWORK, W, "No address is one that neighbours would use, so the host is alone: no run on several nodes.",
+        "ip -o addr  # on the host; if neighbours reach one of these, say its network with --network",
     ),
     "docker-missing": Finding(
         Check.DOCKER, W, "Without Docker only runs without an image work.", GET_DOCKER, INSTALL_DOCKER

@@ -172,6 +172,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         instance_id=record.key,
         gpu=gpu_requirements.parse(record.gpu, "gpu") if record.gpu else None,
         take_over=record.take_over or bool(replaces),
+        network=networks.parse_network(record.network) if record.network else None,
     )
     results = adoption.judge_connection(_connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
@@ -181,10 +182,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         return store.change(record, step=Step.FAILED, failure=_summary(results), checks=docs)
     if record.is_check:
         return store.change(record, step=Step.DONE, checks=docs)
-    try:
-        address, network = _internal(record, found)
-    except networks.NoAddressInNetworkError as error:
-        return store.change(record, step=Step.FAILED, failure=f"{error.code}: {error.detail}", checks=docs)
+    address, network = _internal(found, wanted.network)
     offer = offer_of(record.region, hosts.resources(found), network)
     now = deps.now()
     attempt = Attempt(f"{record.key}-{FIRST}", FIRST, offer, AttemptState.INTENT, now, now + TOKEN_FOR)
@@ -204,15 +202,12 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
     )
 
 
-def _internal(record: HostRecord, found: HostProbe) -> tuple[str, str]:
+def _internal(found: HostProbe, named: networks.Network | None) -> tuple[str, str]:
     """Choose the address by which the neighbours reach the host, and its network. A host may have none of its own."""
-    named = networks.parse_network(record.network) if record.network else None
     try:
         address = networks.internal_address(found.addresses, found.default_interfaces, named)
     except networks.NoAddressInNetworkError:
-        if named is not None:
-            raise
-        return "", ""
+        return "", ""  # of a network that was named, the check has failed
     return str(address.ip), (named or address.network).compressed
 
 
@@ -352,8 +347,10 @@ def _summary(results: tuple[CheckResult, ...]) -> str:
 def unreadable(record: HostRecord, error: ScriptOutputError) -> HostRecord:
     """The host answers with something else than our script's output: nothing more is tried."""
     failure = f"{error.code}: {error.detail}"
+    found = _docs(adoption.judge_connection(_connection(record, error.code, error.detail)))
     step = Step.UNINSTALL if record.step is Step.INSTALL else Step.FAILED
-    return store.change(record, step=step, failure=record.failure or failure)
+    checks = _overruled(record.checks, found)
+    return store.change(record, step=step, failure=record.failure or failure, checks=checks)
 
 
 def progress(record: HostRecord) -> str:

@@ -20,6 +20,7 @@ from chalicelib.domain.adoption import (
 from chalicelib.domain.findings import FINDINGS, Check, Status
 from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import parse as gpu
+from chalicelib.domain.networks import parse_network
 from chalicelib.ssh import probe
 from tests.ssh import recordings as say
 from tests.ssh.recordings import NOW, recording
@@ -66,6 +67,7 @@ WRONG = {
     "api-certificate": recording(api=("curl", CERTIFICATE, 60)),
     "api-wrong-answer": recording(api=("curl", "302", 0)),
     "api-unknown": recording(api=("", "", 0)),
+    "no-network": recording(addresses=[("ip", "3: docker0    inet 172.17.0.1/16 scope global docker0")]),
     "docker-missing": recording(docker=say.NO_DOCKER),
     "docker-not-running": recording(docker=say.DOCKER_DOWN),
     "docker-unknown": recording(docker=say.DOCKER_DENIED, sudo="no"),
@@ -89,7 +91,7 @@ WRONG = {
     "owner-unreadable": recording(owner=""),
     "files-left": recording(agent="files"),
 }
-ASKED = {"gpus-missing", "owner-taken-over"}
+ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network"}
 """Codes that depend on what is wanted, and have tests of their own."""
 
 
@@ -245,6 +247,14 @@ def test_a_fix_is_written_for_the_systems_own_package_manager(system, fix):
     assert judged(recording(system, pythons=[]))[Check.PYTHON].fix == fix
 
 
+def test_an_address_in_the_network_that_was_named_must_be_there():
+    inside = judged(recording(), network=parse_network("10.0.0.0/16"))[Check.NETWORK]
+    assert (inside.code, inside.found) == (OK, "10.0.0.7 in 10.0.0.0/16")
+    outside = judged(recording(), network=parse_network("10.9.0.0/16"))[Check.NETWORK]
+    assert (outside.code, outside.status) == ("no-address-in-network", Status.FAIL)
+    assert "10.0.0.7/24 (ens5)" in outside.found
+
+
 def test_a_proxy_that_the_agent_does_not_heed_is_named_when_the_api_is_out_of_reach():
     result = judged(recording(api=("curl", REFUSED, 7), proxies=["https_proxy"]))[Check.API]
     assert "https_proxy" in result.found
@@ -260,6 +270,7 @@ def test_a_proxy_that_the_agent_does_not_heed_is_named_when_the_api_is_out_of_re
         ("host-key-changed", [OK, "host-key-changed"]),
         ("host-key-mismatch", [OK, "host-key-mismatch"]),
         ("auth-failed", [OK, OK, "auth-failed"]),
+        ("script-output", [OK, OK, "script-output"]),
     ],
 )
 def test_a_connection_is_judged_as_far_as_it_came(problem, told):
@@ -280,7 +291,7 @@ def test_every_finding_is_told_in_public_words(code):
         assert "{" not in finding.fix_for(family).format_map(filled)
 
 
-COMMANDS = ("sudo ", "curl ", "echo ", "ssh", "su -c ", "cat ", "getent ", "nvidia-smi ", "timeout ", "v=")
+COMMANDS = ("sudo ", "curl ", "echo ", "ssh", "su -c ", "cat ", "getent ", "nvidia-smi ", "timeout ", "v=", "ip -o")
 
 
 @pytest.mark.parametrize("code", FINDINGS)

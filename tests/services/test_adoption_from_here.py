@@ -76,6 +76,17 @@ def test_a_client_that_returns_to_another_key_is_refused_before_it_gets_a_script
     assert codes(world, row) == ["host-key-changed"]
 
 
+def test_a_login_without_a_shell_is_told_as_a_check_with_its_fix(world):
+    world.hosts.add()
+    row = add(world, from_here=True)
+    said = adoption.answered(
+        world.deps, record_of(world, row), Step.PREFLIGHT, Done("This account is closed.\n", "", 1)
+    )
+    assert said.is_over
+    assert codes(world, row) == ["script-output"]
+    assert "This account is closed" in record_of(world, row).failure
+
+
 def test_a_key_that_a_client_reports_must_be_the_one_that_was_given(world):
     host = world.hosts.add()
     given = "SHA256:" + 43 * "g"
