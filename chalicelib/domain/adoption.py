@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
+from chalicelib.domain import networks
 from chalicelib.domain.adoption_gpus import judge_cuda, judge_driver, judge_gpus, judge_toolkit
-from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Family, Status
+from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Status
+from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import GpuRequirement
 from chalicelib.domain.hosts import HostProbe, System
 
@@ -34,7 +36,7 @@ Found = tuple[str, str] | str
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the host is adopted for. `gpu` is the expectation that was stated, None where none was.
+    """What the host is adopted for. `gpu` and `network` are what was stated, None where nothing was.
 
     `control_plane` and `instance_id` are what the owner file would say.
     """
@@ -44,6 +46,7 @@ class Wanted:
     instance_id: str
     gpu: GpuRequirement | None = None
     take_over: bool = False
+    network: networks.Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,23 @@ class Connection:
     `trust` says where the host key was known from: `given`, `pinned` or `first-use`.
     """
 
-    target: str
+    host: str
     user: str
     fingerprint: str = ""
     trust: str = ""
     problem: str = ""
     detail: str = ""
+    port: int = 22
+
+    @property
+    def target(self) -> str:
+        """Where, for a person."""
+        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+
+    @property
+    def words(self) -> str:
+        """Where, as ssh(1) takes it."""
+        return f"{self.user}@{self.host}" if self.port == 22 else f"-p {self.port} {self.user}@{self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": connection.user, "target": f"{connection.user}@{connection.target}"}
+            filled = {"user": connection.user, "target": connection.words}
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)
@@ -225,6 +239,15 @@ def _api(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
         yield "api-unreachable", f"{reach.tool}: {reach.error or 'no connection'}{proxies}"
 
 
+def _network(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
+    try:
+        address = networks.internal_address(probe.addresses, probe.default_interfaces, wanted.network)
+    except networks.NoAddressInNetworkError as error:
+        yield (error.code if wanted.network is not None else "no-network"), error.detail
+        return
+    yield f"{address.ip} in {(wanted.network or address.network).compressed}"
+
+
 def _docker(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
     docker = probe.docker
     if docker.is_podman:
@@ -278,6 +301,7 @@ JUDGEMENTS: Final[tuple[tuple[Check, Judgement], ...]] = (
     (Check.CLOCK, _clock),
     (Check.DNS, _dns),
     (Check.API, _api),
+    (Check.NETWORK, _network),
     (Check.DOCKER, _docker),
     (Check.DRIVER, lambda probe, _wanted, _now: judge_driver(probe)),
     (Check.CUDA, lambda probe, _wanted, _now: judge_cuda(probe)),
