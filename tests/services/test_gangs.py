@@ -248,14 +248,15 @@ def test_a_gang_that_is_not_complete_in_time_is_released_with_the_reason(world):
     assert state_of(world, row).lease is None
 
 
-def test_a_region_that_is_sold_out_ends_the_run_and_leaves_nothing(world):
+def test_regions_that_are_all_sold_out_end_the_run_and_leaves_nothing(world):
     world.cloud.faults = ["no-capacity"] * 40
     run = submit(world, nodes=2)
     world.run_workflows()
     settle(world, 6)
     ended = run_of(world, run)
     assert (ended.state, ended.reason) == (RunState.FAILED, RunReason.PROVISIONING_FAILED)
-    assert ended.detail.startswith("node ")
+    assert ended.detail.startswith("no cluster gave the run its 2 nodes: sim|bay: node ")
+    assert "; sim|b: node " in ended.detail
     assert live(world) == []
 
 

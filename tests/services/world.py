@@ -46,7 +46,10 @@ STOPS_IN_S = 3
 
 
 class Cloud:
-    """A provider in memory. `faults` are consumed by launches, one each; `stubborn` makes terminate fail n times."""
+    """A provider in memory. `faults` are consumed by launches, one each; `stubborn` makes terminate fail n times.
+
+    `stock` says how many machines of an offer (by key) there are still; those that it does not name never run out.
+    """
 
     name = "sim"
     capabilities = Capabilities(spot=True, cluster=False, simulated=True, call_timeout=timedelta(seconds=5))
@@ -59,6 +62,7 @@ class Cloud:
         self.tags: dict[str, str] = {}
         self.faults: list[str] = []
         self.sold_out: set[str] = set()
+        self.stock: dict[str, int] = {}
         self.stubborn = 0
         self.launches = 0
         self.shapes: dict[str, str] = {}
@@ -88,7 +92,8 @@ class Cloud:
             self.throttled += 1
             raise BackendThrottledError("slow down")
         fault = self.faults.pop(0) if self.faults else ""
-        if fault == "no-capacity" or spec.offer.key in self.sold_out:
+        none_left = spec.offer.key in self.sold_out or self.stock.get(spec.offer.key) == 0
+        if fault == "no-capacity" or none_left:
             raise NoCapacityError("sold out")
         if fault == "lost-request":
             raise UnknownOutcomeError("no answer")
@@ -99,6 +104,8 @@ class Cloud:
         known = self.find(spec.attempt_id, spec.owner)
         if known is None:
             self.launches += 1
+            if spec.offer.key in self.stock:
+                self.stock[spec.offer.key] -= 1
             self.launched_ids.append(spec.attempt_id)
             known = Machine(f"m-{self.launches}", spec.attempt_id, Phase.RUNNING, self.now())
             self.machines[known.ref] = known
