@@ -105,6 +105,19 @@ def ended(jobs: Jobs, job: NodeJob, *, exit_code: int | None, reason: str, detai
     return changed(jobs, replace(job, state=state, exit_code=exit_code, reason=reason, detail=detail))
 
 
+UNSEEN: Final = "it is unreachable and was not seen to stop"
+
+
+def given_up(jobs: Jobs) -> Jobs:
+    """The jobs after those that have not ended were given up, because nothing is heard of their machines."""
+    return tuple(job if job.is_over else replace(job, state=NodeState.STOPPED, detail=UNSEEN) for job in jobs)
+
+
+def unseen(jobs: Sequence[NodeJob]) -> list[str]:
+    """Say for a person which nodes were given up."""
+    return [f"{job.title}: {UNSEEN}" for job in jobs if job.detail == UNSEEN]
+
+
 def explained(job: NodeJob) -> str:
     """Say for a person how a node failed."""
     how = f"exited with code {job.exit_code}" if job.exit_code is not None else job.reason

@@ -51,6 +51,16 @@ def machine_lost(deps: Deps, instance: Instance) -> tuple[str, ...]:
     return ()
 
 
+def went_silent(deps: Deps, instance: Instance) -> None:
+    """A machine that a run holds was flagged unreachable: a run that only waits for its node need not any more."""
+    try:
+        run = store.get(instance.project, run_ends.run_of(instance))
+    except NotFoundError:
+        return
+    if run.jobs:
+        node_ends.conclude(deps, run, actor=f"instance:{instance.name}")
+
+
 def _place_again(deps: Deps, run: Run, reason: RunReason, actor: str, detail: str) -> None:
     """Take a run from a machine that was lost before it had the job. Whoever moved the run meanwhile saw more."""
     now = deps.now()
