@@ -316,7 +316,7 @@ class SimAgent:
 
 
 class World:
-    """Everything together."""
+    """Everything together. Where agents are `obedient` they end what is not wanted, else a test says when it ends."""
 
     def __init__(self, *, seed: int = 1, offers: list[Offer] | None = None, **settings: str) -> None:
         self.clock = NOW
@@ -327,6 +327,7 @@ class World:
         self.workflows = Workflows(self)
         self.hosts = SimHosts(self)
         self.agents: dict[str, SimAgent] = {}
+        self.obedient = False
         self.deps = Deps(
             settings=load({**SETTINGS, **settings}),
             now=lambda: self.clock,
@@ -402,8 +403,19 @@ class World:
                 continue
             for run_id in answer.acknowledged:
                 agent.jobs.pop(run_id, None)
+            if self.obedient and not self._ended(agent, answer.job):
+                continue
             if answer.job is not None and answer.job.run_id not in agent.jobs:
                 agent.jobs[answer.job.run_id] = JobReport(answer.job.run_id, "running")
+
+    @staticmethod
+    def _ended(agent: SimAgent, wanted: Any) -> bool:
+        """What an agent does with a job that is not wanted: it ends that before it begins another one."""
+        before = dict(agent.jobs)
+        for run_id, job in before.items():
+            if job.state == "running" and (wanted is None or wanted.stop or wanted.run_id != run_id):
+                agent.jobs[run_id] = JobReport(run_id, "exited", 143)
+        return before == agent.jobs and not any(job.state == "running" for job in before.values())
 
     def interrupt_job(self, ref: str, exit_code: int) -> None:
         """The machine's job exits because its agent stopped it: the machine is taken back."""
