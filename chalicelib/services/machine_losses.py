@@ -53,8 +53,11 @@ def machine_lost(deps: Deps, instance: Instance) -> tuple[str, ...]:
 
 def went_silent(deps: Deps, instance: Instance) -> None:
     """A machine that a run holds was flagged unreachable: a run that only waits for its node need not any more."""
+    run_id = run_ends.run_of(instance)
+    if not run_id:
+        return
     try:
-        run = store.get(instance.project, run_ends.run_of(instance))
+        run = store.get(instance.project, run_id)
     except NotFoundError:
         return
     if run.jobs:
