@@ -13,6 +13,7 @@ from chalicelib.domain import model, policies, requirements
 from chalicelib.domain.host_records import HostRecord
 from chalicelib.domain.nodes import NodeJob
 from chalicelib.services import instances, runs, uploads
+from chalicelib.services.gang_plans import ClusterPlan
 from chalicelib.store import listing
 from chalicelib.store.columns import stamp
 from chalicelib.store.documents import offer_doc
@@ -146,6 +147,19 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
         "filters": plan.filters,
         "warnings": warnings,
         "notes": plan.notes,
+        "nodes": plan.nodes,
+        "clusters": [_cluster(each) for each in plan.clusters],
+    }
+
+
+def _cluster(plan: ClusterPlan) -> answers.ClusterPlan:
+    return {
+        "cluster": plan.key,
+        "free": plan.free,
+        "missing": plan.missing,
+        "price_micros": plan.price,
+        "total_micros": plan.total,
+        "why": plan.why,
     }
 
 

@@ -31,7 +31,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a run could come to its nodes in one cluster: `free` are idle there, the rest is bought for `price` each.
+    """How a run could come to its nodes in one cluster: `free` are idle there, the rest is bought for `price` an hour.
 
     `rank` is more than 0 where that is not what the run prefers; what was sold out a moment ago has `SOLD_OUT`.
     """
@@ -63,9 +63,14 @@ def grouped(offers: Iterable[Offer], is_clustered: Callable[[str], bool]) -> dic
 
 
 def cheapest(ways: Sequence[Completion], nodes: int) -> Completion | None:
-    """Choose by rank, then where the missing machines cost least in all. Idle ones are paid for either way."""
+    """Choose the first in the order of `by_cost`."""
+    return next(iter(by_cost(ways, nodes)), None)
+
+
+def by_cost(ways: Iterable[Completion], nodes: int) -> list[Completion]:
+    """Sort by rank, then by what the missing machines cost in all. Idle ones are paid for either way."""
 
     def cost(way: Completion) -> tuple[int, int, int, str]:
         return way.rank, max(nodes - way.free, 0) * way.price, way.price, way.cluster.key
 
-    return min(ways, key=cost, default=None)
+    return sorted(ways, key=cost)

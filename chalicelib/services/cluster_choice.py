@@ -1,13 +1,15 @@
 """In which cluster a run gets the nodes that are not idle, and what follows when there is none."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache, partial
 from typing import Final
 
 from chalicelib.domain import clusters, searches
-from chalicelib.domain.clusters import SOLD_OUT, Completion, cluster_of
+from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
 from chalicelib.domain.errors import NoOffersError
-from chalicelib.domain.model import Instance, Run, RunReason, RunState
+from chalicelib.domain.model import Instance, Offer, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, RetryEvent
 from chalicelib.domain.retry import backoff
 from chalicelib.services import gangs, offers, purchases, run_ends
@@ -21,21 +23,32 @@ LONGEST_PAUSE: Final = timedelta(minutes=5)
 """Between two searches through all clusters, where a policy waits for capacity."""
 
 
+def completions(
+    deps: Deps, project: str, policies: Policies, ranked: Iterable[Offer], free: Mapping[Cluster, int]
+) -> list[Completion]:
+    """How a run could come to its nodes in each cluster where something is offered. `free`: what is idle there."""
+    ways: dict[Cluster, Completion] = {}
+    is_clustered = cache(partial(gangs.is_clustered, deps, project))
+    for offer in ranked:
+        cluster = cluster_of(offer, is_clustered)
+        if cluster is not None and cluster not in ways:
+            rank = SOLD_OUT if offer.availability == offers.STOCKED_OUT else policies.on_demand_first and offer.spot
+            ways[cluster] = Completion(cluster, free.get(cluster, 0), offer.price, int(rank))
+    return list(ways.values())
+
+
 def cheapest(
     deps: Deps, run: Run, policies: Policies, taken: list[Instance], market: offers.Market
 ) -> Completion | None:
     """Where the missing machines cost least: in the cluster of what is held already, else in any that did not fail."""
     held_in, search = gangs.cluster_key(deps, taken[0]) if taken else "", run.tries.search
     free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
-    ways: dict[str, Completion] = {}
-    for offer in market.offers:
-        cluster = cluster_of(offer, lambda name: gangs.is_clustered(deps, run.project, name))
-        if cluster is None or cluster.key in ways or held_in not in ("", cluster.key):
-            continue
-        if search is None or not search.excludes(cluster.key):
-            rank = SOLD_OUT if offer.availability == offers.STOCKED_OUT else policies.on_demand_first and offer.spot
-            ways[cluster.key] = Completion(cluster, free.get(cluster, 0), offer.price, int(rank))
-    return clusters.cheapest(list(ways.values()), len(run.jobs))
+    ways = [
+        way
+        for way in completions(deps, run.project, policies, market.offers, free)
+        if held_in in ("", way.cluster.key) and not (search and search.excludes(way.cluster.key))
+    ]
+    return clusters.cheapest(ways, len(run.jobs))
 
 
 def none_left(deps: Deps, run: Run, policies: Policies, market: offers.Market) -> Run:
