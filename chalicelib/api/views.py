@@ -223,7 +223,7 @@ def run(run: model.Run) -> answers.Run:
         "exit_code": run.exit_code,
         "argv": list(run.spec.argv),
         "image": run.spec.image,
-        "instance": {"instance_id": run.instance_id, "name": run.instance_name} if run.instance_id else None,
+        "instance": _master(run),
         "lease_id": run.lease_id,
         "placements": run.placements,
         "tries": run.tries.number,
@@ -233,6 +233,13 @@ def run(run: model.Run) -> answers.Run:
         "nodes": max(1, len(run.jobs)),
         "jobs": [_node(job) for job in run.jobs],
     }
+
+
+def _master(run: model.Run) -> answers.RunInstance | None:
+    """Where a run is; of one on several nodes the first."""
+    if run.jobs:
+        return _node(run.jobs[0])["instance"]
+    return {"instance_id": run.instance_id, "name": run.instance_name} if run.instance_id else None
 
 
 def _node(job: NodeJob) -> answers.NodeJob:

@@ -3,7 +3,7 @@
 A run on one machine has none of these: its row says it all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -87,6 +87,11 @@ def are_over(jobs: Sequence[NodeJob]) -> bool:
 def changed(jobs: Jobs, new: NodeJob) -> Jobs:
     """The jobs with the one of the same rank replaced."""
     return tuple(new if job.rank == new.rank else job for job in jobs)
+
+
+def named(jobs: Jobs, names: Mapping[str, str]) -> Jobs:
+    """The jobs with the names of their instances, by id; one that is not among them keeps its own."""
+    return tuple(replace(job, instance_name=names.get(job.instance_id, job.instance_name)) for job in jobs)
 
 
 def blank(jobs: Jobs) -> Jobs:

@@ -6,6 +6,7 @@ machine is born held by it. The run's row is written before anything is bought, 
 cheapest is tried (`gatherings`). A gang that is not complete within its time is released.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -79,10 +80,12 @@ def assemble(deps: Deps, run: Run) -> Run:
     policies = from_doc(run.request["policies"])
     if deps.now() - run.changed_at > TOGETHER_WITHIN:
         return _give_up(deps, run)
+    names: dict[str, str] = {}
     for job in run.jobs:
         row = _asked_for(deps, run, job, policies)
         if row is None:
             return _fail(deps, run, f"{job.title}: {'its instance is gone' if job.lease_id else 'its pool is gone'}")
+        names[row.instance_id] = row.name
         if row.state in OVER:
             return _without(deps, run, row)
         if row.lease is not None and run_ends.run_of(row) == run.run_id:
@@ -91,7 +94,18 @@ def assemble(deps: Deps, run: Run) -> Run:
             return _without(deps, run, replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN))
         if run.state is not RunState.PROVISIONING:
             return run
-    return run
+    return _named(run, names)
+
+
+def _named(run: Run, names: Mapping[str, str]) -> Run:
+    """Note what the instances are called that are on their way: people know them by that. Whoever is faster may be."""
+    jobs = nodes.named(run.jobs, names)
+    if jobs == run.jobs:
+        return run
+    try:
+        return store.note(run, jobs)
+    except LostRaceError:
+        return store.get(run.project, run.run_id)
 
 
 def _without(deps: Deps, run: Run, row: Instance) -> Run:

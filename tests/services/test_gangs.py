@@ -8,12 +8,13 @@ import pytest
 from chalicelib.domain.errors import InvalidInputError, LostRaceError, NoMatchError, NoOffersError
 from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.domain.model import RunReason, RunState
-from chalicelib.domain.nodes import NodeState
+from chalicelib.domain.model import Gpu, Resources, RunReason, RunState
+from chalicelib.domain.nodes import NodeJob, NodeState
 from chalicelib.domain.policies import LEASE, parse
-from chalicelib.services import assembly, gangs, hosts, instances, jobs, leases, pools, reconcile, runs
+from chalicelib.services import assembly, gangs, hosts, instances, jobs, leases, nodes, pools, reconcile, runs
 from chalicelib.services.jobs import JobReport
 from chalicelib.store import instances as instance_store
+from chalicelib.store import journal
 from chalicelib.store import runs as run_store
 from tests.builders import NOW
 from tests.services.sim_hosts import private_key
@@ -144,6 +145,37 @@ def test_each_node_is_told_its_rank_and_where_the_master_is(world):
     assert {env["MASTER_ADDR"] for env in told} == {run.jobs[0].address} == {"127.0.0.1"}
     assert {env["MASTER_PORT"] for env in told} == {"29500"}
     assert {env["TIDEPOOL_NODES_NUM"] for env in told} == {"2"}
+
+
+def test_each_node_is_told_how_many_gpus_its_own_machine_has(world):
+    for number, (name, gpus) in enumerate((("box-1", 2), ("box-2", 1)), 5):
+        world.hosts.add(name, addresses=(f"10.0.0.{number}/24",), gpus=gpus)
+    adopt(world, "box-1", "box-2", address="10.0.0.{}/24")
+    run = submit(world, nodes=2, reuse=True, allow_gpu=True)
+    told = {}
+    for job in run.jobs:
+        wanted = jobs.wanted(world.deps, instance_store.find("main", job.instance_id), world.clock)
+        told[job.instance_name] = [wanted.env[f"TIDEPOOL_{name}"] for name in ("GPUS_PER_NODE", "GPUS_NUM")]
+    assert told == {"box-1": ["2", "3"], "box-2": ["1", "3"]}
+
+
+def test_a_rented_machine_has_as_many_gpus_as_its_agent_sees_and_what_was_sold_where_it_sees_none(world):
+    (row,) = idle(world, 1)
+    sold = replace(row, offer=replace(row.offer, resources=Resources(8, 65536, 1000, (Gpu("H100", 81920, 8),))))
+    card = {"name": "NVIDIA H100 80GB HBM3", "memory_mib": 81559, "count": 7}
+    seen = []
+    for found in ([card], []):
+        journal.put_facts(row.instance_id, {"gpus": found})
+        seen.append(nodes.placed(world.deps, NodeJob(0), sold, "sim|bay").gpus)
+    assert seen == [7, 8]
+
+
+def test_a_node_that_is_on_its_way_has_a_name_before_it_joins(world):
+    idle(world, 1)
+    run = submit(world, nodes=3)
+    names = [job.instance_name for job in run.jobs]
+    assert names == [instance_store.find("main", job.instance_id).name for job in run.jobs]
+    assert not any(name.startswith("i-") for name in names)
 
 
 def test_one_node_that_fails_ends_the_run_with_its_code_and_its_name_and_stops_the_others(world):
