@@ -219,10 +219,26 @@ class InstanceDetail(Instance):
     host: HostFacts | None
 
 
+class ClusterPlan(TypedDict):
+    """Where the nodes of a run could come together: `free` are idle there, `missing` would be bought.
+
+    Micro-dollars an hour: `price_micros` of each that is bought, `total_micros` of all nodes together; null where there
+    is none. `why` says why this cluster is not possible, else it is empty.
+    """
+
+    cluster: str
+    free: int
+    missing: int
+    price_micros: int | None
+    total_micros: int | None
+    why: str
+
+
 class Plan(TypedDict):
     """What a request would get.
 
     `filters` says why nothing is left, `warnings` what looks like a slip, `notes` of which backends the prices are old.
+    `clusters` (for several `nodes` only): where they could come together, in the order of the tries, then where not.
     """
 
     pool: str
@@ -234,6 +250,8 @@ class Plan(TypedDict):
     filters: list[str]
     warnings: list[str]
     notes: list[str]
+    nodes: int
+    clusters: list[ClusterPlan]
 
 
 class Lease(TypedDict):

@@ -28,10 +28,21 @@ ENDED_SINCE = whole(
 
 @endpoint(routes, "POST", "/v1/projects/{project}/plan", VIEWER, body=PlanRequest, answer=answers.Plan, repeatable=True)
 def plan(call: Call[PlanRequest], project: str) -> Response:
-    """Say what a request would get: idle instances (for a run), then offers by price. Nothing is changed."""
+    """Say what a request would get: idle instances (for a run), then offers by price. Nothing is changed.
+
+    For a run on several nodes also in which clusters they could come together, and why not in others.
+    """
     wanted = call.body
     policies, warnings = wanted.policies(wanted.defaults)
-    found = instances.plan(deps(), project, wanted.pool, policies, max_offers=wanted.max_offers, for_run=wanted.for_run)
+    found = instances.plan(
+        deps(),
+        project,
+        wanted.pool,
+        policies,
+        max_offers=wanted.max_offers,
+        for_run=wanted.for_run,
+        nodes=wanted.nodes,
+    )
     return answer(views.plan(found, warnings))
 
 

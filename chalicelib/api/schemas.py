@@ -121,10 +121,14 @@ class DefaultPool(Body):
 
 
 class PlanRequest(PolicyFields):
-    """What a request would get. `for_run` plans a run, which may take an idle instance and has a run's defaults."""
+    """What a request would get. `for_run` plans a run, which may take an idle instance and has a run's defaults.
+
+    `nodes`: how many a run would have, all of one cluster.
+    """
 
     pool: str | None = None
     for_run: bool = False
+    nodes: Nodes = 1
     max_offers: Annotated[int, Field(ge=0, le=100)] = 3
 
     @property

@@ -13,6 +13,7 @@ from chalicelib.domain import model, policies, requirements
 from chalicelib.domain.host_records import HostRecord
 from chalicelib.domain.nodes import NodeJob
 from chalicelib.services import instances, runs, uploads
+from chalicelib.services.gang_plans import ClusterPlan
 from chalicelib.store import listing
 from chalicelib.store.columns import stamp
 from chalicelib.store.documents import offer_doc
@@ -146,6 +147,19 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
         "filters": plan.filters,
         "warnings": warnings,
         "notes": plan.notes,
+        "nodes": plan.nodes,
+        "clusters": [_cluster(each) for each in plan.clusters],
+    }
+
+
+def _cluster(plan: ClusterPlan) -> answers.ClusterPlan:
+    return {
+        "cluster": plan.key,
+        "free": plan.free,
+        "missing": plan.missing,
+        "price_micros": plan.price,
+        "total_micros": plan.total,
+        "why": plan.why,
     }
 
 
@@ -209,7 +223,7 @@ def run(run: model.Run) -> answers.Run:
         "exit_code": run.exit_code,
         "argv": list(run.spec.argv),
         "image": run.spec.image,
-        "instance": {"instance_id": run.instance_id, "name": run.instance_name} if run.instance_id else None,
+        "instance": _master(run),
         "lease_id": run.lease_id,
         "placements": run.placements,
         "tries": run.tries.number,
@@ -219,6 +233,13 @@ def run(run: model.Run) -> answers.Run:
         "nodes": max(1, len(run.jobs)),
         "jobs": [_node(job) for job in run.jobs],
     }
+
+
+def _master(run: model.Run) -> answers.RunInstance | None:
+    """Where a run is; of one on several nodes the first."""
+    if run.jobs:
+        return _node(run.jobs[0])["instance"]
+    return {"instance_id": run.instance_id, "name": run.instance_name} if run.instance_id else None
 
 
 def _node(job: NodeJob) -> answers.NodeJob:

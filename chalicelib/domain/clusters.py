@@ -6,9 +6,13 @@ region and its backend says that machines of a region reach each other.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from chalicelib.domain.host_records import SSH
 from chalicelib.domain.model import Offer
+
+SOLD_OUT: Final = 2
+"""The `rank` of a completion that a moment ago was refused for want of capacity: it comes after all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,15 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a run could come to its nodes in one cluster: `free` are idle there, the rest is bought for `price` each."""
+    """How a run could come to its nodes in one cluster: `free` are idle there, the rest is bought for `price` an hour.
+
+    `rank` is more than 0 where that is not what the run prefers; what was sold out a moment ago has `SOLD_OUT`.
+    """
 
     cluster: Cluster
     free: int
     price: int
+    rank: int = 0
 
 
 def cluster_of(offer: Offer, is_clustered: Callable[[str], bool]) -> Cluster | None:
@@ -55,9 +63,14 @@ def grouped(offers: Iterable[Offer], is_clustered: Callable[[str], bool]) -> dic
 
 
 def cheapest(ways: Sequence[Completion], nodes: int) -> Completion | None:
-    """Choose where the missing machines cost least in all. Idle ones are paid for either way."""
+    """Choose the first in the order of `by_cost`."""
+    return next(iter(by_cost(ways, nodes)), None)
 
-    def cost(way: Completion) -> tuple[int, int, str]:
-        return max(nodes - way.free, 0) * way.price, way.price, way.cluster.key
 
-    return min(ways, key=cost, default=None)
+def by_cost(ways: Iterable[Completion], nodes: int) -> list[Completion]:
+    """Sort by rank, then by what the missing machines cost in all. Idle ones are paid for either way."""
+
+    def cost(way: Completion) -> tuple[int, int, int, str]:
+        return way.rank, max(nodes - way.free, 0) * way.price, way.price, way.cluster.key
+
+    return sorted(ways, key=cost)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.nodes import Jobs
+from chalicelib.domain.searches import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,8 @@ class Tries:
 
     `began_at` is when the present try's job ran. A series is what follows a first failure: `since` is that failure's
     moment, `failures` how many there were. `interruptions` counts those of all tries. `retry_at` is when a run that
-    waits is placed again. `placements` is how many machines the run had been given before the present try.
+    waits is placed again. `placements` is how many machines the run had been given before the present try, or in
+    clusters that did not come together. `search` says which those are; None: there was none in this try.
     """
 
     number: int = 1
@@ -253,6 +255,7 @@ class Tries:
     last_failure: str = ""
     retry_at: datetime | None = None
     placements: int = 0
+    search: Search | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 A run on one machine has none of these: its row says it all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -89,6 +89,11 @@ def changed(jobs: Jobs, new: NodeJob) -> Jobs:
     return tuple(new if job.rank == new.rank else job for job in jobs)
 
 
+def named(jobs: Jobs, names: Mapping[str, str]) -> Jobs:
+    """The jobs with the names of their instances, by id; one that is not among them keeps its own."""
+    return tuple(replace(job, instance_name=names.get(job.instance_id, job.instance_name)) for job in jobs)
+
+
 def blank(jobs: Jobs) -> Jobs:
     """The jobs as they are before a placement: without machines."""
     return tuple(NodeJob(job.rank) for job in jobs)
@@ -103,6 +108,19 @@ def ended(jobs: Jobs, job: NodeJob, *, exit_code: int | None, reason: str, detai
     if reason:
         state = NodeState.STOPPED if stopping or failure(jobs) is not None else NodeState.FAILED
     return changed(jobs, replace(job, state=state, exit_code=exit_code, reason=reason, detail=detail))
+
+
+UNSEEN: Final = "it is unreachable and was not seen to stop"
+
+
+def given_up(jobs: Jobs) -> Jobs:
+    """The jobs after those that have not ended were given up, because nothing is heard of their machines."""
+    return tuple(job if job.is_over else replace(job, state=NodeState.STOPPED, detail=UNSEEN) for job in jobs)
+
+
+def unseen(jobs: Sequence[NodeJob]) -> list[str]:
+    """Say for a person which nodes were given up."""
+    return [f"{job.title}: {UNSEEN}" for job in jobs if job.detail == UNSEEN]
 
 
 def explained(job: NodeJob) -> str:

@@ -21,7 +21,10 @@ def defaults() -> dict[str, str]:
 
 
 def environment(jobs: Jobs, me: NodeJob, said: Mapping[str, str]) -> dict[str, str]:
-    """What tells one node where it stands. `said` are the user's variables."""
+    """What tells one node where it stands. `said` are the user's variables.
+
+    Nodes may have different numbers of GPUs: what counts those of a node counts those of this one.
+    """
     master, count = jobs[0].address, str(len(jobs))
     port = said.get("MASTER_PORT", str(MASTER_PORT))
     rank, gpus, addresses = str(me.rank), str(me.gpus), "\n".join(job.address for job in jobs)
@@ -37,6 +40,7 @@ def environment(jobs: Jobs, me: NodeJob, said: Mapping[str, str]) -> dict[str, s
         "TIDEPOOL_GPUS_NUM": str(sum(job.gpus for job in jobs)),
         "TIDEPOOL_NODES_IPS": addresses,
         "TIDEPOOL_MPI_HOSTS": ",".join(_slots(job) for job in jobs),
+        "TIDEPOOL_NODES_GPUS": "\n".join(str(job.gpus) for job in jobs),
         "DSTACK_MASTER_NODE_IP": master,
         "DSTACK_NODE_RANK": rank,
         "DSTACK_NODES_NUM": count,

@@ -67,6 +67,7 @@ def next_try(
         last_failure=failure,
         retry_at=now + pause,
         placements=run.placements,
+        search=None,
     )
     closes_at = window_closes_at(policy, further)
     return None if closes_at is None or now + pause > closes_at else further

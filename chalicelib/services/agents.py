@@ -155,7 +155,8 @@ def _taken_in(deps: Deps, row: Instance, report: SyncReport) -> SyncAnswer:
             placement.place_again(deps, row.project, run.run_id)
     if report.stopping:
         return _farewell(deps, row, acknowledged, offsets)
-    return _answer(deps, row, acknowledged, offsets)
+    is_working = any(job.state in LIVE_JOBS for job in report.jobs)
+    return _answer(deps, row, acknowledged, offsets, is_working=is_working)
 
 
 def _leaving(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer | None:
@@ -269,13 +270,15 @@ def _farewell(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets:
     return SyncAnswer(row.instance_id, deps.settings.sync_every, acknowledged=acknowledged, log_offsets=offsets)
 
 
-def _answer(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int]) -> SyncAnswer:
+def _answer(
+    deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int], *, is_working: bool
+) -> SyncAnswer:
     idle = row.idle_limit + IDLE_MARGIN if row.idle_limit is not None else timedelta()
     return SyncAnswer(
         instance_id=row.instance_id,
         interval=_interval(deps, row),
         wake_url=deps.wake.listen_url(row.instance_id, expires=WAKE_FOR),
-        job=jobs.wanted(deps, row, deps.now()),
+        job=jobs.wanted(deps, row, deps.now(), is_working=is_working),
         acknowledged=acknowledged,
         log_offsets=offsets,
         idle_limit=idle,

@@ -2,39 +2,52 @@
 
 What is idle is taken together; what is missing is bought in the same cluster, by ids that follow from the run, and each
 machine is born held by it. The run's row is written before anything is bought, so whoever comes next (an agent, the
-`placement` timer, reconcile) finds what is still to be done there. A gang that is not complete within its time is
-released.
+`placement` timer, reconcile) finds what is still to be done there. Where a cluster cannot give all of them, the next
+cheapest is tried (`gatherings`). A gang that is not complete within its time is released.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import nodes
-from chalicelib.domain.clusters import Completion, cheapest, cluster_of
-from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NoOffersError, NotFoundError
+from chalicelib.domain.clusters import Completion
+from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
-from chalicelib.domain.policies import Policies, RetryEvent, from_doc
-from chalicelib.services import gangs, instances, leases, node_ends, offers, provisioning, purchases, run_ends, teardown
+from chalicelib.domain.policies import Policies, from_doc
+from chalicelib.services import (
+    cluster_choice,
+    gangs,
+    gatherings,
+    instances,
+    leases,
+    machine_losses,
+    node_ends,
+    provisioning,
+    purchases,
+    run_ends,
+    teardown,
+)
 from chalicelib.services import nodes as node_service
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as store
 
 TOGETHER_WITHIN: Final = timedelta(minutes=30)
-"""How long what a run has is held while the rest is on its way; a policy that waits for capacity may say longer."""
-
-NOTHING: Final = "no cluster has enough idle instances and no offer fits"
+"""How long what a run has is held while the rest is on its way. Who waits for capacity longer holds nothing."""
 
 COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
+OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
+TAKEN: Final = "it was taken away before the others were there"
 
 
 def place(deps: Deps, run: Run, policies: Policies) -> Run:
     """Give a submitted run its nodes, or have what is missing bought. Raises as `placement.place` does."""
-    taken = gangs.held(deps, run)[: len(run.jobs)]
+    taken = _held(deps, run)
     refusal: NoMatchError | None = None
     if not taken:
         try:
@@ -65,25 +78,42 @@ def assemble(deps: Deps, run: Run) -> Run:
     if run.state is not RunState.PROVISIONING or not run.jobs:
         return run
     policies = from_doc(run.request["policies"])
-    if deps.now() - run.changed_at > _together_within(policies):
+    if deps.now() - run.changed_at > TOGETHER_WITHIN:
         return _give_up(deps, run)
+    names: dict[str, str] = {}
     for job in run.jobs:
-        row = _find(run, job)
+        row = _asked_for(deps, run, job, policies)
         if row is None:
-            row = _buy(deps, run, job, policies)
-        elif row.state is State.PENDING:
-            provisioning.drive(deps, row)  # who made the row may have died before its workflow was started
-        if row is None or row.state in (State.TERMINATING, State.TERMINATED):
-            return _fail(
-                deps, run, f"{job.title}: {row.detail or row.reason.value if row else 'it could not be asked for'}"
-            )
+            return _fail(deps, run, f"{job.title}: {'its instance is gone' if job.lease_id else 'its pool is gone'}")
+        names[row.instance_id] = row.name
+        if row.state in OVER:
+            return _without(deps, run, row)
         if row.lease is not None and run_ends.run_of(row) == run.run_id:
             run = node_service.join(deps, row, run)
         elif row.state not in COMING:
-            return _fail(deps, run, f"{job.title}: it was taken away before the others were there")
+            return _without(deps, run, replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN))
         if run.state is not RunState.PROVISIONING:
             return run
-    return run
+    return _named(run, names)
+
+
+def _named(run: Run, names: Mapping[str, str]) -> Run:
+    """Note what the instances are called that are on their way: people know them by that. Whoever is faster may be."""
+    jobs = nodes.named(run.jobs, names)
+    if jobs == run.jobs:
+        return run
+    try:
+        return store.note(run, jobs)
+    except LostRaceError:
+        return store.get(run.project, run.run_id)
+
+
+def _without(deps: Deps, run: Run, row: Instance) -> Run:
+    """A machine is lost that the others waited for, and whoever took it died before saying so."""
+    reason = machine_losses.REASONS.get(row.reason, RunReason.MACHINE_LOST)
+    if gatherings.node_lost(deps, run, row, reason, actor="placement"):
+        let_go(deps, run, "placement")
+    return store.get(run.project, run.run_id)
 
 
 def let_go(deps: Deps, run: Run, actor: str) -> None:
@@ -158,14 +188,10 @@ def _start(deps: Deps, run: Run, taken: list[Instance]) -> Run:
 def _complete(deps: Deps, run: Run, policies: Policies, taken: list[Instance]) -> Run:
     """Choose where the missing machines come from, take what is idle there, write that down, and have them bought."""
     _, market = purchases.preferred(deps, run, policies)
-    cheap = _cheapest(deps, run, policies, taken, market)
+    cheap = cluster_choice.cheapest(deps, run, policies, taken, market)
     if cheap is None:
         _give_back(deps, run, taken)
-        waits = _waits_for_capacity(policies) and purchases.waited(deps, run) < _together_within(policies)
-        if waits or purchases.may_pass(deps, run, market):
-            return run
-        refusal = market.refusal(NOTHING) or NoOffersError(f"{NOTHING}: none of the backends that do has clusters")
-        return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, refusal)
+        return cluster_choice.none_left(deps, run, policies, market)
     if not taken:
         taken = _take_idle(deps, run, policies, cheap)
     jobs = _with(deps, run, taken)
@@ -194,18 +220,13 @@ def _complete(deps: Deps, run: Run, policies: Policies, taken: list[Instance]) -
     return assemble(deps, waiting)
 
 
-def _cheapest(
-    deps: Deps, run: Run, policies: Policies, taken: list[Instance], market: offers.Market
-) -> Completion | None:
-    """Where the missing machines cost least: in the cluster of what is held already, else in any."""
-    held_in = gangs.cluster_key(deps, taken[0]) if taken else ""
-    free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
-    ways: dict[str, Completion] = {}
-    for offer in market.offers:
-        cluster = cluster_of(offer, lambda name: gangs.is_clustered(deps, run.project, name))
-        if cluster is not None and cluster.key not in ways and held_in in ("", cluster.key):
-            ways[cluster.key] = Completion(cluster, free.get(cluster, 0), offer.price)
-    return cheapest(list(ways.values()), len(run.jobs))
+def _held(deps: Deps, run: Run) -> list[Instance]:
+    """What the run holds for this placement already. What is left in a cluster that failed is given back."""
+    held, search = gangs.held(deps, run), run.tries.search
+    if search is None or not held or not search.excludes(gangs.cluster_key(deps, held[0])):
+        return held[: len(run.jobs)]
+    _give_back(deps, run, held)
+    return []
 
 
 def _take_idle(deps: Deps, run: Run, policies: Policies, way: Completion) -> list[Instance]:
@@ -251,10 +272,24 @@ def _find(run: Run, job: NodeJob) -> Instance | None:
         return None
 
 
+def _asked_for(deps: Deps, run: Run, job: NodeJob, policies: Policies) -> Instance | None:
+    """The instance of a node, on its way if it was not yet. None: it is gone, or cannot be asked for."""
+    row = _find(run, job)
+    if row is None:
+        return None if job.lease_id else _buy(deps, run, job, policies)
+    if row.state is State.PENDING:
+        provisioning.drive(deps, row)  # who made the row may have died before its workflow was started
+    return row
+
+
 def _buy(deps: Deps, run: Run, job: NodeJob, policies: Policies) -> Instance | None:
-    """Ask for the machine of one node, in the run's cluster. Asking twice buys once. None: its pool is gone."""
+    """Ask for the machine of one node, in the run's cluster. Asking twice buys once. None: its pool is gone.
+
+    It is not waited for capacity there while the other nodes are held: the run itself looks elsewhere, or waits.
+    """
     backend, _, region = job.cluster.partition("|")
-    there = replace(purchases.preferred(deps, run, policies)[0], backends=(backend,), regions=(region,))
+    preferred = purchases.preferred(deps, run, policies)[0]
+    there = replace(preferred, backends=(backend,), regions=(region,), retry=None)
     actor = f"run:{run.name}"
     row = instances.new_instance(
         deps, run.project, run.pool, there, job.instance_id, Reason.RUN, actor, reserved_for=run.run_id
@@ -265,15 +300,6 @@ def _buy(deps: Deps, run: Run, job: NodeJob, policies: Policies) -> Instance | N
         return _find(run, job)
     except NotFoundError:
         return None
-
-
-def _waits_for_capacity(policies: Policies) -> bool:
-    return policies.retry is not None and RetryEvent.NO_CAPACITY in policies.retry.events
-
-
-def _together_within(policies: Policies) -> timedelta:
-    longer = policies.retry.duration if policies.retry and _waits_for_capacity(policies) else timedelta()
-    return max(TOGETHER_WITHIN, longer)
 
 
 def _give_up(deps: Deps, run: Run) -> Run:

@@ -125,7 +125,7 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
     elif verdict.action is Action.DRIVE_PROVISIONING:
         _drive_provisioning(deps, row)
     elif verdict.action is Action.FLAG_UNREACHABLE:
-        instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True)
+        machine_losses.went_silent(deps, instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True))
 
 
 def _lose_run(deps: Deps, row: Instance, *, holding: str) -> None:

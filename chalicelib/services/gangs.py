@@ -137,7 +137,17 @@ def is_of_placement(run: Run, row: Instance) -> bool:
 
 
 def no_match(deps: Deps, project: str, pool: str, policies: Policies, nodes: int) -> NoMatchError:
-    """Say for each cluster of the pool how many of its instances are free, and why the others are not."""
+    """Refuse with what `reasons` says."""
+    said, more = reasons(deps, project, pool, policies, nodes)
+    text = f"no cluster of pool {pool!r} has {nodes} idle instances that match"
+    return NoMatchError(text if said else f"pool {pool!r} has no instances", reasons=said, complete=not more)
+
+
+def reasons(deps: Deps, project: str, pool: str, policies: Policies, nodes: int) -> tuple[dict[str, str], bool]:
+    """Say for each cluster of the pool how many of its instances are free, and why the others are not.
+
+    True: the pool has more instances than were looked at.
+    """
     live, more = store.live(project, pool, limit=EXPLAINED, cursor=None)
     now, fresh_for = deps.now(), deps.settings.unreachable_after
     accepted = matching.reuse_passes(policies)[-1]
@@ -146,9 +156,7 @@ def no_match(deps: Deps, project: str, pool: str, policies: Policies, nodes: int
         key = cluster_key(deps, row)
         verdict = matching.instance_verdict(accepted, row, now=now, fresh_for=fresh_for) or ""
         verdicts.setdefault(key or f"{row.name}: no cluster", {})[row.name] = verdict
-    reasons = {key: _reason(said, nodes) for key, said in verdicts.items()}
-    text = f"no cluster of pool {pool!r} has {nodes} idle instances that match"
-    return NoMatchError(text if live else f"pool {pool!r} has no instances", reasons=reasons, complete=more is None)
+    return {key: _reason(said, nodes) for key, said in verdicts.items()}, more is not None
 
 
 def _reason(verdicts: dict[str, str], nodes: int) -> str:

@@ -1,6 +1,6 @@
 """Instances as a user handles them: plan, add, show, change, remove."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
@@ -14,8 +14,9 @@ from chalicelib.domain.model import Attempt, Instance, Offer, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.domain.policies import Policies, to_doc
 from chalicelib.domain.units import NEVER
-from chalicelib.services import offers, pools, provisioning, shapes, teardown
+from chalicelib.services import gang_plans, offers, pools, provisioning, shapes, teardown
 from chalicelib.services.deps import Deps
+from chalicelib.services.gang_plans import ClusterPlan
 from chalicelib.store import hosts as host_store
 from chalicelib.store import instances as store
 from chalicelib.store import journal
@@ -27,7 +28,8 @@ NAME_TRIES: Final = 5
 class Plan:
     """What a request would get: idle instances first, then offers by price. Nothing is changed by making one.
 
-    `filters` says what is missing and why, `notes` how far the prices of what is there can be believed.
+    `filters` says what is missing and why, `notes` how far the prices of what is there can be believed. For several
+    `nodes`, `clusters` says where they could come together, and instances and offers are of such clusters alone.
     """
 
     pool: str
@@ -37,6 +39,8 @@ class Plan:
     total_offers: int
     filters: list[str]
     notes: list[str]
+    nodes: int = 1
+    clusters: list[ClusterPlan] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +55,55 @@ class Detail:
     host: HostRecord | None = None
 
 
-def plan(deps: Deps, project: str, pool: str | None, policies: Policies, *, max_offers: int, for_run: bool) -> Plan:
-    """Look without buying. Only a run may reuse, so only its plan lists idle instances."""
+def plan(
+    deps: Deps,
+    project: str,
+    pool: str | None,
+    policies: Policies,
+    *,
+    max_offers: int,
+    for_run: bool,
+    nodes: int = 1,
+) -> Plan:
+    """Look without buying. Only a run may reuse, so only its plan lists idle instances, and has several nodes."""
+    if nodes > 1 and not for_run:
+        raise InvalidInputError("nodes", nodes, "1, or `for_run` too: only a run has several nodes")
     where = pools.resolve(deps, project, pool)
-    idle: list[Instance] = []
-    if for_run:
-        shown = matching.reuse_passes(policies)[-1]
-        for shape in shapes.matching_offers(deps, project, where.name, shown, fresh=True):
-            for candidate in store.claimable(project, where.name, shape.shape, limit=max_offers - len(idle)):
-                idle.append(store.get(project, where.name, candidate.instance_id, consistent=False))
-            if len(idle) >= max_offers:
-                break
     market = offers.market(deps, project, policies)
+    if nodes > 1:
+        gang = gang_plans.plan(deps, project, where.name, policies, market, nodes=nodes, max_offers=max_offers)
+        return Plan(
+            where.name,
+            policies,
+            gang.instances,
+            gang.offers,
+            gang.total_offers,
+            [*market.failed, *market.filters, *gang.refusals],
+            market.notes,
+            nodes,
+            gang.clusters,
+        )
     return Plan(
         where.name,
         policies,
-        idle,
+        _idle(deps, project, where.name, policies, max_offers) if for_run else [],
         list(islice(market.offers, max_offers)),
         len(market.offers),
         [*market.failed, *market.filters],
         market.notes,
     )
+
+
+def _idle(deps: Deps, project: str, pool: str, policies: Policies, most: int) -> list[Instance]:
+    """The idle instances that a run could take, the best first."""
+    idle: list[Instance] = []
+    shown = matching.reuse_passes(policies)[-1]
+    for shape in shapes.matching_offers(deps, project, pool, shown, fresh=True):
+        for candidate in store.claimable(project, pool, shape.shape, limit=most - len(idle)):
+            idle.append(store.get(project, pool, candidate.instance_id, consistent=False))
+        if len(idle) >= most:
+            break
+    return idle
 
 
 def add(

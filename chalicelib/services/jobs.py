@@ -169,13 +169,16 @@ def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
     run_ends.finish(deps, run, state, reason, actor=actor, detail=job.detail, exit_code=job.exit_code)
 
 
-def wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
-    """What should run on this machine: the job of the run that holds it, as long as the run has not ended."""
+def wanted(deps: Deps, row: Instance, now: datetime, *, is_working: bool = False) -> WantedJob | None:
+    """What should run on this machine: the job of the run that holds it, as long as the run has not ended.
+
+    `is_working`: its agent says that a job runs. What is not wanted any more ends before the machine is given back.
+    """
     if row.state is not State.BUSY or row.lease is None or not run_ends.run_of(row):
         return None
     run = held_by(row)
     if run is not None and run.jobs:
-        return _wanted_of_node(deps, row, run)
+        return _wanted_of_node(deps, row, run, is_working=is_working)
     if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING) and not row.interrupted:
         run = _starting(deps, row, run, now)
     if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
@@ -184,7 +187,7 @@ def wanted(deps: Deps, row: Instance, now: datetime) -> WantedJob | None:
     return _described(deps, row, run, {}, {}, stop=run.state is RunState.STOPPING)
 
 
-def _wanted_of_node(deps: Deps, row: Instance, run: Run) -> WantedJob | None:
+def _wanted_of_node(deps: Deps, row: Instance, run: Run, *, is_working: bool) -> WantedJob | None:
     """The same where the machine is one of several: nothing runs before all of them are held.
 
     A machine that was taken a moment ago, and that the run does not name yet, is its placement's.
@@ -192,7 +195,8 @@ def _wanted_of_node(deps: Deps, row: Instance, run: Run) -> WantedJob | None:
     run = nodes.join(deps, row, run)
     node = nodes.job_on(run, row)
     if node is None:
-        if row.lease is not None and not (run.state is RunState.SUBMITTED and gangs.is_of_placement(run, row)):
+        is_new = run.state is RunState.SUBMITTED and gangs.is_of_placement(run, row)
+        if row.lease is not None and not is_new and not is_working:
             leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
         return None
     if run.state not in node_ends.ON_MACHINES:

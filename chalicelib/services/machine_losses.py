@@ -1,6 +1,6 @@
 """What the end of a machine means for the run that was on it, or waited for it."""
 
-from typing import Any, Final
+from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import nodes
@@ -8,7 +8,7 @@ from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.retry import EVENTS
-from chalicelib.services import node_ends, run_ends
+from chalicelib.services import gatherings, node_ends, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
@@ -51,12 +51,23 @@ def machine_lost(deps: Deps, instance: Instance) -> tuple[str, ...]:
     return ()
 
 
+def went_silent(deps: Deps, instance: Instance) -> None:
+    """A machine that a run holds was flagged unreachable: a run that only waits for its node need not any more."""
+    run_id = run_ends.run_of(instance)
+    if not run_id:
+        return
+    try:
+        run = store.get(instance.project, run_id)
+    except NotFoundError:
+        return
+    if run.jobs:
+        node_ends.conclude(deps, run, actor=f"instance:{instance.name}")
+
+
 def _place_again(deps: Deps, run: Run, reason: RunReason, actor: str, detail: str) -> None:
     """Take a run from a machine that was lost before it had the job. Whoever moved the run meanwhile saw more."""
     now = deps.now()
-    nowhere: dict[str, Any] = {"instance_id": "", "instance_name": "", "lease_id": ""}
-    if run.jobs:
-        nowhere["jobs"] = nodes.blank(run.jobs)
+    nowhere = {"instance_id": "", "instance_name": "", "lease_id": ""}
     try:
         store.step(run, RunState.SUBMITTED, now=now, reason=reason, actor=actor, deadline=now, detail=detail, **nowhere)
     except LostRaceError:
@@ -64,16 +75,10 @@ def _place_again(deps: Deps, run: Run, reason: RunReason, actor: str, detail: st
 
 
 def _node_lost(deps: Deps, run: Run, instance: Instance, reason: RunReason, actor: str) -> tuple[str, ...]:
-    """One of several machines is lost: the job of that node has failed, or the gang does not come together."""
+    """One of several machines is lost: the job of that node has failed, or the gang does not come together there."""
+    if run.state is RunState.PROVISIONING:
+        return gatherings.node_lost(deps, run, instance, reason, actor=actor)
     job = nodes.of_instance(run.jobs, instance.instance_id)
-    if job is None:
-        return ()
-    if run.state is not RunState.PROVISIONING:
+    if job is not None:
         node_ends.ended(deps, run, job, reason, actor=actor, detail=instance.detail)
-        return ()
-    detail = f"{job.title}: {instance.detail or instance.reason.value}"
-    if reason in EVENTS:
-        _place_again(deps, run, reason, actor, detail)
-    else:
-        run_ends.finish(deps, run, RunState.FAILED, reason, actor=actor, detail=detail)
-    return tuple(each for each in run.instance_ids if each != instance.instance_id)
+    return ()

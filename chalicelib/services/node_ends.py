@@ -8,11 +8,12 @@ from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import nodes
-from chalicelib.domain.errors import LostRaceError
+from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.model import RUN_ENDS, Run, RunReason, RunState
 from chalicelib.domain.nodes import NodeJob, NodeState
-from chalicelib.services import run_ends
+from chalicelib.services import run_ends, run_retries
 from chalicelib.services.deps import Deps
+from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as store
 
 ATTEMPTS: Final = 2 * nodes.MAX_NODES
@@ -71,7 +72,12 @@ def ended(
 
 
 def conclude(deps: Deps, run: Run, *, actor: str) -> Run:
-    """End the present try when every node's job has ended: as the first that failed did, else well."""
+    """End the present try when every node's job has ended: as the first that failed did, else well.
+
+    Where one has failed, nodes that are unreachable are not waited for, if no further try could meet what may still
+    run there.
+    """
+    run = _without_unreachable(deps, run)
     if run.state not in ON_MACHINES or not nodes.are_over(run.jobs):
         return run
     failed = nodes.failure(run.jobs)
@@ -80,8 +86,37 @@ def conclude(deps: Deps, run: Run, *, actor: str) -> Run:
         return run_ends.finish(deps, run, RunState.STOPPED, run.reason, actor=actor, exit_code=code)
     if failed is None:
         return run_ends.finish(deps, run, RunState.DONE, RunReason.EXITED, actor=actor, exit_code=0)
-    reason, detail = RunReason(failed.reason), nodes.explained(failed)
+    reason, detail = RunReason(failed.reason), "; ".join([nodes.explained(failed), *nodes.unseen(run.jobs)])
     return run_ends.finish(deps, run, RunState.FAILED, reason, actor=actor, detail=detail, exit_code=failed.exit_code)
+
+
+def _without_unreachable(deps: Deps, run: Run) -> Run:
+    """Note the jobs that need not be waited for as stopped without having been seen to; all of them or none.
+
+    Their machines stay held until their agents say that nothing runs there, or the leases end.
+    """
+    for _ in range(ATTEMPTS):
+        failed, left = nodes.failure(run.jobs), [job for job in run.jobs if not job.is_over]
+        if failed is None or not left or run.state not in (RunState.STARTING, RunState.RUNNING):
+            return run
+        if not all(_is_unreachable(run, job) for job in left) or run_retries.follows(
+            deps, run, RunReason(failed.reason)
+        ):
+            return run
+        try:
+            return store.note(run, nodes.given_up(run.jobs))
+        except LostRaceError:
+            run = store.get(run.project, run.run_id)
+    raise LostRaceError(f"run {run.name!r} keeps moving")
+
+
+def _is_unreachable(run: Run, job: NodeJob) -> bool:
+    """Whether the machine of a node was silent for longer than a blip lasts, and is still held for the job."""
+    try:
+        row = instance_store.find(run.project, job.instance_id, run.pool)
+    except NotFoundError:
+        return False
+    return row.unreachable and row.lease is not None and row.lease.lease_id == job.lease_id
 
 
 def wake_others(deps: Deps, run: Run) -> None:

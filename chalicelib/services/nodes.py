@@ -1,13 +1,15 @@
 """The nodes of a run between their agents and the run: which job a machine has in it, and what its agent says of it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from chalicelib.domain import networks, nodes, rendezvous
 from chalicelib.domain.errors import LostRaceError
 from chalicelib.domain.host_records import is_host
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
-from chalicelib.services import node_ends
+from chalicelib.services import host_facts, node_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as host_store
 from chalicelib.store import journal
@@ -69,19 +71,20 @@ def start(deps: Deps, run: Run, jobs: Jobs, *, reason: RunReason, actor: str, pl
 
 def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:
     """A job with the machine that is held for it."""
+    facts = {} if is_host(row) else journal.facts(row.instance_id) or {}
     return replace(
         blank,
         cluster=cluster,
         instance_id=row.instance_id,
         instance_name=row.name,
         lease_id=row.lease.lease_id if row.lease else "",
-        address=address(deps, row),
-        gpus=sum(gpu.count for gpu in row.offer.resources.gpus) if row.offer else 0,
+        address=_address(deps, row, facts),
+        gpus=_gpus(row, facts),
         state=NodeState.READY,
     )
 
 
-def address(deps: Deps, row: Instance) -> str:
+def _address(deps: Deps, row: Instance, facts: Mapping[str, Any]) -> str:
     """Where the other nodes reach a machine: a host's is known from its adoption, a rented one's from its agent.
 
     A simulated machine has none of its own: all of them are this computer.
@@ -89,10 +92,21 @@ def address(deps: Deps, row: Instance) -> str:
     if is_host(row):
         record = host_store.get(row.project, row.instance_id)
         return record.address if record else ""
-    told = networks.private_address((journal.facts(row.instance_id) or {}).get("addresses"))
+    told = networks.private_address(facts.get("addresses"))
     if not told and row.offer and deps.backend(row.project, row.offer.backend).capabilities.simulated:
         return "127.0.0.1"
     return told
+
+
+def _gpus(row: Instance, facts: Mapping[str, Any]) -> int:
+    """How many GPUs this very machine has: as many as its agent sees, which of a host its offer says too.
+
+    An agent that sees none may lack the driver, where the job's image does not: then it is what was sold.
+    """
+    if row.offer is None:
+        return 0
+    seen = host_facts.resources(facts, row.offer.resources).gpus
+    return sum(gpu.count for gpu in seen or row.offer.resources.gpus)
 
 
 def environment(run: Run, job: NodeJob) -> dict[str, str]:

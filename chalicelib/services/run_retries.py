@@ -14,6 +14,14 @@ from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
 
+def follows(deps: Deps, run: Run, reason: RunReason) -> bool:
+    """Whether the run's policy has another try follow an end of the present one for `reason`."""
+    if run.state is RunState.STOPPING or "policies" not in run.request:
+        return False
+    policy = from_doc(run.request["policies"]).retry
+    return next_try(policy, run, reason, failure="", now=deps.now(), rng=deps.rng) is not None
+
+
 def begin(
     deps: Deps, run: Run, reason: RunReason, *, actor: str, detail: str = "", exit_code: int | None = None
 ) -> Run | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from chalicelib.domain.model import Gpu, JobSpec, Offer, Resources, Tries
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
+from chalicelib.domain.searches import Search
 from chalicelib.store.columns import compact, moment, stamp
 
 NO_OFFER: Final = (
@@ -108,6 +109,7 @@ def tries_doc(tries: Tries) -> dict[str, Any] | None:
         "last_failure": tries.last_failure,
         "retry_at": _stamp(tries.retry_at),
         "placements": tries.placements,
+        **({"search": _search_doc(tries.search)} if tries.search else {}),
     }
 
 
@@ -116,7 +118,18 @@ def tries_from(doc: Mapping[str, Any] | None) -> Tries:
     if doc is None:
         return Tries()
     moments = {name: moment(doc[name]) if doc[name] else None for name in ("began_at", "since", "retry_at")}
-    return Tries(**{**doc, **moments})
+    search = doc.get("search")
+    return Tries(**{**doc, **moments, "search": _search_from(search) if search else None})
+
+
+def _search_doc(search: Search) -> dict[str, Any]:
+    failed = [list(each) for each in search.failed]
+    return {"since": stamp(search.since), "failed": failed, "rounds": search.rounds, "silent": search.silent}
+
+
+def _search_from(doc: Mapping[str, Any]) -> Search:
+    failed = tuple((key, why) for key, why in doc["failed"])
+    return Search(moment(doc["since"]), failed, int(doc["rounds"]), int(doc["silent"]))
 
 
 def nodes_doc(jobs: Jobs) -> list[dict[str, Any]] | None:

@@ -58,8 +58,8 @@ class Choices:
             target[key.name] = self.get(key.name)
         return request  # type: ignore[return-value]
 
-    def plan_request(self, *, for_run: bool = False, max_offers: int | None = None) -> PlanRequest:
-        """The request for a plan."""
+    def plan_request(self, *, for_run: bool = False, max_offers: int | None = None, nodes: int = 1) -> PlanRequest:
+        """The request for a plan. Several nodes are a run's."""
         request: PlanRequest = {**self.policies(for_run=for_run)}  # type: ignore[typeddict-item]
         if self.get("pool"):
             request["pool"] = self.get("pool")
@@ -67,6 +67,8 @@ class Choices:
             request["max_offers"] = max_offers
         if for_run:
             request["for_run"] = True
+        if nodes > 1:
+            request["nodes"] = nodes
         return request
 
     def placement(self) -> dict[str, Any]:

@@ -29,6 +29,12 @@ class Job:
         self.kill_after_s = kill_after_s
         self.said = said
 
+    @property
+    def nodes(self) -> int:
+        """On how many instances at once."""
+        said = self.said.get("nodes")
+        return int(said.value) if said else 1  # type: ignore[call-overload]
+
     def request(self) -> dict[str, Any]:
         """The part of a run's request that says what is executed."""
         request: dict[str, Any] = {"argv": self.argv}
@@ -37,8 +43,8 @@ class Job:
         for key in ("name", "image"):
             if key in self.said:
                 request[key] = self.said[key].value
-        if "nodes" in self.said and self.said["nodes"].value != 1:
-            request["nodes"] = self.said["nodes"].value
+        if self.nodes != 1:
+            request["nodes"] = self.nodes
         if self.kill_after_s is not None:
             request["kill_after_s"] = self.kill_after_s
         return request

@@ -106,12 +106,14 @@ def run_row(run: Run, now: float) -> tuple[str, ...]:
 
 
 def nodes_text(run: Run) -> str:
-    """The instances of a run on several nodes, by rank, with what became of those that have ended."""
+    """The instances of a run on several nodes, by rank, with what became of those that ended or are not there yet."""
     names = []
     for job in run.get("jobs") or ():
         name = job["instance"]["name"] if job["instance"] else NOTHING
-        over = job["state"] if job["state"] in ("failed", "stopped") else ""
-        names.append(f"{name} ({over})" if over else name)
+        said = job["state"] if job["state"] in ("failed", "stopped") else ""
+        if job["instance"] and job["state"] == "waiting":
+            said = "on its way"
+        names.append(f"{name} ({said})" if said else name)
     return clean(", ".join(names))
 
 

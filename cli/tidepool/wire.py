@@ -169,9 +169,22 @@ class Released(TypedDict):
     instance: Instance
 
 
+class ClusterPlan(TypedDict):
+    """Where the nodes of a run could come together: `free` are idle there, `missing` would be bought for `price_micros`
+    an hour each; `total_micros` is for all nodes together. `why` says why not there, or is empty."""
+
+    cluster: str
+    free: int
+    missing: int
+    price_micros: int | None
+    total_micros: int | None
+    why: str
+
+
 class Plan(TypedDict):
     """What would happen. `filters` says, when nothing is left, which filter removed the last candidates; `warnings`
-    what looks like a slip in the request; `notes` how far the prices can be believed."""
+    what looks like a slip in the request; `notes` how far the prices can be believed; `clusters`, for several `nodes`,
+    where they could come together."""
 
     pool: str
     requirements: str
@@ -182,6 +195,8 @@ class Plan(TypedDict):
     filters: list[str]
     warnings: NotRequired[list[str]]
     notes: NotRequired[list[str]]
+    nodes: NotRequired[int]
+    clusters: NotRequired[list[ClusterPlan]]
 
 
 class RunInstance(TypedDict):
@@ -304,10 +319,11 @@ class Policies(TypedDict, total=False):
 
 
 class PlanRequest(Policies, total=False):
-    """A plan to be. `for_run`: with a run's defaults, and idle instances that it could take."""
+    """A plan to be. `for_run`: with a run's defaults, and idle instances that it could take; `nodes`: on how many."""
 
     pool: str
     for_run: bool
+    nodes: int
     max_offers: int
 
 

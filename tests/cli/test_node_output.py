@@ -73,7 +73,8 @@ def test_a_table_names_the_instances_by_rank_and_what_became_of_them():
     jobs = [
         {"rank": 0, "state": "stopped", "instance": {"instance_id": "i", "name": "box-1"}},
         {"rank": 1, "state": "failed", "instance": {"instance_id": "j", "name": "box-2"}},
-        {"rank": 2, "state": "waiting", "instance": None},
+        {"rank": 2, "state": "waiting", "instance": {"instance_id": "k", "name": "bold-yak-7"}},
+        {"rank": 3, "state": "waiting", "instance": None},
     ]
-    assert nodes_text(make_run(jobs=jobs)) == "box-1 (stopped), box-2 (failed), -"
+    assert nodes_text(make_run(jobs=jobs)) == "box-1 (stopped), box-2 (failed), bold-yak-7 (on its way), -"
     assert nodes_text(make_run()) == ""

@@ -104,6 +104,16 @@ def test_mpirun_is_told_each_node_with_a_slot_for_each_gpu():
     assert environment(jobs, jobs[1], {})["TIDEPOOL_MPI_HOSTS"] == "10.0.0.5:8,[fd00::7]:4,c:1"
 
 
+def test_nodes_with_different_gpus_are_each_told_their_own_and_those_of_all():
+    jobs = tuple(NodeJob(rank, address=f"10.0.0.{5 + rank}", gpus=gpus) for rank, gpus in enumerate((8, 2, 0)))
+    told = [environment(jobs, job, {}) for job in jobs]
+    assert [each["TIDEPOOL_GPUS_PER_NODE"] for each in told] == ["8", "2", "0"]
+    assert [each["DSTACK_GPUS_PER_NODE"] for each in told] == ["8", "2", "0"]
+    assert [each.get("PET_NPROC_PER_NODE") for each in told] == ["8", "2", None]
+    assert {each["TIDEPOOL_NODES_GPUS"] for each in told} == {"8\n2\n0"}
+    assert {each["TIDEPOOL_GPUS_NUM"] for each in told} == {each["DSTACK_GPUS_NUM"] for each in told} == {"10"}
+
+
 def test_a_port_that_the_user_chose_is_everybodys():
     jobs = (NodeJob(0, address="a"), NodeJob(1, address="b"))
     assert environment(jobs, jobs[1], {"MASTER_PORT": "4000"})["PET_MASTER_PORT"] == "4000"

@@ -8,12 +8,13 @@ import pytest
 from chalicelib.domain.errors import InvalidInputError, LostRaceError, NoMatchError, NoOffersError
 from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.domain.model import RunReason, RunState
-from chalicelib.domain.nodes import NodeState
+from chalicelib.domain.model import Gpu, Resources, RunReason, RunState
+from chalicelib.domain.nodes import NodeJob, NodeState
 from chalicelib.domain.policies import LEASE, parse
-from chalicelib.services import assembly, gangs, hosts, instances, jobs, leases, pools, reconcile, runs
+from chalicelib.services import assembly, gangs, hosts, instances, jobs, leases, nodes, pools, reconcile, runs
 from chalicelib.services.jobs import JobReport
 from chalicelib.store import instances as instance_store
+from chalicelib.store import journal
 from chalicelib.store import runs as run_store
 from tests.builders import NOW
 from tests.services.sim_hosts import private_key
@@ -147,6 +148,37 @@ def test_each_node_is_told_its_rank_and_where_the_master_is(world):
     assert {env["TIDEPOOL_NODES_NUM"] for env in told} == {"2"}
 
 
+def test_each_node_is_told_how_many_gpus_its_own_machine_has(world):
+    for number, (name, gpus) in enumerate((("box-1", 2), ("box-2", 1)), 5):
+        world.hosts.add(name, addresses=(f"10.0.0.{number}/24",), gpus=gpus)
+    adopt(world, "box-1", "box-2", address="10.0.0.{}/24")
+    run = submit(world, nodes=2, reuse=True, allow_gpu=True)
+    told = {}
+    for job in run.jobs:
+        wanted = jobs.wanted(world.deps, instance_store.find("main", job.instance_id), world.clock)
+        told[job.instance_name] = [wanted.env[f"TIDEPOOL_{name}"] for name in ("GPUS_PER_NODE", "GPUS_NUM")]
+    assert told == {"box-1": ["2", "3"], "box-2": ["1", "3"]}
+
+
+def test_a_rented_machine_has_as_many_gpus_as_its_agent_sees_and_what_was_sold_where_it_sees_none(world):
+    (row,) = idle(world, 1)
+    sold = replace(row, offer=replace(row.offer, resources=Resources(8, 65536, 1000, (Gpu("H100", 81920, 8),))))
+    card = {"name": "NVIDIA H100 80GB HBM3", "memory_mib": 81559, "count": 7}
+    seen = []
+    for found in ([card], []):
+        journal.put_facts(row.instance_id, {"gpus": found})
+        seen.append(nodes.placed(world.deps, NodeJob(0), sold, "sim|bay").gpus)
+    assert seen == [7, 8]
+
+
+def test_a_node_that_is_on_its_way_has_a_name_before_it_joins(world):
+    idle(world, 1)
+    run = submit(world, nodes=3)
+    names = [job.instance_name for job in run.jobs]
+    assert names == [instance_store.find("main", job.instance_id).name for job in run.jobs]
+    assert not any(name.startswith("i-") for name in names)
+
+
 def test_one_node_that_fails_ends_the_run_with_its_code_and_its_name_and_stops_the_others(world):
     run, (master, other) = running(world)
     finish(world, other, 7)
@@ -249,14 +281,15 @@ def test_a_gang_that_is_not_complete_in_time_is_released_with_the_reason(world):
     assert state_of(world, row).lease is None
 
 
-def test_a_region_that_is_sold_out_ends_the_run_and_leaves_nothing(world):
+def test_regions_that_are_all_sold_out_end_the_run_and_leaves_nothing(world):
     world.cloud.faults = ["no-capacity"] * 40
     run = submit(world, nodes=2)
     world.run_workflows()
     settle(world, 6)
     ended = run_of(world, run)
     assert (ended.state, ended.reason) == (RunState.FAILED, RunReason.PROVISIONING_FAILED)
-    assert ended.detail.startswith("node ")
+    assert ended.detail.startswith("no cluster gave the run its 2 nodes: sim|bay: node ")
+    assert "; sim|b: node " in ended.detail
     assert live(world) == []
 
 

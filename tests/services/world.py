@@ -46,7 +46,10 @@ STOPS_IN_S = 3
 
 
 class Cloud:
-    """A provider in memory. `faults` are consumed by launches, one each; `stubborn` makes terminate fail n times."""
+    """A provider in memory. `faults` are consumed by launches, one each; `stubborn` makes terminate fail n times.
+
+    `stock` says how many machines of an offer (by key) there are still; those that it does not name never run out.
+    """
 
     name = "sim"
     capabilities = Capabilities(spot=True, cluster=False, simulated=True, call_timeout=timedelta(seconds=5))
@@ -59,6 +62,7 @@ class Cloud:
         self.tags: dict[str, str] = {}
         self.faults: list[str] = []
         self.sold_out: set[str] = set()
+        self.stock: dict[str, int] = {}
         self.stubborn = 0
         self.launches = 0
         self.shapes: dict[str, str] = {}
@@ -88,7 +92,8 @@ class Cloud:
             self.throttled += 1
             raise BackendThrottledError("slow down")
         fault = self.faults.pop(0) if self.faults else ""
-        if fault == "no-capacity" or spec.offer.key in self.sold_out:
+        none_left = spec.offer.key in self.sold_out or self.stock.get(spec.offer.key) == 0
+        if fault == "no-capacity" or none_left:
             raise NoCapacityError("sold out")
         if fault == "lost-request":
             raise UnknownOutcomeError("no answer")
@@ -99,6 +104,8 @@ class Cloud:
         known = self.find(spec.attempt_id, spec.owner)
         if known is None:
             self.launches += 1
+            if spec.offer.key in self.stock:
+                self.stock[spec.offer.key] -= 1
             self.launched_ids.append(spec.attempt_id)
             known = Machine(f"m-{self.launches}", spec.attempt_id, Phase.RUNNING, self.now())
             self.machines[known.ref] = known
@@ -309,7 +316,7 @@ class SimAgent:
 
 
 class World:
-    """Everything together."""
+    """Everything together. Where agents are `obedient` they end what is not wanted, else a test says when it ends."""
 
     def __init__(self, *, seed: int = 1, offers: list[Offer] | None = None, **settings: str) -> None:
         self.clock = NOW
@@ -320,6 +327,7 @@ class World:
         self.workflows = Workflows(self)
         self.hosts = SimHosts(self)
         self.agents: dict[str, SimAgent] = {}
+        self.obedient = False
         self.deps = Deps(
             settings=load({**SETTINGS, **settings}),
             now=lambda: self.clock,
@@ -395,8 +403,19 @@ class World:
                 continue
             for run_id in answer.acknowledged:
                 agent.jobs.pop(run_id, None)
+            if self.obedient and not self._ended(agent, answer.job):
+                continue
             if answer.job is not None and answer.job.run_id not in agent.jobs:
                 agent.jobs[answer.job.run_id] = JobReport(answer.job.run_id, "running")
+
+    @staticmethod
+    def _ended(agent: SimAgent, wanted: Any) -> bool:
+        """What an agent does with a job that is not wanted: it ends that before it begins another one."""
+        before = dict(agent.jobs)
+        for run_id, job in before.items():
+            if job.state == "running" and (wanted is None or wanted.stop or wanted.run_id != run_id):
+                agent.jobs[run_id] = JobReport(run_id, "exited", 143)
+        return before == agent.jobs and not any(job.state == "running" for job in before.values())
 
     def interrupt_job(self, ref: str, exit_code: int) -> None:
         """The machine's job exits because its agent stopped it: the machine is taken back."""

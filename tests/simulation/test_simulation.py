@@ -1,12 +1,15 @@
 """Seeded schedules of users, agents, timers, streams, provider faults and crashes between any two writes.
 
-After each step no machine serves two jobs and nothing that is called terminated bills. When everything has come to
-rest, nothing bills, nothing is overdue, every run has ended, and the kept counts are what a recount finds.
+After each step no machine serves two jobs, the nodes of a run are of one region, none begins before all are held, and
+nothing that is called terminated bills. When everything has come to rest, nothing is held, nothing bills, nothing is
+overdue, every run has ended, and the kept counts are what a recount finds.
 A failing seed is in the test's name.
 """
 
 import contextlib
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -15,9 +18,22 @@ import pytest
 from chalicelib.backends.base import MachineEvent, Phase, Sign
 from chalicelib.domain.errors import TidepoolError
 from chalicelib.domain.lifecycle import State
-from chalicelib.domain.model import RUN_ENDS, JobSpec
+from chalicelib.domain.model import RUN_ENDS, Instance, JobSpec, Run, RunState
+from chalicelib.domain.nodes import NodeJob
 from chalicelib.domain.policies import POOL_ADD, RUN, parse
-from chalicelib.services import agents, instances, interruptions, leases, pools, reconcile, run_ends, runs
+from chalicelib.services import (
+    agents,
+    assembly,
+    gangs,
+    instances,
+    interruptions,
+    leases,
+    node_ends,
+    pools,
+    reconcile,
+    run_ends,
+    runs,
+)
 from chalicelib.store import instances as instance_store
 from chalicelib.store import pools as pool_store
 from chalicelib.store import runs as run_store
@@ -40,6 +56,8 @@ class Schedule:
         self.rng = Random(seed)
         offers = [make_offer(backend="sim", region=f"r{n}", price=n * 100_000, spot=n % 2 == 1) for n in range(1, 5)]
         self.world = World(seed=seed, offers=offers, TIDEPOOL_READY_S="120")
+        self.world.obedient = True
+        self.world.cloud.capabilities = replace(self.world.cloud.capabilities, cluster=True)
         self.deps = self.world.deps
         pools.create_project(self.deps, "main")
         pools.resolve(self.deps, "main", None)
@@ -59,7 +77,8 @@ class Schedule:
             "max_duration": self.rng.choice([None, None, "5m"]),
         }
         policies, _ = parse(body, defaults=RUN)
-        wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies, self.rng.random() < 0.3)
+        reuse, nodes = self.rng.random() < 0.3, self.rng.choice([1, 1, 2, 3])
+        wanted = runs.RunSubmission("", None, JobSpec(("true",)), policies, reuse, nodes=nodes)
         runs.submit(self.deps, "main", wanted, actor="user:a", api_url="")
 
     def stop(self) -> None:
@@ -72,6 +91,14 @@ class Schedule:
         policies, _ = parse({}, defaults=RUN)
         row = leases.acquire(self.deps, "main", POOL, policies, holder="user:c", duration=timedelta(seconds=40))
         self.leases.append(row.lease.lease_id)
+
+    def acquire_gang(self) -> None:
+        policies, _ = parse({}, defaults=RUN)
+        rows = gangs.acquire(
+            self.deps, "main", POOL, policies, nodes=2, holder="user:d", duration=timedelta(seconds=40)
+        )
+        assert len({row.offer.region for row in rows}) == 1
+        self.leases += [row.lease.lease_id for row in rows]
 
     def release(self) -> None:
         if self.leases:
@@ -112,7 +139,25 @@ class Schedule:
 
     def sync(self) -> None:
         self.world.boot()
+        before = self.executed()
         self.world.sync_all()
+        for ref, job in self.executed() - before:
+            self.check_begun(ref, job)
+
+    def executed(self) -> set[tuple[str, str]]:
+        """The machines that execute a job, each with the job."""
+        return {
+            (ref, job.run_id)
+            for ref, agent in self.world.agents.items()
+            for job in agent.jobs.values()
+            if job.state == "running"
+        }
+
+    def check_begun(self, ref: str, job_id: str) -> None:
+        """A machine has just been given a job: it is the only one there, and every node of the run is held."""
+        assert [job for where, job in self.executed() if where == ref] == [job_id]
+        run = run_store.get("main", "-".join(job_id.split("-")[:2]))
+        assert all(job.lease_id for job in run.jobs), f"{ref} began {job_id} before all were there"
 
     def job_ends(self) -> None:
         working = [ref for ref, agent in self.world.agents.items() if agent.jobs]
@@ -168,7 +213,8 @@ class Schedule:
     def step(self, crash: float) -> None:
         """One random action; it may be refused, and it may die half way."""
         weights = {
-            self.add: 3, self.submit: 5, self.stop: 2, self.acquire: 3, self.release: 2, self.heartbeat: 1,
+            self.add: 3, self.submit: 5, self.stop: 2, self.acquire: 2, self.release: 2, self.heartbeat: 1,
+            self.acquire_gang: 1,
             self.remove: 2, self.cordon: 1, self.fault: 3, self.stubborn: 1, self.workflow: 14, self.sync: 10,
             self.job_ends: 4, self.preempt: 2, self.reconcile: 1, self.wait: 8, self.sweep: 3, self.ttl: 2,
             self.fire: 8, self.project: 4, self.kill_workflow: 0.3, self.lose_record: 0.3, self.notice: 2,
@@ -200,7 +246,9 @@ class Schedule:
                     self.world.finish_job(ref)
             self.sync()
             live, _ = instance_store.live("main", POOL, limit=1)
-            active, _ = runs.page(self.deps, "main", limit=1, cursor=None, active=True)
+            active, _ = runs.page(self.deps, "main", limit=100, cursor=None, active=True)
+            if minute >= 10:
+                self.check_gathering(active)
             if not live and not active and not self.world.cloud.alive():
                 break
             self.world.pass_time(60)
@@ -213,19 +261,37 @@ class Schedule:
         self.timers.records.remove(timer)
 
     def check_always(self) -> None:
-        holders: dict[str, str] = {}
+        holders: dict[str, tuple[str, int]] = {}
         live, _ = instance_store.live("main", POOL, limit=100)
         names = {row.instance_id: row for row in live}
         active, _ = runs.page(self.deps, "main", limit=100, cursor=None, active=True)
         for run in active:
-            row = names.get(run.instance_id)
-            if row is not None and row.lease is not None and run.lease_id == row.lease.lease_id:
-                assert run_ends.run_of(row) == run.run_id
-                assert holders.setdefault(row.instance_id, run.run_id) == run.run_id
+            self.check_together(run, names)
+            for job in run.jobs or (NodeJob(0, instance_id=run.instance_id, lease_id=run.lease_id),):
+                row = names.get(job.instance_id)
+                if row is not None and row.lease is not None and job.lease_id == row.lease.lease_id:
+                    assert run_ends.run_of(row) == run.run_id
+                    me = (run.run_id, job.rank)
+                    assert holders.setdefault(row.instance_id, me) == me
         for machine in self.world.cloud.alive():
             instance_id = machine.attempt_id.rpartition("-")[0]
             row = instance_store.find("main", instance_id)
             assert row.state is not State.TERMINATED or self._closed(instance_id, machine.attempt_id)
+
+    def check_together(self, run: Run, rows: Mapping[str, Instance]) -> None:
+        """All nodes are of one cluster, and have jobs only when each has a machine of its own."""
+        assert len({job.cluster for job in run.jobs if job.instance_id}) <= 1
+        offers = [row.offer for job in run.jobs if (row := rows.get(job.instance_id)) is not None]
+        assert len({(offer.backend, offer.region) for offer in offers if offer is not None}) <= 1
+        if run.jobs and run.state in node_ends.ON_MACHINES:
+            assert all(job.lease_id for job in run.jobs)
+            assert len(set(run.instance_ids)) == len(run.jobs)
+
+    def check_gathering(self, active: list[Run]) -> None:
+        """What a run holds while others are missing it does not hold for long."""
+        for run in active:
+            gathers = run.jobs and run.state is RunState.PROVISIONING
+            assert not gathers or self.world.clock - run.changed_at < assembly.TOGETHER_WITHIN + timedelta(minutes=10)
 
     def _closed(self, instance_id: str, attempt_id: str) -> bool:
         """A machine that was made after its attempt had been given up is reconcile's to find."""

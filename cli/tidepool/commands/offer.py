@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tidepool.choices import gather
 from tidepool.command import Command
-from tidepool.commands.plans import explain_plan, no_offers, show_idle, show_plan
-from tidepool.options import add_files, add_filters, add_lifetime, add_max_offers, add_pool, add_resources
+from tidepool.commands.plans import explain_plan, is_empty, no_offers, show_idle, show_plan
+from tidepool.options import add_files, add_filters, add_lifetime, add_max_offers, add_pool, add_resources, nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ class ShowOffers(Command):
         parser.add_argument(
             "--for-run", action="store_true", help="with a run's defaults, and idle instances it could take"
         )
+        parser.add_argument(
+            "--nodes",
+            type=nodes,
+            default=1,
+            metavar="N",
+            help="for a run on N instances of one cluster (default 1)",
+        )
         add_resources(parser)
         add_filters(parser)
         add_max_offers(parser)
@@ -30,16 +37,17 @@ class ShowOffers(Command):
 
     def run(self, args: Namespace, session: Session) -> int:
         choices = gather(args, session)
-        request = choices.plan_request(for_run=args.for_run, max_offers=args.max_offers)
+        for_run = args.for_run or args.nodes > 1
+        request = choices.plan_request(for_run=for_run, max_offers=args.max_offers, nodes=args.nodes)
         plan = choices.asked(session.client.instances.plan, request)
         if args.explain:
-            explain_plan(args, session, choices, plan, for_run=args.for_run)
+            explain_plan(args, session, choices, plan, for_run=for_run)
             return 0
         if args.json:
             session.out.json(plan)
         else:
             show_plan(session.out, plan)
             show_idle(session, plan)
-        if not plan["offers"] and not plan["instances"]:
+        if is_empty(plan):
             raise no_offers(plan)
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidepool.errors import NoOffersError
 from tidepool.output import cell
 from tidepool.rows import OFFER_HEADER, instance_row, offer_row
+from tidepool.text import NOTHING, money_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
     from tidepool.command import Session
     from tidepool.keys import Said
     from tidepool.output import Output
-    from tidepool.wire import Plan
+    from tidepool.wire import ClusterPlan, Plan
+
+
+CLUSTER_HEADER = ("CLUSTER", "IDLE", "TO BUY", "EACH", "TOGETHER", "WHY NOT")
 
 
 def show_plan(out: Output, plan: Plan) -> None:
-    """Show the best offers, and what is to be known about them."""
+    """Show the best offers, and what is to be known about them; for several nodes first where they come together."""
+    if plan.get("clusters"):
+        out.line(f"{plan['nodes']} nodes of one cluster, prices an hour:")
+        out.table(CLUSTER_HEADER, [_cluster_row(each) for each in plan["clusters"]], shrink=(5,))
+        out.line()
     if plan["offers"]:
         out.table(OFFER_HEADER, [offer_row(offer) for offer in plan["offers"]], shrink=(2,))
     if plan["total_offers"] > len(plan["offers"]):
@@ -29,6 +37,25 @@ def show_plan(out: Output, plan: Plan) -> None:
     for kind in ("notes", "warnings", "filters" if plan["offers"] else ""):
         for line in told.get(kind) or ():
             out.note(f"note: {cell(line)}")
+
+
+def _cluster_row(plan: ClusterPlan) -> tuple[str, ...]:
+    each, total = plan["price_micros"], plan["total_micros"]
+    return (
+        cell(plan["cluster"].replace("|", " ")),
+        str(plan["free"]),
+        NOTHING if plan["why"] else str(plan["missing"]),
+        NOTHING if each is None else money_text(each),
+        NOTHING if total is None else money_text(total),
+        cell(plan["why"]) or NOTHING,
+    )
+
+
+def is_empty(plan: Plan) -> bool:
+    """Whether a request would get nothing."""
+    if plan.get("nodes", 1) > 1:
+        return all(each["why"] for each in plan.get("clusters") or ())
+    return not plan["offers"] and not plan["instances"]
 
 
 def show_idle(session: Session, plan: Plan) -> None:
@@ -63,12 +90,17 @@ def explain_plan(
     session.out.line()
     show_plan(session.out, plan)
     show_idle(session, plan)
-    if not plan["offers"]:
-        session.out.line("no offer fits these requirements")
+    if is_empty(plan) if plan.get("nodes", 1) > 1 else not plan["offers"]:
+        session.out.line(_refusal(plan))
         for line in plan["filters"]:
             session.out.line(f"  {cell(line)}")
 
 
 def no_offers(plan: Plan) -> NoOffersError:
     """Say that nothing fits, and what removed the last candidates."""
-    return NoOffersError("no offer fits these requirements", context={"filters": plan["filters"]})
+    return NoOffersError(_refusal(plan), context={"filters": plan["filters"]})
+
+
+def _refusal(plan: Plan) -> str:
+    count = plan.get("nodes", 1)
+    return f"no cluster can give {count} nodes" if count > 1 else "no offer fits these requirements"

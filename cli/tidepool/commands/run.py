@@ -107,7 +107,7 @@ def explain(args: Namespace, session: Session, choices: Choices, job: Job) -> in
     """Show what would be asked for, and what is there for it."""
     from tidepool.commands.plans import explain_plan
 
-    plan = choices.asked(session.client.instances.plan, choices.plan_request(for_run=True))
+    plan = choices.asked(session.client.instances.plan, choices.plan_request(for_run=True, nodes=job.nodes))
     explain_plan(args, session, choices, plan, for_run=True, job=job.said)
     return 0
 

@@ -1,0 +1,93 @@
+"""In which cluster a run gets the nodes that are not idle, and what follows when there is none."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache, partial
+from typing import Final
+
+from chalicelib.domain import clusters, searches
+from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
+from chalicelib.domain.errors import NoOffersError
+from chalicelib.domain.model import Instance, Offer, Run, RunReason, RunState
+from chalicelib.domain.policies import Policies, RetryEvent
+from chalicelib.domain.retry import backoff
+from chalicelib.services import gangs, offers, purchases, run_ends
+from chalicelib.services.deps import Deps
+from chalicelib.store import runs as store
+
+NOTHING: Final = "no cluster has enough idle instances and no offer fits"
+
+FIRST_PAUSE: Final = timedelta(minutes=1)
+LONGEST_PAUSE: Final = timedelta(minutes=5)
+"""Between two searches through all clusters, where a policy waits for capacity."""
+
+
+def completions(
+    deps: Deps, project: str, policies: Policies, ranked: Iterable[Offer], free: Mapping[Cluster, int]
+) -> list[Completion]:
+    """How a run could come to its nodes in each cluster where something is offered. `free`: what is idle there."""
+    ways: dict[Cluster, Completion] = {}
+    is_clustered = cache(partial(gangs.is_clustered, deps, project))
+    for offer in ranked:
+        cluster = cluster_of(offer, is_clustered)
+        if cluster is not None and cluster not in ways:
+            rank = SOLD_OUT if offer.availability == offers.STOCKED_OUT else policies.on_demand_first and offer.spot
+            ways[cluster] = Completion(cluster, free.get(cluster, 0), offer.price, int(rank))
+    return list(ways.values())
+
+
+def cheapest(
+    deps: Deps, run: Run, policies: Policies, taken: list[Instance], market: offers.Market
+) -> Completion | None:
+    """Where the missing machines cost least: in the cluster of what is held already, else in any that did not fail."""
+    held_in, search = gangs.cluster_key(deps, taken[0]) if taken else "", run.tries.search
+    free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
+    ways = [
+        way
+        for way in completions(deps, run.project, policies, market.offers, free)
+        if held_in in ("", way.cluster.key) and not (search and search.excludes(way.cluster.key))
+    ]
+    return clusters.cheapest(ways, len(run.jobs))
+
+
+def none_left(deps: Deps, run: Run, policies: Policies, market: offers.Market) -> Run:
+    """No cluster is left that could give the run its nodes: it waits, where its policy does, else it ends."""
+    search = run.tries.search
+    if _waits_for_capacity(deps, run, policies):
+        return _wait_for_capacity(deps, run)
+    if purchases.may_pass(deps, run, market):
+        return run
+    if search is not None and search.failed:
+        detail = f"no cluster gave the run its {len(run.jobs)} nodes: {search.explained()}"
+        reason = RunReason.PROVISIONING_FAILED
+        return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
+    refusal = market.refusal(NOTHING) or NoOffersError(f"{NOTHING}: none of the backends that do has clusters")
+    return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, refusal)
+
+
+def _wait_for_capacity(deps: Deps, run: Run) -> Run:
+    """Hold nothing for a while; then every cluster has its turn again."""
+    now = deps.now()
+    search = searches.begun(run.tries.search, run.changed_at)
+    pause = backoff(search.rounds, base=FIRST_PAUSE, cap=LONGEST_PAUSE, rng=deps.rng)
+    why = search.explained() or NOTHING
+    return store.step(
+        run,
+        RunState.SUBMITTED,
+        now=now,
+        reason=RunReason.NO_CAPACITY,
+        actor="placement",
+        deadline=now + pause,
+        detail=f"waiting for capacity: {why}",
+        tries=replace(run.tries, search=replace(search, failed=(), rounds=search.rounds + 1), retry_at=now + pause),
+    )
+
+
+def _waits_for_capacity(deps: Deps, run: Run, policies: Policies) -> bool:
+    """Whether the run's policy lets it wait for capacity, counted from when it first looked for a cluster."""
+    retry = policies.retry
+    if retry is None or RetryEvent.NO_CAPACITY not in retry.events:
+        return False
+    waited = deps.now() - run.tries.search.since if run.tries.search else purchases.waited(deps, run)
+    return waited < retry.duration

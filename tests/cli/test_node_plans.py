@@ -1,0 +1,47 @@
+"""`offer --nodes` and `run --explain --nodes`: where the nodes could come together, for how much, and why not."""
+
+import json
+
+from tests.cli.builders import make_instance, make_plan
+
+HERE = {"cluster": "aws|us-east-1", "free": 1, "missing": 1, "price_micros": 3_670_000, "total_micros": 7_340_000}
+FEW = {"cluster": "remote|10.0.0.0/24", "free": 1, "missing": 1, "price_micros": None, "total_micros": None}
+WHY = "1 of 2 nodes free; box-2: busy"
+
+
+def test_the_clusters_are_shown_with_the_price_of_each_node_and_of_all(stub, cli):
+    stub.plan = make_plan(nodes=2, clusters=[HERE | {"why": ""}, FEW | {"why": WHY}], instances=[make_instance()])
+    ended = cli("offer", "--nodes", "2")
+    assert ended.code == 0
+    assert (stub.requests[-1].body["nodes"], stub.requests[-1].body["for_run"]) == (2, True)
+    title, header, first, second, *_ = ended.out.splitlines()
+    assert title == "2 nodes of one cluster, prices an hour:"
+    assert header.split() == ["CLUSTER", "IDLE", "TO", "BUY", "EACH", "TOGETHER", "WHY", "NOT"]
+    assert first.split() == ["aws", "us-east-1", "1", "1", "$3.67", "$7.34", "-"]
+    assert second.split()[:6] == ["remote", "10.0.0.0/24", "1", "-", "-", "-"]
+    assert second.endswith(WHY)
+    assert "Idle instances that match:" in ended.out
+
+
+def test_where_no_cluster_is_possible_the_reasons_are_the_answer(stub, cli):
+    why = f"remote|10.0.0.0/24: {WHY}"
+    stub.plan = make_plan(nodes=2, clusters=[FEW | {"why": WHY}], offers=[], total_offers=0, filters=[why])
+    ended = cli("offer", "--nodes", "2")
+    assert ended.code == 7
+    assert "no cluster can give 2 nodes" in ended.err
+    assert why in ended.err
+
+
+def test_a_run_on_several_nodes_is_explained_with_its_clusters_and_started_nowhere(stub, cli):
+    stub.plan = make_plan(nodes=2, clusters=[HERE | {"why": ""}])
+    ended = cli("run", "--nodes", "2", "--explain", "--", "true")
+    assert ended.code == 0
+    assert ["nodes", "2", "--nodes"] in [line.split() for line in ended.out.splitlines()]
+    assert "$7.34" in ended.out
+    assert "no cluster" not in ended.out
+    told = json.loads(cli("run", "--nodes", "2", "--explain", "--json", "--", "true").out)
+    assert told["clusters"] == [HERE | {"why": ""}]
+    assert stub.requests[-1].body["nodes"] == 2
+    stub.plan = make_plan(nodes=2, clusters=[FEW | {"why": WHY}], offers=[], filters=["x: few"])
+    ended = cli("run", "--nodes", "2", "--explain", "--", "true")
+    assert ended.out.endswith("no cluster can give 2 nodes\n  x: few\n")

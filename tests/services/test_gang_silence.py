@@ -1,0 +1,120 @@
+"""One node of a run has failed and another is unreachable: the run says so, and the machine is not given away."""
+
+import pytest
+
+from chalicelib.domain.errors import NoMatchError
+from chalicelib.domain.host_records import Destination, HostRecord
+from chalicelib.domain.lifecycle import State
+from chalicelib.domain.model import RunReason, RunState
+from chalicelib.domain.nodes import NodeState
+from chalicelib.services import hosts, machine_losses, pools, reconcile
+from chalicelib.services.jobs import JobReport
+from chalicelib.store import instances as instance_store
+from tests.builders import NOW
+from tests.services.sim_hosts import SimHost, private_key
+from tests.services.steps import fire_due, ready, run_of, submit
+from tests.services.world import World
+
+
+@pytest.fixture
+def boxes(world: World) -> tuple[SimHost, SimHost]:
+    """Two hosts of one network, adopted."""
+    pools.resolve(world.deps, "main", None)
+    for number, name in enumerate(("box-1", "box-2"), 5):
+        world.hosts.add(name, addresses=(f"10.0.0.{number}/24",))
+        record = HostRecord("", "", "", name, Destination(name, "ubuntu"), "http://api.test", NOW, "user:me")
+        hosts.add(world.deps, "main", "default-pool", record, hosts.Key(private_key()))
+    ready(world)
+    return world.hosts.known["box-1"], world.hosts.known["box-2"]
+
+
+def running(world: World, **body):
+    run = submit(world, nodes=2, reuse=True, **body)
+    for _ in range(3):
+        world.sync_all()
+    assert run_of(world, run).state is RunState.RUNNING
+    return run
+
+
+def exits(host: SimHost, code: int) -> None:
+    host.jobs = {run_id: JobReport(run_id, "exited", code) for run_id in host.jobs}
+
+
+def pass_minutes(world: World, minutes: float) -> None:
+    for _ in range(round(minutes * 2)):
+        world.pass_time(30)
+        fire_due(world)
+        world.sync_all()
+
+
+def row_of(name: str):
+    return instance_store.find("main", name)
+
+
+@pytest.mark.parametrize("silent_first", [True, False])
+def test_a_failed_run_does_not_wait_for_a_node_that_is_unreachable(world, boxes, silent_first):
+    failing, silent = boxes
+    run = running(world)
+    silent.cut = True
+    if silent_first:
+        pass_minutes(world, 4)
+        assert row_of("box-2").unreachable
+    exits(failing, 7)
+    world.sync_all()
+    if not silent_first:
+        assert run_of(world, run).state is RunState.RUNNING, "a blip is waited for"
+        pass_minutes(world, 4)
+    ended = run_of(world, run)
+    assert (ended.state, ended.reason, ended.exit_code) == (RunState.FAILED, RunReason.EXITED_NON_ZERO, 7)
+    assert "(box-1) exited with code 7; " in ended.detail
+    assert ended.detail.endswith("(box-2): it is unreachable and was not seen to stop")
+    assert {job.state for job in ended.jobs} == {NodeState.FAILED, NodeState.STOPPED}
+    assert row_of("box-1").state is State.IDLE
+    assert row_of("box-2").lease.holder == f"run:{run.run_id}", "its lease has not ended"
+
+
+def test_the_unreachable_machine_gets_no_work_before_what_ran_there_has_ended(world, boxes):
+    failing, silent = boxes
+    run = running(world)
+    silent.cut = True
+    pass_minutes(world, 4)
+    exits(failing, 1)
+    world.sync_all()
+    assert run_of(world, run).state is RunState.FAILED
+    with pytest.raises(NoMatchError):
+        submit(world, nodes=1, reuse=True, instance="box-2")
+    silent.cut = False
+    assert set(silent.jobs) == {run.run_id}, "it ran on, where nobody could reach it"
+    world.sync_all()
+    back = row_of("box-2")
+    assert (back.state, back.unreachable) == (State.BUSY, False), "its agent has only just been told to end the job"
+    assert silent.jobs == {}
+    world.sync_all()
+    assert row_of("box-2").state is State.IDLE
+    assert submit(world, nodes=1, reuse=True, instance="box-2").state is RunState.STARTING
+
+
+def test_a_try_that_another_one_follows_waits_for_the_unreachable_node(world, boxes):
+    """Else the same job might run twice at once, with the same checkpoints."""
+    failing, silent = boxes
+    run = running(world, retry={"on_events": ["error"], "duration": "4h"})
+    silent.cut = True
+    pass_minutes(world, 4)
+    exits(failing, 1)
+    pass_minutes(world, 1)
+    assert run_of(world, run).state is RunState.RUNNING
+    pass_minutes(world, 40)
+    assert run_of(world, run).tries.number == 2
+
+
+def test_reconcile_ends_the_run_when_whoever_flagged_the_node_died(world, boxes, monkeypatch):
+    failing, silent = boxes
+    run = running(world)
+    exits(failing, 1)
+    silent.cut = True
+    with monkeypatch.context() as dying:
+        dying.setattr(machine_losses, "went_silent", lambda *_: None)
+        pass_minutes(world, 4)
+    assert run_of(world, run).state is RunState.RUNNING
+    reconcile.compare(world.deps)
+    assert run_of(world, run).state is RunState.FAILED
