@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.plane import Plane
+from tests.hosts import adopting
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab, obstacle
 
@@ -32,3 +34,17 @@ def lab() -> Iterator[Lab]:
 def key(lab: Lab) -> Key:
     """The key that opens a host unless its test says otherwise."""
     return lab.key("ed25519")
+
+
+@pytest.fixture(scope="session")
+def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane that may adopt hosts, with silences short enough to be waited for."""
+    with adopting.control_plane(lab, tmp_path_factory.mktemp("plane"), adopting.QUICK) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def neighbour(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """Another control plane that may adopt the same hosts; nobody set anything else."""
+    with adopting.control_plane(lab, tmp_path_factory.mktemp("neighbour"), {}) as made:
+        yield made

@@ -2,14 +2,12 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from infra.local.control import Options
 from tests.e2e.plane import Plane
+from tests.hosts import adopting
 from tests.hosts.host import Host
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab
@@ -18,16 +16,10 @@ from tests.hosts.machine import User
 BULK = 20
 
 
-@pytest.fixture(scope="module")
-def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """A control plane that may connect to what is in the lab's public network."""
-    allowed = ",".join(str(network) for network in lab.public.ranges)
-    plane = Plane(tmp_path_factory.mktemp("added"), Options(port=0, settings={"TIDEPOOL_HOST_NETWORKS": allowed}))
-    plane.up()
-    try:
-        yield plane
-    finally:
-        plane.down("--erase", "--force")
+@pytest.fixture
+def plane(neighbour: Plane) -> Plane:
+    """The control plane of these tests: their many hosts are not to be seen by others."""
+    return neighbour
 
 
 class Desk:
@@ -47,7 +39,7 @@ class Desk:
 
     def meet(self, host: Host, *lines: str) -> None:
         """Let the host reach the API, and be known here by its name."""
-        host.serve(urlsplit(self.plane.client["TIDEPOOL_URL"]).port or 80)
+        adopting.serve(self.plane, host)
         with self.known.open("a") as file:
             file.write(host.known_hosts())
         entry = [f"Host {host.name}", f"HostName {host.address}", f"User {host.user}", f"Port {host.port}", *lines]
