@@ -54,11 +54,11 @@ def bare(lab: Lab, plane: Plane, key: Key, name: str, **more: Any) -> Host:
     return host
 
 
-def ask(plane: Plane, host: Host, key: Key, **more: Any) -> dict[str, Any]:
-    """Ask for a host to be adopted; return its instance as it is then."""
+def ask(plane: Plane, host: Host, key: Key, *, path: str = DEFAULT_POOL, **more: Any) -> dict[str, Any]:
+    """Ask for a host to be adopted into the pool at `path`; return its instance as it is then."""
     where = {"host": host.address, "user": host.user, "port": host.port}
     secret = {"private_key": key.private, **({"passphrase": key.passphrase} if key.passphrase else {})}
-    status, answer = plane.request("POST", f"{DEFAULT_POOL}/hosts", {**where, **secret, "name": host.name, **more})
+    status, answer = plane.request("POST", f"{path}/hosts", {**where, **secret, "name": host.name, **more})
     assert status == 202, answer
     return answer
 

@@ -37,14 +37,20 @@ def key(lab: Lab) -> Key:
 
 
 @pytest.fixture(scope="session")
-def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+def first(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A control plane that may adopt hosts, with silences short enough to be waited for."""
-    with adopting.control_plane(lab, tmp_path_factory.mktemp("plane"), adopting.QUICK) as made:
+    with adopting.control_plane(lab, tmp_path_factory.mktemp("first"), adopting.QUICK) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def neighbour(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """Another control plane that may adopt the same hosts; nobody set anything else."""
-    with adopting.control_plane(lab, tmp_path_factory.mktemp("neighbour"), {}) as made:
+def second(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """Another control plane that may adopt the same hosts. Its silences are those that nobody set."""
+    with adopting.control_plane(lab, tmp_path_factory.mktemp("second"), {}) as made:
         yield made
+
+
+@pytest.fixture
+def plane(first: Plane) -> Plane:
+    """The control plane of tests that need one."""
+    return first

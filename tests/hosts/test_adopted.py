@@ -9,6 +9,8 @@ from tests.hosts.adopting import add, ask, bare, codes, ended, failed, ours, rea
 from tests.hosts.machine import Machine
 
 ADOPT = "chalicelib.workflows.adopt.adopt"
+HELD = "(flock 9; until [ -e /run/go ]; do sleep 0.05; done) 9>/etc/tidepool/lock"
+"""Has an installation wait before it changes anything."""
 
 
 def test_a_server_is_adopted_runs_a_job_and_is_left_as_it_was(lab, plane, key):
@@ -64,9 +66,7 @@ def test_an_adoption_whose_worker_is_killed_amid_the_installation_comes_to_one_a
     """The script that the dead worker sent goes on, and so does the one of the next worker: one waits for the other."""
     host = bare(lab, plane, key, "killed-amid")
     before = traces(host)
-    host.run(
-        "mkdir -p /etc/tidepool; (flock 9; until [ -e /run/go ]; do sleep 0.05; done) 9>/etc/tidepool/lock >/dev/null 2>&1 &"
-    )
+    host.run(f"mkdir -p /etc/tidepool; {HELD} >/dev/null 2>&1 &")
     row = ask(plane, host, key)
     until(lambda: [line for line in host.processes() if "LOCK_EX" in line], "nothing is installed")
     for worker in plane.workers(ADOPT):

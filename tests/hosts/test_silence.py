@@ -49,23 +49,23 @@ class Silence:
 
 
 @pytest.fixture(scope="module")
-def silence(lab, plane, key) -> Iterator[Silence]:
+def silence(lab, first, key) -> Iterator[Silence]:
     """Every host has its job, and then nobody hears of them; two are removed just then. One is back after a blip."""
-    hosts = [bare(lab, plane, key, name, machine=Machine(docker="plain")) for name in (*JOBS, *GONE)]
+    hosts = [bare(lab, first, key, name, machine=Machine(docker="plain")) for name in (*JOBS, *GONE)]
     before = {host.name: traces(host) for host in hosts}
-    rows = add_all(plane, key, *hosts)
+    rows = add_all(first, key, *hosts)
     found = {host.name: host for host in hosts}
-    told = Silence(plane, found, before, {row["name"]: row for row in rows}, 0.0)
+    told = Silence(first, found, before, {row["name"]: row for row in rows}, 0.0)
     for name, image in JOBS.items():
         words = [*(["--image", image] if image else []), "--no-code", "--instance", name, "--name", f"{name}-work"]
-        plane.tidepool("run", "-d", "--reuse", *words, "--", "sh", "-c", COUNTING.format(flag=FLAG))
+        first.tidepool("run", "-d", "--reuse", *words, "--", "sh", "-c", COUNTING.format(flag=FLAG))
     for name in JOBS:
         until(lambda name=name: "line 3" in told.log(name), f"the job on {name} does not begin")
     for host in hosts:
         host.cut()
     told.began = time.monotonic()
     for name in GONE:
-        remove(plane, rows[[row["name"] for row in rows].index(name)])
+        remove(first, rows[[row["name"] for row in rows].index(name)])
     time.sleep(max(0.0, told.began + BLIP_S - time.monotonic()))
     found["blip"].mend()
     yield told
