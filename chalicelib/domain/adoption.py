@@ -15,7 +15,7 @@ from chalicelib.domain.adoption_gpus import judge_cuda, judge_driver, judge_gpus
 from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Status
 from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import GpuRequirement
-from chalicelib.domain.hosts import HostProbe, System
+from chalicelib.domain.hosts import HostProbe, Owner, System
 
 OK: Final = "ok"
 """The code of a check that passed."""
@@ -122,6 +122,11 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
             else:
                 results.append(_failed(*found, family, filled))
     return tuple(results)
+
+
+def judge_refusal(code: str, owner: Owner) -> CheckResult:
+    """Judge a host that was found to be somebody else's only when it was to be claimed. `code` is the finding's."""
+    return _failed(code, owner.words, None, {"instance_id": owner.instance_id})
 
 
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:
@@ -271,18 +276,16 @@ def _owner(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     if owner is None:
         yield "nobody" if not probe.agent else ("files-left", f"agent: {probe.agent}")
         return
-    who = owner.control_plane_url or owner.control_plane
-    words = f"{who}, project {owner.project}, instance {owner.instance_id}, since {owner.since}"
     if owner.control_plane == wanted.control_plane and owner.instance_id == wanted.instance_id:
         yield f"this instance, since {owner.since}"
     elif wanted.take_over:
-        yield "owner-taken-over", words if who else owner.text
-    elif not who:
+        yield "owner-taken-over", owner.words
+    elif not (owner.control_plane_url or owner.control_plane):
         yield "owner-unreadable", owner.text or "an empty file"
     elif owner.control_plane == wanted.control_plane:
-        yield "owner-other-instance", words
+        yield "owner-other-instance", owner.words
     else:
-        yield "owner-foreign", words
+        yield "owner-foreign", owner.words
 
 
 def _dotted(version: tuple[int, ...]) -> str:

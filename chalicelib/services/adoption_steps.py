@@ -296,9 +296,10 @@ def _installed(deps: Deps, record: HostRecord, report: scripts.Report) -> HostRe
     if report.outcome is scripts.Outcome.INSTALLED:
         return _launched(deps, record)
     if report.outcome is scripts.Outcome.REFUSED:
-        finding = FINDINGS[report.reason]
-        failure = f"{report.reason}: {finding.meaning} {report.owner}"
-        return store.change(record, step=Step.FAILED, failure=failure, removed_at=deps.now())
+        clash = adoption.judge_refusal(report.reason, probe.read_owner(report.owner))
+        checks = (*(each for each in record.checks if each["check"] != clash.check.value), *_docs((clash,)))
+        failure = _summary((clash,))
+        return store.change(record, step=Step.FAILED, failure=failure, checks=checks, removed_at=deps.now())
     if record.tries + 1 < INSTALL_TRIES:
         return store.change(record, tries=record.tries + 1)
     failure = f"the installation failed at {report.step!r}: {report.reason}"
