@@ -133,7 +133,7 @@ class Here:
             connection.close()
             raise
         if not connection.fingerprint:
-            connection.fingerprint = connection.known_fingerprint()
+            connection.fingerprint = connection.shown_fingerprint()
 
     def _driven(
         self, destination: Destination, connection: Connection, instance: Instance, tell: Tell, *, wait: bool

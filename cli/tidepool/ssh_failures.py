@@ -112,6 +112,11 @@ def server_key(log: str) -> str:
     return found[-1] if found else ""
 
 
+def verified(log: str) -> bool:
+    """Whether known_hosts had the key that the host showed, from `ssh -v`."""
+    return bool(re.search(r"^debug1: Host '.*' is known and matches the ", log, re.MULTILINE))
+
+
 def trusted_now(log: str) -> bool:
     """Whether ssh has taken the host's key on trust in this connection."""
     return "Warning: Permanently added" in log
