@@ -108,7 +108,7 @@ def show_checks(out: Output, checks: Sequence[HostCheck]) -> None:
     if not checks:
         return
     rows = [(cell(each["check"]), each["status"], cell(each["code"]), cell(each["found"])) for each in checks]
-    out.table(CHECK_HEADER, rows, shrink=(3,), status=1)
+    out.table(CHECK_HEADER, rows, status=1, wraps=True)
     for each in checks:
         if each["status"] != "pass" and each["fix"]:
             out.line(f"fix {clean(each['check'])}: {clean(each['fix'])}")

@@ -54,7 +54,9 @@ class _Pipes:
     """The three pipes of a process, none of which is waited for alone."""
 
     def __init__(self, child: subprocess.Popen[bytes], given: bytes, keep: int) -> None:
-        assert child.stdin and child.stdout and child.stderr
+        assert child.stdin
+        assert child.stdout
+        assert child.stderr
         self._selector = DefaultSelector()
         self._files: tuple[IO[bytes], ...] = (child.stdin, child.stdout, child.stderr)
         self._left = memoryview(given)

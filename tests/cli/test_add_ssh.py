@@ -196,7 +196,7 @@ def test_a_host_that_cannot_be_reached_has_an_exit_code_of_its_own(stub, cli, ke
     stub.is_fit = lambda _: False
     unfit(stub, (make_check(check="reachability", status="fail", code="unreachable", found="refused", fix="look"),))
     ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
-    assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box: refused")
+    assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box cannot be reached: unreachable")
 
 
 def test_an_adoption_that_somebody_ends_is_a_conflict(stub, cli, key):

@@ -201,7 +201,8 @@ def test_endless_output_of_a_host_fills_neither_disk_nor_memory(tmp_path):
     ssh.chmod(0o755)
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     way = Connection(
-        parse_destination("box-1"), SshWords(()), Children(), folder=str(tmp_path), number=1, asks=False, environ=environ
+        parse_destination("box-1"), SshWords(()), Children(),
+        folder=str(tmp_path), number=1, asks=False, environ=environ,
     )  # fmt: skip
     ran = way.run("true\n", within_s=0.3)
     assert (ran.late, len(ran.err), (tmp_path / "pipes").exists()) == (True, MOST_OUTPUT, True)
