@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import time
+from datetime import UTC, datetime
 
 import pytest
 
 from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
-from tests.cli.builders import NOW_TEXT, make_check, make_host_facts, make_instance
+from tests.cli.builders import NOW, NOW_TEXT, make_check, make_host_facts, make_instance
 from tests.cli.stub_hosts import SHOWN, UNFIT
 from tests.ssh.server import private_key
 
@@ -265,6 +267,16 @@ def test_removing_a_host_says_what_that_means_and_what_is_still_to_be_done(stub,
     ended = cli("pool", "rm", "box", stdin="y\n")
     assert ended.err.startswith("box is your server: the agent is uninstalled, the server stays on\n")
     assert ended.out.splitlines()[-1].startswith("box terminated, cleanup pending: it could not be reached")
+
+
+@pytest.mark.parametrize(("silent_s", "told"), [(30, False), (70, True)])
+def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli, silent_s, told):
+    seen = datetime.fromtimestamp(NOW - silent_s, UTC).isoformat()
+    stub.instances = [make_instance(name="box", backend="ssh", seen_at=seen, changed_at=NOW_TEXT)]
+    stub.scripts["box"] = [{}, {"state": "terminated"}]
+    ended = cli("pool", "rm", "-y", "box")
+    until = time.strftime("%H:%M:%S", time.localtime(NOW + 120))
+    assert (f"waiting until {until} for it to confirm, then cleanup pending" in ended.err) == told
 
 
 def test_several_hosts_have_a_line_each_in_whatever_order_they_end(stub, cli, key):
