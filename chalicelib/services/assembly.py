@@ -122,6 +122,8 @@ def let_go(deps: Deps, run: Run, actor: str) -> None:
         row = _find(run, job)
         if row is None or run_ends.run_of(row) != run.run_id:
             continue
+        if job.lease_id and row.lease is not None and row.lease.lease_id != job.lease_id:
+            continue  # the run has it again, in a later placement
         try:
             if row.state in COMING:
                 teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)

@@ -42,6 +42,8 @@ def cheapest(
 ) -> Completion | None:
     """Where the missing machines cost least: in the cluster of what is held already, else in any that did not fail."""
     held_in, search = gangs.cluster_key(deps, taken[0]) if taken else "", run.tries.search
+    if search is not None and not search.may_go_on(deps.now()):
+        return None
     free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
     ways = [
         way
@@ -80,7 +82,7 @@ def _wait_for_capacity(deps: Deps, run: Run) -> Run:
         actor="placement",
         deadline=now + pause,
         detail=f"waiting for capacity: {why}",
-        tries=replace(run.tries, search=replace(search, failed=(), rounds=search.rounds + 1), retry_at=now + pause),
+        tries=replace(run.tries, search=search.next_round(now + pause), retry_at=now + pause),
     )
 
 
