@@ -9,10 +9,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from moto import mock_aws
 
 from chalicelib.store import tables
 from infra.local.deploy import Emulator
+from tests import quick_moto
 from tests.emulation import create_tables, dynamodb_at, running_emulator, set_keys
 
 STAGES = count(1)
@@ -20,6 +20,8 @@ STAGES = count(1)
 # A shell that starts the tests in the background has them ignore interrupts, and programs inherit that; those that
 # are interrupted here must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+quick_moto.remember_what_never_changes()
 
 
 SHARED = ("e2e", "hosts")
@@ -41,10 +43,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dynamodb(aws: None) -> Iterator[None]:
-    """Empty tables of the stage `test` on moto, made anew for each test."""
-    with mock_aws():
-        tables.configure("test")
-        create_tables("test", dynamodb_at(""))
+    """Empty tables of the stage `test` on moto, of each test its own."""
+    with quick_moto.empty_tables():
         yield
 
 

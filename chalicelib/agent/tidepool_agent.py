@@ -118,8 +118,10 @@ METADATA_LIMIT_S = {"aws": 2.0, "azure": 130.0}
 """The first look at Azure's scheduled events may take 2 minutes, because it turns them on."""
 TOKEN_LIVES_S = 6 * 3600
 OVER_REST_S = 300.0
-"""How long the agent of a host rests before it ends because it is not wanted: its service manager starts it again."""
+"""The longest that the agent of a host rests before it ends because it is not wanted: its service manager, or the loop
+that stands for one, starts it again 5 s later, and it asks again."""
 UNINSTALL_AGAIN_S = 5.0
+"""The shortest time until an agent that could not be uninstalled asks again, twice as long each time."""
 AZURE_NOTICE_S = 30.0
 """What is left of a machine whose event has begun, and names no moment any more."""
 LONGEST_NOTICE_S = 3600.0
@@ -654,13 +656,14 @@ def gather_facts(home: str, api_host: str) -> Json:
 
     `addresses`: the one that reaches the control plane first; never loopback, link-local or of a container bridge.
     """
-    gpus, banner, docker, links = ask(
+    gpus, modes, banner, docker, links = ask(
         ["nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader,nounits"],
+        ["nvidia-smi", "--query-gpu=mig.mode.current", "--format=csv,noheader"],
         ["nvidia-smi"],
         ["docker", "version", "--format", "{{.Server.Version}}"],
         ["ip", "-o", "addr", "show", "scope", "global"],
     )
-    cuda = re.search(r"CUDA Version:\s*([\d.]+)", banner)
+    cuda = re.search(r"CUDA(?: UMD)? Version\s*:\s*([\d.]+)", banner)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "hostname": socket.gethostname(),
@@ -670,7 +673,7 @@ def gather_facts(home: str, api_host: str) -> Json:
         "cpus": cpus,
         "memory_mib": memory_mib(),
         "disk_mib": shutil.disk_usage(home).free >> 20,
-        "gpus": parse_gpus(gpus),
+        "gpus": parse_gpus(gpus, modes),
         "driver": gpus.splitlines()[0].rpartition(",")[2].strip() if gpus.strip() else "",
         "cuda": cuda.group(1) if cuda else "",
         "addresses": addresses(links, api_host),
@@ -687,10 +690,16 @@ def memory_mib() -> int:
         return 0
 
 
-def parse_gpus(table: str) -> list[Json]:
-    """Read the lines that `nvidia-smi` prints for `GPU_FIELDS` (csv, no header, no units); equal GPUs are one entry."""
+def parse_gpus(table: str, modes: str = "") -> list[Json]:
+    """Read the lines that `nvidia-smi` prints for `GPU_FIELDS` (csv, no header, no units); equal GPUs are one entry.
+
+    `modes` are those for `mig.mode.current`, "" of a driver before 450. A GPU in MIG mode is none to use as a whole.
+    """
     counts: dict[tuple[str, int], int] = {}
-    for line in table.splitlines():
+    split = [mode.strip().lower() == "enabled" for mode in modes.splitlines()]
+    for index, line in enumerate(table.splitlines()):
+        if index < len(split) and split[index]:
+            continue
         name, memory, _ = (cell.strip() for cell in line.rsplit(",", 2))
         key = (name, int(memory) if memory.isdigit() else 0)  # unified memory reports "[N/A]"
         counts[key] = counts.get(key, 0) + 1
@@ -724,6 +733,12 @@ class ApiError(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
+
+
+def direct(url: str, limit_s: float, context: ssl.SSLContext) -> Any:
+    """Open a URL through no proxy, whatever the environment says: the adoption has tried the way that `Link` takes."""
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    return urllib.request.build_opener(*handlers).open(url, timeout=limit_s)
 
 
 class Link:
@@ -816,6 +831,11 @@ class Delay:
 
     def reset(self) -> None:
         self.tries = 0
+
+
+def unwanted_rest_s(times: int) -> float:
+    """How long a host waits whose agent was told `times` before to be gone: up to 5 minutes, no two hosts alike."""
+    return min(UNINSTALL_AGAIN_S * (1 << min(times, 10)), OVER_REST_S) * random.uniform(0.5, 1.0)
 
 
 class Interruption:
@@ -994,7 +1014,7 @@ class Listener(threading.Thread):
 
     def _poll(self, url: str) -> bool:
         """Source of the answer's form: SQS, ReceiveMessage, query protocol; a message has a MessageId."""
-        with urllib.request.urlopen(url, timeout=POLL_LIMIT_S, context=self._context) as answer:
+        with direct(url, POLL_LIMIT_S, self._context) as answer:
             return b"MessageId" in answer.read(ANSWER_LIMIT)
 
     def _recover(self, url: str, error: Exception) -> None:
@@ -1035,7 +1055,7 @@ def fetch(url: str, sha256: str, target: str, context: ssl.SSLContext, is_unwant
 
 def _download(url: str, sha256: str, target: str, context: ssl.SSLContext, is_unwanted: Callable[[], bool]) -> None:
     digest, size = hashlib.sha256(), 0
-    with urllib.request.urlopen(url, timeout=SYNC_LIMIT_S, context=context) as answer, open(target, "wb") as file:
+    with direct(url, SYNC_LIMIT_S, context) as answer, open(target, "wb") as file:
         for block in iter(lambda: answer.read(1 << 16), b""):
             if is_unwanted():
                 raise JobError("stopped before it was started")
@@ -1106,9 +1126,14 @@ class Containers:
     def name(run_id: str) -> str:
         return f"tidepool-{run_id}"
 
-    def run(self, run_id: str, image: str, argv: list[str], env: list[str], code: str | None, notice: str) -> list[str]:
+    def run(self, wanted: Json, env: list[str], code: str | None, notice: str) -> list[str]:
         """Run in the foreground. Only the names of variables are on the command line, where anybody can read it."""
-        command = ["docker", "run", "--name", self.name(run_id), "--label", self._label, "--sig-proxy=false", "--init"]
+        name = self.name(wanted["run_id"])
+        command = ["docker", "run", "--name", name, "--label", self._label, "--sig-proxy=false", "--init"]
+        if wanted["host_network"]:
+            command.append("--network=host")
+        if wanted["shared_memory_mib"]:
+            command.append(f"--shm-size={wanted['shared_memory_mib']}m")
         if self._gpus:
             command += ["--gpus", "all"]
         command += ["--volume", f"{notice}:/tidepool/notice:ro"]
@@ -1116,7 +1141,7 @@ class Containers:
             command += ["--volume", f"{code}:/tidepool/code", "--workdir", "/tidepool/code"]
         for name in env:
             command += ["--env", name]
-        return [*command, image, *argv]
+        return [*command, wanted["image"], *wanted["argv"]]
 
     def follow(self, run_id: str) -> list[str]:
         """Take up a container whose supervisor was lost: its output from the start, then its exit code."""
@@ -1419,7 +1444,7 @@ class Jobs:
             self._strays_possible = True
             code = job.folder.code if wanted["code_url"] else None
             names = sorted(self._own_variables(wanted))
-            argv = self._containers.run(job.run_id, job.image, argv, names, code, job.folder.notice)
+            argv = self._containers.run(wanted, names, code, job.folder.notice)
         self._spawn(job, argv, env)
         event("job-started", run_id=job.run_id, image=job.image)
         return True
@@ -1600,6 +1625,8 @@ class Answer:
             "code_url": str(body.get("code_url") or ""),
             "code_sha256": str(body.get("code_sha256") or ""),
             "kill_after_s": max(0.0, float(body.get("kill_after_s", KILL_AFTER_S))),
+            "shared_memory_mib": int(body.get("shared_memory_mib") or 0),
+            "host_network": bool(body.get("host_network")),
             "stop": body.get("stop") is True,
         }
         if not RUN_ID.fullmatch(job["run_id"]) or job["image"].startswith("-") or not (job["argv"] or job["image"]):
@@ -1617,10 +1644,12 @@ body = json.dumps({"boot_id": order["boot_id"], "uninstalled": True}).encode()
 headers = {"Authorization": "Bearer " + order["bearer"], "Content-Type": "application/json"}
 request = urllib.request.Request(order["url"] + "/v1/agent/sync", body, headers)
 context = ssl.create_default_context(cafile=order["ca"] or None)
+handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+opener = urllib.request.build_opener(*handlers)
 pause_s = 0.5
 for _ in range(10):
     try:
-        urllib.request.urlopen(request, timeout=30, context=context).close()
+        opener.open(request, timeout=30).close()
         break
     except urllib.error.HTTPError as error:
         if error.code == 401:
@@ -1685,6 +1714,7 @@ class Agent:
         self._undertaker = Undertaker(
             environ.get("TIDEPOOL_URL", "").rstrip("/"), self._boot_id, environ.get("TIDEPOOL_CA", "")
         )
+        self._orders = 0
         self._is_host = bool(environ.get("TIDEPOOL_MARK"))
         self._facts: Json | None = None
         self._wanted: Json | None = None
@@ -1826,7 +1856,8 @@ class Agent:
             event("uninstalling")
             self._jobs.stop_all()
             self._undertaker.call(answer.uninstall, self._identity.bearer)
-            self._next_sync = self._not_before = time.monotonic() + UNINSTALL_AGAIN_S
+            self._next_sync = self._not_before = time.monotonic() + unwanted_rest_s(self._orders)
+            self._orders += 1
 
     def abort(self) -> None:
         """End the loop soon, also when it waits for an answer. Called by a signal."""
@@ -1849,7 +1880,7 @@ class Agent:
         event("powering-off", why=why)
         self._jobs.stop_all()
         if not self._power_off:
-            until = time.monotonic() + (OVER_REST_S if self._is_host else 0.0)
+            until = time.monotonic() + (OVER_REST_S * random.uniform(0.5, 1.0) if self._is_host else 0.0)
             while time.monotonic() < until and not self.terminating:
                 self._bell.wait(until - time.monotonic())
             return 0

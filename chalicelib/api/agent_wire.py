@@ -145,6 +145,8 @@ class WantedJob(TypedDict):
     code_url: str | None
     code_sha256: str
     kill_after_s: float
+    shared_memory_mib: int | None
+    host_network: bool
     stop: bool
 
 
@@ -222,5 +224,7 @@ def _job(job: jobs.WantedJob) -> WantedJob:
         "code_url": job.code_url,
         "code_sha256": job.code_sha256,
         "kill_after_s": job.kill_after.total_seconds(),
+        "shared_memory_mib": job.shared_memory_mib,
+        "host_network": job.host_network,
         "stop": job.stop,
     }

@@ -103,7 +103,8 @@ class NewHost(NewCheck):
 class StepAnswer(Body):
     """What a script of a step printed under the caller's ssh. Without `step` nothing is handed in, only asked.
 
-    `host_key` is the fingerprint that the caller's ssh accepted, if it knows.
+    `host_key` is the fingerprint that the caller's ssh accepted, if it knows: the first is pinned, another ends the
+    adoption with `host-key-changed`, or with `host-key-mismatch` where keys were given.
     """
 
     step: Literal["preflight", "install", "uninstall"] | None = None

@@ -111,5 +111,5 @@ def _stepped(record: HostRecord, said: StepAnswer) -> adoption.ClientStep:
     if not record.from_here:
         raise ConflictError(f"{record.destination} is adopted by the control plane, which carries the scripts itself")
     if said.of is None:
-        return adoption.next_step(deps(), record)
+        return adoption.next_step(deps(), record, said.host_key)
     return adoption.answered(deps(), record, said.of, said.done(), said.host_key)

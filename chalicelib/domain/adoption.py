@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
+from chalicelib.domain import networks
 from chalicelib.domain.adoption_gpus import judge_cuda, judge_driver, judge_gpus, judge_toolkit
-from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Family, Status
+from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Status
+from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import GpuRequirement
-from chalicelib.domain.hosts import HostProbe, System
+from chalicelib.domain.hosts import HostProbe, Owner, System
 
 OK: Final = "ok"
 """The code of a check that passed."""
@@ -34,7 +36,7 @@ Found = tuple[str, str] | str
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the host is adopted for. `gpu` is the expectation that was stated, None where none was.
+    """What the host is adopted for. `gpu` and `network` are what was stated, None where nothing was.
 
     `control_plane` and `instance_id` are what the owner file would say.
     """
@@ -44,6 +46,7 @@ class Wanted:
     instance_id: str
     gpu: GpuRequirement | None = None
     take_over: bool = False
+    network: networks.Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,23 @@ class Connection:
     `trust` says where the host key was known from: `given`, `pinned` or `first-use`.
     """
 
-    target: str
+    host: str
     user: str
     fingerprint: str = ""
     trust: str = ""
     problem: str = ""
     detail: str = ""
+    port: int = 22
+
+    @property
+    def target(self) -> str:
+        """Where, for a person."""
+        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+
+    @property
+    def words(self) -> str:
+        """Where, as ssh(1) takes it."""
+        return f"{self.user}@{self.host}" if self.port == 22 else f"-p {self.port} {self.user}@{self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": connection.user, "target": f"{connection.user}@{connection.target}"}
+            filled = {"user": connection.user, "target": connection.words}
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)
@@ -108,6 +122,11 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
             else:
                 results.append(_failed(*found, family, filled))
     return tuple(results)
+
+
+def judge_refusal(code: str, owner: Owner) -> CheckResult:
+    """Judge a host that was found to be somebody else's only when it was to be claimed. `code` is the finding's."""
+    return _failed(code, owner.words, None, {"instance_id": owner.instance_id})
 
 
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:
@@ -225,6 +244,15 @@ def _api(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
         yield "api-unreachable", f"{reach.tool}: {reach.error or 'no connection'}{proxies}"
 
 
+def _network(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
+    try:
+        address = networks.internal_address(probe.addresses, probe.default_interfaces, wanted.network)
+    except networks.NoAddressInNetworkError as error:
+        yield (error.code if wanted.network is not None else "no-network"), error.detail
+        return
+    yield f"{address.ip} in {(wanted.network or address.network).compressed}"
+
+
 def _docker(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
     docker = probe.docker
     if docker.is_podman:
@@ -248,18 +276,16 @@ def _owner(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     if owner is None:
         yield "nobody" if not probe.agent else ("files-left", f"agent: {probe.agent}")
         return
-    who = owner.control_plane_url or owner.control_plane
-    words = f"{who}, project {owner.project}, instance {owner.instance_id}, since {owner.since}"
     if owner.control_plane == wanted.control_plane and owner.instance_id == wanted.instance_id:
         yield f"this instance, since {owner.since}"
     elif wanted.take_over:
-        yield "owner-taken-over", words if who else owner.text
-    elif not who:
+        yield "owner-taken-over", owner.words
+    elif not (owner.control_plane_url or owner.control_plane):
         yield "owner-unreadable", owner.text or "an empty file"
     elif owner.control_plane == wanted.control_plane:
-        yield "owner-other-instance", words
+        yield "owner-other-instance", owner.words
     else:
-        yield "owner-foreign", words
+        yield "owner-foreign", owner.words
 
 
 def _dotted(version: tuple[int, ...]) -> str:
@@ -278,6 +304,7 @@ JUDGEMENTS: Final[tuple[tuple[Check, Judgement], ...]] = (
     (Check.CLOCK, _clock),
     (Check.DNS, _dns),
     (Check.API, _api),
+    (Check.NETWORK, _network),
     (Check.DOCKER, _docker),
     (Check.DRIVER, lambda probe, _wanted, _now: judge_driver(probe)),
     (Check.CUDA, lambda probe, _wanted, _now: judge_cuda(probe)),

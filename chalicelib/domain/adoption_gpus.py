@@ -31,7 +31,7 @@ def judge_driver(probe: HostProbe) -> Iterator[Found]:
         yield f"{nvidia.driver}"
     elif not nvidia.has_smi and nvidia.driver:
         yield "smi-missing", f"driver {nvidia.driver}, no nvidia-smi"
-    elif nvidia.driver or nvidia.gpus or "no devices were found" in said:
+    elif nvidia.driver or nvidia.has_smi:
         yield "driver-not-working", nvidia.error or "nvidia-smi lists no GPU"
     else:
         yield "driver-missing", "; ".join(nvidia.cards) or "an NVIDIA system-on-chip"
@@ -73,7 +73,7 @@ def judge_gpus(probe: HostProbe, wanted: GpuRequirement | None) -> Iterator[Foun
     split = [each for each in probe.nvidia.gpus if each.is_split]
     if split:
         listed = ", ".join(f"{each.index} ({each.name})" for each in split)
-        yield "gpus-split", f"in MIG mode: {listed}"
+        yield ("gpus-split" if has else "gpus-all-split"), f"in MIG mode: {listed}"
     mismatch = gpu_matching.mismatch(wanted, has) if wanted is not None else None
     if mismatch is not None:
         behind = [f"on the bus: {'; '.join(probe.nvidia.cards)}"] if probe.nvidia.cards else []

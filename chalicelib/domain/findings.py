@@ -9,6 +9,29 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from chalicelib.domain.fixes import (
+    CLEAN_UP,
+    CONFIGURE_TOOLKIT,
+    DRIVER_BY_DNF,
+    DRIVER_LOG,
+    DRIVER_PAGE,
+    END_MIG,
+    GET_DOCKER,
+    INSTALL_DOCKER,
+    KEYRING,
+    MAY_ROOT,
+    REBUILD_DRIVER,
+    START_DOCKER,
+    SUDOERS,
+    SYNC_CLOCK,
+    SYNC_CLOCKS,
+    THEN_CONFIGURE,
+    TOOLKIT,
+    TOOLKIT_BY_DNF,
+    TOOLKIT_PAGE,
+    Family,
+)
+
 
 class Check(StrEnum):
     """What is looked at, in the order in which it is told."""
@@ -25,6 +48,7 @@ class Check(StrEnum):
     CLOCK = "clock"
     DNS = "dns"
     API = "api"
+    NETWORK = "network"
     DOCKER = "docker"
     DRIVER = "nvidia-driver"
     CUDA = "cuda"
@@ -39,17 +63,6 @@ class Status(StrEnum):
     PASS = "pass"
     WARN = "warn"
     FAIL = "fail"
-
-
-class Family(StrEnum):
-    """Which package manager a fix is written for."""
-
-    APT = "apt"
-    DNF = "dnf"
-    AMAZON = "amazon"
-    APK = "apk"
-    ZYPPER = "zypper"
-    PACMAN = "pacman"
 
 
 DISTRIBUTIONS: Final[Mapping[str, Family]] = {
@@ -79,20 +92,13 @@ class Finding:
         return self.fixes.get(family, self.fix) if family else self.fix
 
 
-GET_DOCKER: Final = "curl -fsSL https://get.docker.com | sudo sh"
-TOOLKIT_PAGE: Final = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
-DRIVER_PAGE: Final = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide"
-CONFIGURE_TOOLKIT: Final = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
-THEN_CONFIGURE: Final = f"{CONFIGURE_TOOLKIT}  # {TOOLKIT_PAGE}"
-CLEAN_UP: Final = "free some of {path}, for example: docker system prune"
-SYNC_CLOCK: Final = "sudo timedatectl set-ntp true"
 F, W = Status.FAIL, Status.WARN
 
 FINDINGS: Final[Mapping[str, Finding]] = {
     # --- from the connection
     "unreachable": Finding(
         Check.REACHABILITY, F, "No connection came about: the name, the port, a firewall or a route is wrong.",
-        "check the address, the port and the firewall: ssh -v {target}",
+        "ssh -v {target}  # shows whether it is the name, the port, a firewall or a route",
     ),
     "target-refused": Finding(
         Check.REACHABILITY, F, "The address is outside of what this control plane may connect to.",
@@ -103,14 +109,16 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         "name the port of the SSH server with -p",
     ),
     "connection-lost": Finding(
-        Check.REACHABILITY, F, "The connection broke off in the middle.", "try again; check the network if it repeats"
+        Check.REACHABILITY, F, "The connection broke off in the middle.",
+        "try again, and check the network if it repeats"
     ),
     "command-timeout": Finding(
-        Check.REACHABILITY, F, "The host took too long for a command.", "check what hangs there, such as nvidia-smi"
+        Check.REACHABILITY, F, "The host took too long for a command.",
+        "timeout 30 nvidia-smi; timeout 30 sudo docker info  # on the host, to see what hangs",
     ),
     "host-key-mismatch": Finding(
         Check.HOST_KEY, F, "The host's key is not the one that was given.",
-        "compare on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the host, to compare",
     ),
     "host-key-changed": Finding(
         Check.HOST_KEY, F, "The host's key is not the one that was pinned: another machine, or somebody in between.",
@@ -118,7 +126,11 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     ),
     "auth-failed": Finding(
         Check.AUTHENTICATION, F, "The host does not let this user in with this key.",
-        "add the public key to ~{user}/.ssh/authorized_keys on the host",
+        "ssh-copy-id -i KEY.pub {target}  # or add it to ~{user}/.ssh/authorized_keys on the host",
+    ),
+    "script-output": Finding(
+        Check.AUTHENTICATION, F, "The user may log in, and is given no POSIX shell that runs what it is sent.",
+        "echo 'echo ok' | ssh {target} sh -s  # must print ok; see ForceCommand, command=, ~/.bashrc",
     ),
     # --- from the probe
     "os-unsupported": Finding(Check.OS, F, "The agent's jobs need Linux.", "use a Linux host"),
@@ -137,7 +149,8 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "python-too-old": Finding(
         Check.PYTHON, F, "The agent needs Python 3.8 or newer.", "install Python 3.8 or newer beside it",
         {
-            Family.APT: "sudo apt-get install -y python3.8", Family.DNF: "sudo dnf install -y python3.11",
+            Family.APT: "sudo apt-get install -y python3.8  # Ubuntu; Debian 10: upgrade it",
+            Family.DNF: "sudo dnf install -y python3.11",
             Family.AMAZON: "sudo dnf install -y python3.11", Family.ZYPPER: "sudo zypper install -y python311",
         },
     ),
@@ -150,19 +163,21 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         {
             Family.APT: "su -c 'apt-get install -y sudo'", Family.DNF: "su -c 'dnf install -y sudo'",
             Family.AMAZON: "su -c 'dnf install -y sudo'", Family.APK: "su -c 'apk add sudo'",
+            Family.ZYPPER: "su -c 'zypper install -y sudo'", Family.PACMAN: "su -c 'pacman -S --noconfirm sudo'",
         },
     ),
     "sudo-needs-password": Finding(
-        Check.SUDO, F, "sudo asks for a password, and there is nobody to type it.",
-        "echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/90-{user}",
+        Check.SUDO, F,
+        "sudo asks for a password, and there is nobody to type it. It asks those who are not in sudoers as well.",
+        f"{MAY_ROOT}  # on the host, by {{user}}, or by root or an administrator if {{user}} is not in sudoers",
     ),
     "sudo-not-allowed": Finding(
         Check.SUDO, F, "The user may not use sudo.",
-        "as root: echo '{user} ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/90-{user}",
+        f"{MAY_ROOT}  # on the host, by root or an administrator",
     ),
     "sudo-needs-tty": Finding(
         Check.SUDO, F, "sudo insists on a terminal.",
-        "echo 'Defaults:{user} !requiretty' | sudo tee /etc/sudoers.d/91-{user}",
+        f"echo 'Defaults:{{user}} !requiretty' | {SUDOERS}  # on the host, at a terminal",
     ),
     "no-systemd": Finding(
         Check.INIT, W, "There is no systemd: the agent is started by a loop of its own, and at boot by cron or OpenRC."
@@ -174,17 +189,21 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.DISK, F, "There is no room for the agent and a job.", CLEAN_UP
     ),
     "disk-unknown": Finding(Check.DISK, W, "The host did not tell how much of its disk is free."),
-    "clock-skewed": Finding(Check.CLOCK, W, "The clock is some seconds off: times in logs will not agree.", SYNC_CLOCK),
+    "clock-skewed": Finding(
+        Check.CLOCK, W, "The clock is some seconds off: times in logs will not agree.", SYNC_CLOCK, SYNC_CLOCKS
+    ),
     "clock-wrong": Finding(
-        Check.CLOCK, F, "The clock is so far off that signed links and certificates count as expired.", SYNC_CLOCK
+        Check.CLOCK, F, "The clock is so far off that signed links and certificates count as expired.",
+        SYNC_CLOCK, SYNC_CLOCKS,
     ),
     "dns-failed": Finding(
-        Check.DNS, F, "The host cannot resolve the name of the API.", "check /etc/resolv.conf: getent hosts {api_host}"
+        Check.DNS, F, "The host cannot resolve the name of the API.",
+        "getent hosts {api_host}; cat /etc/resolv.conf  # on the host: which name servers it asks",
     ),
     "dns-unknown": Finding(Check.DNS, W, "Nothing on the host could tell whether names resolve."),
     "api-unreachable": Finding(
         Check.API, F, "The host cannot connect to the API. The agent connects directly, through no proxy.",
-        "open outgoing connections to {api_host}: curl -v {api_url}/v1/health",
+        "curl -v --noproxy '*' {api_url}/v1/health  # on the host; let it connect to {api_host}",
     ),
     "api-certificate": Finding(
         Check.API, F, "The host does not trust the API's certificate.", "update the host's certificates",
@@ -192,42 +211,45 @@ FINDINGS: Final[Mapping[str, Finding]] = {
             Family.APT: "sudo apt-get install -y --reinstall ca-certificates",
             Family.DNF: "sudo dnf reinstall -y ca-certificates", Family.AMAZON: "sudo dnf reinstall -y ca-certificates",
             Family.APK: "sudo apk add ca-certificates && sudo update-ca-certificates",
+            Family.ZYPPER: "sudo zypper install -y --force ca-certificates-mozilla && sudo update-ca-certificates",
         },
     ),
     "api-wrong-answer": Finding(
         Check.API, F, "Something else than the API answers there, such as a proxy's sign-in page.",
-        "curl -v {api_url}/v1/health",
+        "curl -v --noproxy '*' {api_url}/v1/health  # on the host; shows who answers",
     ),
     "api-unknown": Finding(
         Check.API, W, "There is neither curl, wget nor a fitting Python to try the API with.", "install curl",
         {
             Family.APT: "sudo apt-get install -y curl", Family.DNF: "sudo dnf install -y curl",
-            Family.APK: "sudo apk add curl",
+            Family.APK: "sudo apk add curl", Family.ZYPPER: "sudo zypper install -y curl",
+            Family.PACMAN: "sudo pacman -S --noconfirm curl", Family.AMAZON: "sudo dnf install -y curl-minimal",
         },
     ),
+    "no-address-in-network": Finding(
+        Check.NETWORK, F, "The host has no address inside of the network that was named.",
+        "ip -o addr  # on the host, to see its networks; then say one of them with --network",
+    ),
+    "no-network": Finding(
+        Check.NETWORK, W, "No address is one that neighbours would use, so the host is alone: no run on several nodes.",
+        "ip -o addr  # on the host; if neighbours reach one of these, say its network with --network",
+    ),
     "docker-missing": Finding(
-        Check.DOCKER, W, "Without Docker only runs without an image work.", GET_DOCKER,
-        {
-            Family.AMAZON: "sudo dnf install -y docker && sudo systemctl enable --now docker",
-            Family.APK: "sudo apk add docker && sudo rc-update add docker && sudo service docker start",
-            Family.ZYPPER: "sudo zypper install -y docker && sudo systemctl enable --now docker",
-            Family.PACMAN: "sudo pacman -S --noconfirm docker && sudo systemctl enable --now docker",
-        },
+        Check.DOCKER, W, "Without Docker only runs without an image work.", GET_DOCKER, INSTALL_DOCKER
     ),
     "docker-not-running": Finding(
         Check.DOCKER, W, "Docker is installed, and root reaches no daemon: runs with an image will fail.",
-        "sudo systemctl enable --now docker",
-        {Family.APK: "sudo rc-update add docker && sudo service docker start"},
+        START_DOCKER, {Family.APK: "sudo rc-update add docker && sudo service docker start"},
     ),
     "docker-unknown": Finding(
         Check.DOCKER, W, "Only root could ask Docker's daemon, and this user is not let.", "make sudo work first"
     ),
     "docker-rootless-only": Finding(
         Check.DOCKER, W, "Only the user's own daemon runs; the agent is root and does not reach it.",
-        "run a daemon for the system too: " + GET_DOCKER,
+        GET_DOCKER + "  # a daemon for the system, too", INSTALL_DOCKER,
     ),
     "docker-is-podman": Finding(
-        Check.DOCKER, W, "`docker` is Podman here, which is not tested.", "install Docker itself: " + GET_DOCKER
+        Check.DOCKER, W, "`docker` is Podman here, which is not tested.", GET_DOCKER, INSTALL_DOCKER
     ),
     "docker-snap": Finding(
         Check.DOCKER, W, "Docker of a snap sees neither /var/lib/tidepool nor every GPU.",
@@ -237,19 +259,27 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.DRIVER, F, "There is an NVIDIA GPU, and no driver for it.", DRIVER_PAGE,
         {
             Family.APT: "sudo apt-get install -y nvidia-driver-550-server  # Debian: nvidia-driver",
-            Family.DNF: "sudo dnf module install -y nvidia-driver:latest-dkms  # " + DRIVER_PAGE,
-            Family.AMAZON: "sudo dnf install -y nvidia-release && sudo dnf install -y nvidia-driver",
+            Family.DNF: f"{DRIVER_BY_DNF}  # with EPEL for dkms; Fedora: {DRIVER_PAGE}",
+            Family.AMAZON: f"sudo dnf install -y nvidia-release && sudo dnf install -y nvidia-driver  # {DRIVER_PAGE}",
         },
     ),
     "driver-mismatch": Finding(
         Check.DRIVER, F, "The driver was updated, and the kernel still runs the old one.", "sudo reboot"
     ),
     "driver-not-working": Finding(
-        Check.DRIVER, F, "The driver is installed and does not work.",
-        "sudo dmesg | grep -iE 'nvrm|nvidia'; then sudo reboot",
+        Check.DRIVER, F,
+        "The driver is installed and does not work: it is not loaded, not built for this kernel, or finds no GPU.",
+        f"sudo reboot  # or build it for this kernel with its headers and dkms: {DRIVER_LOG}",
+        {
+            Family.APT: f"sudo apt-get install -y dkms linux-headers-$(uname -r) && {REBUILD_DRIVER}",
+            Family.DNF: f"sudo dnf install -y kernel-devel-$(uname -r) && {REBUILD_DRIVER}",
+            Family.AMAZON: f"sudo dnf install -y dkms kernel-devel-$(uname -r) && {REBUILD_DRIVER}",
+            Family.ZYPPER: f"sudo zypper install -y kernel-default-devel && {REBUILD_DRIVER}",
+        },
     ),
     "gpu-lost": Finding(
-        Check.DRIVER, F, "A GPU does not answer any more.", "sudo dmesg | grep -i xid; then sudo reboot"
+        Check.DRIVER, F, "A GPU does not answer any more.",
+        "sudo reboot  # sudo dmesg | grep -i xid tells which, and why"
     ),
     "smi-missing": Finding(
         Check.DRIVER, F, "The driver is loaded, and there is no nvidia-smi to ask.", "install the driver's utilities",
@@ -262,9 +292,13 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "toolkit-missing": Finding(
         Check.TOOLKIT, F, "There is a GPU, and containers could not use it.", TOOLKIT_PAGE,
         {
-            Family.APT: "sudo apt-get install -y nvidia-container-toolkit && " + THEN_CONFIGURE,
-            Family.DNF: "sudo dnf install -y nvidia-container-toolkit && " + THEN_CONFIGURE,
-            Family.AMAZON: "sudo dnf install -y nvidia-container-toolkit && " + THEN_CONFIGURE,
+            Family.APT: f"curl -fsSL {TOOLKIT}/gpgkey | sudo gpg --dearmor --yes -o {KEYRING} && "
+            f"echo 'deb [signed-by={KEYRING}] {TOOLKIT}/stable/deb/$(ARCH) /' | sudo tee "
+            f"/etc/apt/sources.list.d/nvidia-container-toolkit.list && sudo apt-get update && sudo apt-get install -y "
+            f"{THEN_CONFIGURE}",
+            Family.DNF: TOOLKIT_BY_DNF, Family.AMAZON: TOOLKIT_BY_DNF,
+            Family.ZYPPER: f"sudo zypper addrepo {TOOLKIT}/stable/rpm/nvidia-container-toolkit.repo && "
+            f"sudo zypper --gpg-auto-import-keys install -y {THEN_CONFIGURE}",
         },
     ),
     "toolkit-not-configured": Finding(
@@ -272,15 +306,18 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     ),
     "toolkit-unproven": Finding(
         Check.TOOLKIT, W, "The toolkit is installed; without a Docker daemon nothing proves that containers get GPUs.",
-        "make Docker work first",
+        f"{START_DOCKER}  # or install Docker first",
     ),
     "gpus-missing": Finding(
         Check.GPUS, F, "The GPUs that were stated with --gpu are not all there.",
-        "correct --gpu, or find the missing ones: nvidia-smi -L; lspci | grep -i nvidia",
+        "nvidia-smi -L; lspci | grep -i nvidia  # on the host, to find them; or correct --gpu",
     ),
     "gpus-split": Finding(
-        Check.GPUS, W, "A GPU in MIG mode cannot be used as a whole and is left out.",
-        "sudo nvidia-smi -i {index} -mig 0",
+        Check.GPUS, W, "A GPU in MIG mode cannot be used as a whole and is left out.", END_MIG
+    ),
+    "gpus-all-split": Finding(
+        Check.GPUS, F, "Every GPU is in MIG mode, so none can be used as a whole; this is no host without GPUs.",
+        END_MIG,
     ),
     "owner-foreign": Finding(
         Check.OWNER, F, "The host belongs to another control plane.", "remove it there, or add it with --take-over"

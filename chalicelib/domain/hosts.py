@@ -137,6 +137,14 @@ class Owner:
     since: str = ""
     text: str = ""
 
+    @property
+    def words(self) -> str:
+        """Whose the host is, for a person; where the file cannot be read, what stands in it."""
+        who = self.control_plane_url or self.control_plane
+        if not who:
+            return self.text
+        return f"{who}, project {self.project}, instance {self.instance_id}, since {self.since}"
+
 
 @dataclass(frozen=True, slots=True)
 class HostProbe:

@@ -2,7 +2,8 @@
 
 Own names, those that jobs written for dstack read, and those that torchrun takes as the defaults of its options
 (`PET_<OPTION>`, torch/distributed/argparse_util.py), so that a bare `torchrun train.py` does the right thing. RANK and
-WORLD_SIZE are left to the launcher: they count processes, not nodes. For MPI there are the addresses.
+WORLD_SIZE are left to the launcher: they count processes, not nodes. For MPI there is the value of mpirun's `--host`
+(`address:slots,…`, mpirun(1) of Open MPI): a slot for each GPU, one where there is none.
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ def environment(jobs: Jobs, me: NodeJob, said: Mapping[str, str]) -> dict[str, s
         "TIDEPOOL_GPUS_PER_NODE": gpus,
         "TIDEPOOL_GPUS_NUM": str(sum(job.gpus for job in jobs)),
         "TIDEPOOL_NODES_IPS": addresses,
+        "TIDEPOOL_MPI_HOSTS": ",".join(_slots(job) for job in jobs),
         "TIDEPOOL_NODES_GPUS": "\n".join(str(job.gpus) for job in jobs),
         "DSTACK_MASTER_NODE_IP": master,
         "DSTACK_NODE_RANK": rank,
@@ -51,3 +53,8 @@ def environment(jobs: Jobs, me: NodeJob, said: Mapping[str, str]) -> dict[str, s
         "PET_MASTER_PORT": port,
     }
     return variables | ({"PET_NPROC_PER_NODE": gpus} if me.gpus else {})
+
+
+def _slots(job: NodeJob) -> str:
+    address = f"[{job.address}]" if ":" in job.address else job.address
+    return f"{address}:{job.gpus or 1}"

@@ -106,8 +106,13 @@ def advance(deps: Deps, project: str, pool: str, key: str, *, kind: str) -> Next
     return _after(deps, record, row)
 
 
-def next_step(deps: Deps, record: HostRecord) -> ClientStep:
-    """Say what a client that carries the scripts does next. Asking changes nothing that asking again would not."""
+def next_step(deps: Deps, record: HostRecord, fingerprint: str = "") -> ClientStep:
+    """Say what a client that carries the scripts does next. Asking changes nothing that asking again would not.
+
+    `fingerprint` is the host key that the client's ssh accepted, if it knows: only the pinned one gets a script.
+    """
+    if not record.is_over:
+        record = _known(deps, record, fingerprint)
     row = None if record.is_check else _row(record.project, record.pool, record.key)
     if row is None and not record.is_check:
         return ClientStep(_closed(deps, record, None), None)
@@ -127,7 +132,7 @@ def next_step(deps: Deps, record: HostRecord) -> ClientStep:
 def answered(deps: Deps, record: HostRecord, step: Step, done: Done, fingerprint: str = "") -> ClientStep:
     """Take in what a client's ssh printed for a step, and say what comes next. The same again changes nothing."""
     if step is record.step and not record.is_over:
-        record = steps.connected(deps, record, fingerprint)
+        record = _known(deps, record, fingerprint)
         record = _taken(deps, record, step, done)
         _show(deps, record)
     return next_step(deps, record)
@@ -173,6 +178,14 @@ def _scripts(deps: Deps, record: HostRecord, shell: Shell, row: Instance | None)
         if record.step is before and record.tries > tried:
             return record  # it is tried again, but not at once
     return record
+
+
+def _known(deps: Deps, record: HostRecord, fingerprint: str) -> HostRecord:
+    """Pin the key that a client reports; another one than was given or pinned ends the adoption."""
+    try:
+        return steps.connected(deps, record, fingerprint)
+    except SshError as error:
+        return steps.broke(deps, record, error)
 
 
 def _taken(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:

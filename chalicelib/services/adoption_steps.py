@@ -25,7 +25,8 @@ from chalicelib.services import bootstrap, tokens
 from chalicelib.services.adoption_claims import machine_claim
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
-from chalicelib.ssh.errors import ScriptOutputError, SshError
+from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError, SshError
+from chalicelib.ssh.host_keys import keys_for, shown
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
@@ -53,6 +54,9 @@ FIRST: Final = 1
 """The number of the one attempt that an adoption makes."""
 
 FIXES_SHOWN: Final = 3
+
+Docs = tuple[Mapping[str, Any], ...]
+"""Results of checks as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +116,22 @@ def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
 
 
 def connected(deps: Deps, record: HostRecord, fingerprint: str, pinned: str = "") -> HostRecord:
-    """Pin the key that the host showed first. From now on another one refuses everything."""
-    if record.fingerprint == fingerprint or not fingerprint:
+    """Pin the key that the host showed first. A client whose ssh does not say which it was reports "".
+
+    Raises `HostKeyChangedError` for another key than the pinned one, and `HostKeyMismatchError` for the first where
+    others were given: a session of ours has checked that, the report of a client has not been.
+    """
+    if not fingerprint or record.fingerprint == fingerprint:
         return record
+    where = record.destination
+    if record.fingerprint:
+        words = f"{where} shows the host key {fingerprint}; pinned was {record.fingerprint}"
+        raise HostKeyChangedError(words, host=str(where), expected=record.fingerprint, found=fingerprint)
+    given = keys_for(record.host_key, where, record.jump)
+    if given is not None and fingerprint not in given:
+        expected = shown(given.prints)
+        words = f"{where} shows the host key {fingerprint}; given was {expected}"
+        raise HostKeyMismatchError(words, host=str(where), expected=expected, found=fingerprint)
     return store.change(record, fingerprint=fingerprint, pinned=pinned or fingerprint)
 
 
@@ -130,15 +147,20 @@ def broke(deps: Deps, record: HostRecord, error: SshError) -> HostRecord:
     problem = error.code if error.code in FINDINGS else "connection-lost"
     found = adoption.judge_connection(_connection(record, problem, error.detail))
     step = Step.UNINSTALL if record.step is Step.INSTALL and error.retryable else Step.FAILED
-    return store.change(record, step=step, failure=failure, checks=record.checks or _docs(found))
+    return store.change(record, step=step, failure=failure, checks=_overruled(record.checks, _docs(found)))
+
+
+def _overruled(before: Docs, found: Docs) -> Docs:
+    """What was judged before, with the failure of now in its place: what passed then does not hold any more."""
+    failed = {each["check"]: each for each in found if each["status"] == Status.FAIL.value}
+    return tuple(failed.get(each["check"], each) for each in before) if before else found
 
 
 def _connection(record: HostRecord, problem: str = "", detail: str = "") -> Connection:
     where = record.destination
-    target = where.host if where.port == 22 else f"{where.host}:{where.port}"
     trust = "ssh of the client" if record.from_here else "given" if record.host_key else "first-use"
-    shown = record.fingerprint or "checked by the client's ssh"
-    return Connection(target, where.user, shown, trust, problem, detail)
+    fingerprint = record.fingerprint or "checked by the client's ssh"
+    return Connection(where.host, where.user, fingerprint, trust, problem, detail, where.port)
 
 
 def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
@@ -150,6 +172,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         instance_id=record.key,
         gpu=gpu_requirements.parse(record.gpu, "gpu") if record.gpu else None,
         take_over=record.take_over or bool(replaces),
+        network=networks.parse_network(record.network) if record.network else None,
     )
     results = adoption.judge_connection(_connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
@@ -159,10 +182,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         return store.change(record, step=Step.FAILED, failure=_summary(results), checks=docs)
     if record.is_check:
         return store.change(record, step=Step.DONE, checks=docs)
-    try:
-        address, network = _internal(record, found)
-    except networks.NoAddressInNetworkError as error:
-        return store.change(record, step=Step.FAILED, failure=f"{error.code}: {error.detail}", checks=docs)
+    address, network = _internal(found, wanted.network)
     offer = offer_of(record.region, hosts.resources(found), network)
     now = deps.now()
     attempt = Attempt(f"{record.key}-{FIRST}", FIRST, offer, AttemptState.INTENT, now, now + TOKEN_FOR)
@@ -182,15 +202,12 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
     )
 
 
-def _internal(record: HostRecord, found: HostProbe) -> tuple[str, str]:
+def _internal(found: HostProbe, named: networks.Network | None) -> tuple[str, str]:
     """Choose the address by which the neighbours reach the host, and its network. A host may have none of its own."""
-    named = networks.parse_network(record.network) if record.network else None
     try:
         address = networks.internal_address(found.addresses, found.default_interfaces, named)
     except networks.NoAddressInNetworkError:
-        if named is not None:
-            raise
-        return "", ""
+        return "", ""  # of a network that was named, the check has failed
     return str(address.ip), (named or address.network).compressed
 
 
@@ -279,9 +296,10 @@ def _installed(deps: Deps, record: HostRecord, report: scripts.Report) -> HostRe
     if report.outcome is scripts.Outcome.INSTALLED:
         return _launched(deps, record)
     if report.outcome is scripts.Outcome.REFUSED:
-        finding = FINDINGS[report.reason]
-        failure = f"{report.reason}: {finding.meaning} {report.owner}"
-        return store.change(record, step=Step.FAILED, failure=failure, removed_at=deps.now())
+        clash = adoption.judge_refusal(report.reason, probe.read_owner(report.owner))
+        checks = (*(each for each in record.checks if each["check"] != clash.check.value), *_docs((clash,)))
+        failure = _summary((clash,))
+        return store.change(record, step=Step.FAILED, failure=failure, checks=checks, removed_at=deps.now())
     if record.tries + 1 < INSTALL_TRIES:
         return store.change(record, tries=record.tries + 1)
     failure = f"the installation failed at {report.step!r}: {report.reason}"
@@ -315,7 +333,7 @@ def _launched(deps: Deps, record: HostRecord) -> HostRecord:
     return store.change(record, step=Step.AGENT, tries=0)
 
 
-def _docs(results: tuple[CheckResult, ...]) -> tuple[Mapping[str, Any], ...]:
+def _docs(results: tuple[CheckResult, ...]) -> Docs:
     return tuple({**asdict(each), "check": each.check.value, "status": each.status.value} for each in results)
 
 
@@ -330,8 +348,10 @@ def _summary(results: tuple[CheckResult, ...]) -> str:
 def unreadable(record: HostRecord, error: ScriptOutputError) -> HostRecord:
     """The host answers with something else than our script's output: nothing more is tried."""
     failure = f"{error.code}: {error.detail}"
+    found = _docs(adoption.judge_connection(_connection(record, error.code, error.detail)))
     step = Step.UNINSTALL if record.step is Step.INSTALL else Step.FAILED
-    return store.change(record, step=step, failure=record.failure or failure)
+    checks = _overruled(record.checks, found)
+    return store.change(record, step=step, failure=record.failure or failure, checks=checks)
 
 
 def progress(record: HostRecord) -> str:

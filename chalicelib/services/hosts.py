@@ -26,7 +26,7 @@ from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.services import adoption, host_removal, pools
 from chalicelib.services.adoption_claims import address_claim
 from chalicelib.services.deps import Deps
-from chalicelib.ssh.host_keys import parse_host_keys
+from chalicelib.ssh.host_keys import keys_for, keys_for_jump
 from chalicelib.ssh.keys import read_private_key
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
@@ -180,8 +180,9 @@ def _checked(wanted: HostRecord, key: Key | None) -> HostRecord:
     where = wanted.destination
     if wanted.name:
         require_name(wanted.name, "name")
-    if wanted.host_key:
-        parse_host_keys(wanted.host_key, where.host, where.port)
+    keys_for(wanted.host_key, where, wanted.jump)
+    if wanted.jump is not None:
+        keys_for_jump(wanted.host_key, wanted.jump)
     if wanted.gpu:
         gpu_requirements.parse(wanted.gpu, "gpu")
     if wanted.from_here and key is not None:

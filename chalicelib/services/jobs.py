@@ -13,6 +13,7 @@ from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import NodeJob, failure, of_lease
+from chalicelib.domain.policies import from_doc
 from chalicelib.services import gangs, leases, node_ends, nodes, run_ends, run_output, runs
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
@@ -57,6 +58,10 @@ class WantedJob:
     code_url: str | None
     code_sha256: str
     kill_after: timedelta
+    shared_memory_mib: int | None
+    """For a container; None is Docker's own 64 MB."""
+    host_network: bool
+    """Whether a container listens at the machine's own addresses, where the other nodes look for it."""
     stop: bool
 
 
@@ -223,6 +228,8 @@ def _described(
         code_url=deps.objects.get_url(key, expires=CODE_URL_FOR) if spec.code else None,
         code_sha256=spec.code,
         kill_after=spec.kill_after,
+        shared_memory_mib=from_doc(run.request["policies"]).requirements.shared_memory_mib,
+        host_network=bool(run.jobs),
         stop=stop,
     )
 

@@ -20,10 +20,19 @@ OWN_STATUS: Final = 255
 
 SHOWN: Final = 300
 
+NO_ROOM: Final = "Exceeded MaxStartups|Not allowed at this time"
+"""What sshd says instead of a version when it takes nobody more, or nobody from there, for now."""
+
 WORDS: Final[tuple[tuple[str, type[SshError], str], ...]] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|No .* host key is known",
         HostKeyMismatchError,
+        "",
+    ),
+    (
+        rf"banner line \d+: (?!{NO_ROOM})[^\n]*\S[^\n]*\n(.*\n)*?kex_exchange_identification: (Connection|read)"
+        r"|banner line contains|banner line too long|during banner exchange|Bad protocol|no matching",
+        NotSshError,
         "",
     ),
     (r"Permission denied|Too many authentication failures|no mutual signature", AuthFailedError, ""),
@@ -31,8 +40,7 @@ WORDS: Final[tuple[tuple[str, type[SshError], str], ...]] = (
     (r"Connection refused", UnreachableError, "refused"),
     (r"timed out", UnreachableError, "timeout"),
     (r"No route to host|Network is unreachable", UnreachableError, "network"),
-    (r"kex_exchange_identification|Bad protocol|no matching", NotSshError, ""),
-    (r"Connection (closed|reset)|Broken pipe|client_loop", ConnectionLostError, ""),
+    (r"kex_exchange_identification|Connection (closed|reset)|Broken pipe|client_loop", ConnectionLostError, ""),
 )
 """Pattern in the client's words -> what it means, and the cause of an unreachable host."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chalicelib.domain.errors import InvalidInputError
+from chalicelib.domain.host_records import Destination
 from chalicelib.ssh.keys import fingerprint
 
 DEFAULT_PORT: Final = 22
@@ -67,9 +68,42 @@ def parse_host_keys(text: str, host: str, port: int = DEFAULT_PORT, field: str =
     return HostKeys(wanted, tuple(dict.fromkeys(kinds)))
 
 
+def keys_for(text: str, where: Destination, jump: Destination | None = None) -> HostKeys | None:
+    """Read what was given for a host; None where nothing was. What names only the jump host on the way is not for it.
+
+    Raises `InvalidInputError` as `parse_host_keys`.
+    """
+    others = _naming(text, jump) - _naming(text, where) if jump else frozenset()
+    mine = "\n".join(line for line in text.splitlines() if line.strip() not in others)
+    return parse_host_keys(mine, where.host, where.port) if mine.strip() else None
+
+
+def keys_for_jump(text: str, jump: Destination) -> HostKeys | None:
+    """Read what was given for a jump host: the lines that name it, plain or hashed; bare keys are the host's behind it.
+
+    Raises `InvalidInputError` where all of them are revoked.
+    """
+    lines = [line for line in _naming(text, jump) if not line.startswith("@cert-authority")]
+    return parse_host_keys("\n".join(sorted(lines)), jump.host, jump.port) if lines else None
+
+
 def known_as(host: str, port: int) -> str:
     """Name a host as `known_hosts` does: bare on port 22, else `[host]:port`."""
     return host if port == DEFAULT_PORT else f"[{host}]:{port}"
+
+
+def _naming(text: str, where: Destination) -> frozenset[str]:
+    """The lines of `known_hosts` that name a host."""
+    lines = (line.strip() for line in text.splitlines())
+    return frozenset(line for line in lines if (names := _names_of(line)) and _is_for(names, where.host, where.port))
+
+
+def _names_of(line: str) -> str:
+    """The field with the names; "" in a comment, a fingerprint or a bare key."""
+    words = line.split()
+    if words and words[0].startswith("@"):
+        words.pop(0)
+    return words[0] if len(words) > 2 and not words[0].startswith("#") and words[0] not in KINDS else ""
 
 
 def _parted(line: str, field: str) -> tuple[str, str | None, str, bytes]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.ssh.errors import (
     AuthFailedError,
+    ConnectionLostError,
     HostKeyChangedError,
     HostKeyMismatchError,
     NotSshError,
@@ -33,6 +34,12 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socke
     socket, "TCP_KEEPIDLE"
 ) else ()  # fmt: skip
 """A peer that is gone is noticed after 35 s, also while nothing is sent. macOS has other names for these."""
+
+
+OVERHEARD: Final = 1024
+SHOWN: Final = 100
+NO_ROOM: Final = (b"Exceeded MaxStartups", b"Not allowed at this time")
+"""What sshd says instead of a version when it takes nobody more, or nobody from there, for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,29 @@ class PromptSocket(socket.socket):
     def _acknowledge(self) -> None:
         if self.QUICK is not None:
             self.setsockopt(socket.IPPROTO_TCP, self.QUICK, 1)
+
+
+class Overheard:
+    """What Paramiko reads from, with the first of what came: it does not tell what a server said that is none."""
+
+    def __init__(self, line: "socket.socket | Channel") -> None:
+        self._line = line
+        self.first = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._line, name)
+
+    def recv(self, size: int) -> bytes:
+        """Read, and keep the beginning."""
+        data = self._line.recv(size)
+        if len(self.first) < OVERHEARD:
+            self.first += data[: OVERHEARD - len(self.first)]
+        return data
+
+    def is_other(self) -> bool:
+        """Whether something spoke, and it was no SSH server: one may greet before it names its version, RFC 4253."""
+        lines = self.first.splitlines()
+        return bool(self.first) and not any(line.startswith((b"SSH-", *NO_ROOM)) for line in lines)
 
 
 def dialled(target: Target, allowed: Sequence[Network], limits: Limits, lookup: Lookup) -> PromptSocket:
@@ -196,7 +226,9 @@ def _shaken(
     """Agree on keys. With `kinds`, only on those of these types: None where the host has none of them."""
     import paramiko
 
-    transport = paramiko.Transport(dial())
+    line = Overheard(dial())
+    as_socket: Any = line
+    transport = paramiko.Transport(as_socket)
     transport.daemon = True
     transport.banner_timeout = transport.handshake_timeout = limits.handshake_s
     options = transport.get_security_options()
@@ -207,9 +239,12 @@ def _shaken(
     try:
         with watched(transport, limit_s, late, where):
             transport.start_client(timeout=limit_s + 1)
-    except NotSshError:
+    except (NotSshError, ConnectionLostError) as error:
         closed(transport)
-        if kinds:
+        if line.is_other():
+            said = line.first.splitlines()[0][:SHOWN].decode(errors="backslashreplace")
+            raise NotSshError(f"{where} answers, but not as an SSH server: {said!r}", host=where) from error
+        if kinds and isinstance(error, NotSshError):
             return None
         raise
     except BaseException:

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from chalicelib.domain.host_records import Destination, HostRecord
-from chalicelib.ssh.host_keys import parse_host_keys
+from chalicelib.ssh.host_keys import keys_for, keys_for_jump, parse_host_keys
 from chalicelib.ssh.keys import PrivateKey, read_private_key
 from chalicelib.ssh.login import Target, Trust
 from chalicelib.ssh.session import Jump, Session, connect
@@ -38,7 +38,7 @@ def trust_of(record: HostRecord) -> Trust:
     where = record.destination
     if record.pinned:
         return Trust(parse_host_keys(record.pinned, where.host, where.port), is_pinned=True)
-    return Trust(parse_host_keys(record.host_key, where.host, where.port)) if record.host_key else Trust()
+    return Trust(keys_for(record.host_key, where, record.jump))
 
 
 @cache
@@ -85,10 +85,7 @@ def _public() -> tuple[Network, ...]:
 def _jump(record: HostRecord, private: PrivateKey) -> Jump:
     """A host on the way is trusted by the lines that are given for it, else by whatever it shows: it sees no secret."""
     assert record.jump is not None
-    where = record.jump
-    lines = [line for line in record.host_key.splitlines() if where.host in line]
-    trust = Trust(parse_host_keys("\n".join(lines), where.host, where.port)) if lines else Trust()
-    return Jump(_target(where), private, trust)
+    return Jump(_target(record.jump), private, Trust(keys_for_jump(record.host_key, record.jump)))
 
 
 def _target(where: Destination) -> Target:

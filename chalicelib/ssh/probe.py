@@ -89,7 +89,7 @@ def parse(output: str) -> HostProbe:
         addresses=addresses_of(lines),
         default_interfaces=tuple(dict.fromkeys(lines.every("default"))),
         reach=_reach(lines),
-        owner=_owner(lines),
+        owner=read_owner("\n".join(lines.every("owner"))) if lines.one("owner_file") else None,
         agent=lines.one("agent"),
         clock=datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds),
     )
@@ -192,10 +192,8 @@ def _last_words(lines: Lines) -> str:
     return words[-1].strip() if words else f"exit status {lines.one('api.exit')}"
 
 
-def _owner(lines: Lines) -> Owner | None:
-    if not lines.one("owner_file"):
-        return None
-    text = "\n".join(lines.every("owner"))
+def read_owner(text: str) -> Owner:
+    """Read an owner file, also a damaged one."""
     said = json_object(text)
     names = ("control_plane", "control_plane_url", "instance_id", "project", "since")
     return Owner(**{name: str(said.get(name) or "") for name in names}, text=text[:500])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from chalicelib.ssh.errors import CommandTimeoutError, ConnectionLostError, UnreachableError
 from chalicelib.ssh.keys import PrivateKey
 from chalicelib.ssh.login import USUAL, HostKey, Limits, Target, Trust, closed, dialled, log_in, watched
-from chalicelib.ssh.targets import Lookup, Network
+from chalicelib.ssh.targets import Lookup, Network, refuse_behind
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
@@ -58,7 +58,8 @@ def connect(
     limits: Limits = USUAL,
     lookup: Lookup = socket.getaddrinfo,
 ) -> "Session":
-    """Connect, check the host's key, log in. `allowed` limits the first hop, which is the one that we dial ourselves.
+    """Connect, check the host's key, log in. `allowed` limits the first hop, which is the one that we dial ourselves;
+    of what is behind it only loopback, link-local and metadata addresses are refused.
 
     Raises an `SshError`: `unreachable`, `target-refused`, `not-ssh`, `host-key-mismatch` (one was given),
     `host-key-changed` (one was pinned), `auth-failed`, `connection-lost`.
@@ -66,6 +67,7 @@ def connect(
     if jump is None:
         transport, host_key = log_in(lambda: dialled(target, allowed, limits, lookup), target, key, trust, limits)
         return Session(transport, target, host_key, limits)
+    refuse_behind(target.host)
     through = connect(jump.target, jump.key, trust=jump.trust, allowed=allowed, limits=limits, lookup=lookup)
     try:
         transport, host_key = log_in(lambda: through.channel_to(target), target, key, trust, limits)

@@ -38,8 +38,13 @@ NEVER: Final[tuple[tuple[Network, str], ...]] = tuple(
 )
 """Refused whatever the allow-list says."""
 
-NAT64: Final = ip_network("64:ff9b::/96")
-"""RFC 6052: an IPv4 address stands in the last 32 bits."""
+TRANSLATED: Final = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+"""An IPv4 address stands in the last 32 bits: NAT64 of all (RFC 6052) and of a site (RFC 8215), SIIT (RFC 2765)."""
+
+OWN_NAMES: Final = (
+    "localhost", "ip6-localhost", "ip6-loopback", "metadata", "metadata.google.internal", "instance-data",
+)  # fmt: skip
+"""Names that mean, wherever they are resolved, the machine itself or the metadata service of its cloud."""
 
 
 def parse_allowed(cidrs: Iterable[str], field: str = "ssh_targets") -> tuple[Network, ...]:
@@ -67,6 +72,22 @@ def resolve(host: str, port: int, allowed: Sequence[Network], *, lookup: Lookup 
     return addresses
 
 
+def refuse_behind(host: str) -> None:
+    """Refuse a host behind a jump host that can be told from here to be none: the jump host's own loopback or metadata.
+
+    Names are resolved over there, so what one leads to is not known; a number in any spelling is. Raises
+    `TargetRefusedError`.
+    """
+    plain = host.casefold().rstrip(".")
+    if plain in OWN_NAMES or plain.endswith(".localhost"):
+        raise TargetRefusedError(f"{host}: such a name is never connected to", host=host)
+    address = _literal(host)
+    for network, why in NEVER if address else ():
+        if address and _inner(address) in network:
+            words = f"{host}: such an address ({why}) is never connected to, through a jump host neither"
+            raise TargetRefusedError(words, host=host, address=str(address))
+
+
 def refusal(address: Ip, allowed: Sequence[Network]) -> str:
     """Say why an address may not be connected to, "" where it may. IPv4 inside of IPv6 counts as the IPv4 it is."""
     inner = _inner(address)
@@ -76,6 +97,18 @@ def refusal(address: Ip, allowed: Sequence[Network]) -> str:
     if not any(inner in network for network in allowed):
         return f"the address is outside of the allowed networks ({', '.join(map(str, allowed)) or 'none'})"
     return ""
+
+
+def _literal(host: str) -> Ip | None:
+    """The address that a text is, None for a name. `127.1`, `0x7f000001`, `017700000001` are some to inet_aton(3)."""
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host.rstrip(".")))
+    except (OSError, UnicodeError):
+        return None
 
 
 def _addresses(host: str, port: int, lookup: Lookup) -> tuple[Ip, ...]:
@@ -99,6 +132,6 @@ def _inner(address: Ip) -> Ip:
         return address
     if address.ipv4_mapped or address.sixtofour:
         return address.ipv4_mapped or address.sixtofour or address
-    if address in NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+    if any(address in each for each in TRANSLATED) or (int(address) >> 32 == 0 and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.teredo[1] if address.teredo else address

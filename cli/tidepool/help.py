@@ -128,11 +128,35 @@ Hosts: servers that you own
   tidepool host check … makes the checks and changes nothing. Each is pass, warn or fail, with what was found and the
   command that puts it right. The same add-ssh again goes on where it stopped, and passes over hosts that are done.
 """
+NODES = """\
+Runs on several nodes
+
+  tidepool run --nodes 2 --gpu H100:8 -- torchrun train.py
+
+  All nodes are of one cluster: one network of your own servers (`pool add-ssh --network`), or one region of one
+  account. What is idle there is taken together, what is missing is bought there, and no job begins before all have
+  their machine. What cannot be had together is given back. --reuse never buys; --explain says what would be done.
+
+  MASTER_ADDR, MASTER_PORT, NODE_RANK, NNODES   as torch.distributed reads them; the address is that of node 0, the
+                                    port 29500 unless `-e MASTER_PORT=…` says otherwise
+  PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT, PET_NPROC_PER_NODE
+                                    the defaults of torchrun's options: `torchrun train.py` needs none
+  TIDEPOOL_NODES_IPS                the addresses of all nodes by rank, one a line
+  TIDEPOOL_MPI_HOSTS                the same with a slot for each GPU: mpirun --host "$TIDEPOOL_MPI_HOSTS"; mpirun
+                                    itself needs a way to log in from node to node, which is yours to give
+  TIDEPOOL_GPUS_PER_NODE            GPUs of this node;  TIDEPOOL_GPUS_NUM: of all
+  DSTACK_NODE_RANK, DSTACK_NODES_NUM, DSTACK_NODES_IPS, DSTACK_MASTER_NODE_IP, DSTACK_GPUS_PER_NODE, DSTACK_GPUS_NUM
+                                    the same for what was written for dstack
+
+  The output of all nodes comes together, each line behind its [rank]; `tidepool logs --node 1 NAME` shows one alone.
+  The first node that fails ends the run: the others are stopped, the exit code is its, and `ps` names it.
+"""
 TOPICS = {
     "exit-codes": EXIT_CODES,
     "environment": ENVIRONMENT,
     "requirements": REQUIREMENTS,
     "hosts": HOSTS,
+    "nodes": NODES,
     "profiles": PROFILES,
     "run-file": RUN_FILE,
 }

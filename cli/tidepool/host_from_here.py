@@ -100,7 +100,7 @@ class Here:
             hosts = self._session.client.hosts
             check_id = hosts.check(self._request(connection, more))["check_id"]
             patience = Patience(self._session, Notes(tell))
-            answer = patience.call(hosts.check_step, check_id)
+            answer = patience.call(hosts.check_step, check_id, {"host_key": connection.fingerprint})
             while not answer["over"]:
                 answer = patience.call(hosts.check_step, check_id, self._carried(answer, connection, tell))
             return _known_by(ended_check(destination.text, answer["host"]), connection)
@@ -141,7 +141,7 @@ class Here:
         """Carry script after script, then wait for the agent, until the control plane says that it is over."""
         hosts, name = self._session.client.hosts, instance["instance_id"]
         patience = Patience(self._session, Notes(tell))
-        answer = patience.call(hosts.step, name)
+        answer = patience.call(hosts.step, name, {"host_key": connection.fingerprint})
         while not answer["over"]:
             if not answer["script"] and not wait:
                 return Result(destination.text, ORDERED, instance=instance, fingerprint=connection.fingerprint)
@@ -155,7 +155,7 @@ class Here:
         if answer["pause_s"] or not answer["script"]:
             self._session.sleep(max(answer["pause_s"], SHORTEST_PAUSE_S))
         if not answer["script"]:
-            return {}
+            return {"host_key": connection.fingerprint}
         ran = connection.run(answer["script"], sudo=answer["sudo"], within_s=answer["timeout_s"])
         exit_code, said = ran.exit_code, own_words(ran.err)
         if ran.failed:

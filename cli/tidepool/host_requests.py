@@ -6,7 +6,7 @@ from tidepool.command import UsageError
 from tidepool.options import NAME_LENGTH
 from tidepool.ssh_destination import parse_destination
 from tidepool.ssh_key import load_key
-from tidepool.ssh_known_hosts import fingerprint, for_host, given_keys, known_keys
+from tidepool.ssh_known_hosts import fingerprint, for_host, given_keys, keys_for, known_keys, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Uploads:
             jump = self._jump
             request["jump"] = {"host": jump.host, "port": jump.port or DEFAULT_PORT, "user": jump.user or user}
         keys, how = self._keys(destination.host, port)
+        if self._jump:
+            of_jump = self._jump_keys(self._jump.host, self._jump.port or DEFAULT_PORT)
+            keys += of_jump
+            how += "" if of_jump else f"; that of {self._jump.host} is not known, and trusted as it is"
         if keys:
             request["host_key"] = "\n".join(keys)
         return request, f"{destination.text}: host key {how}"
@@ -62,6 +66,13 @@ class Uploads:
         if keys:
             return keys, f"known from known_hosts: {_prints(keys)}"
         return [], "not known: the first one that it shows is trusted, and pinned"
+
+    def _jump_keys(self, host: str, port: int) -> list[str]:
+        """Keys of the jump host, each with its name before it, so that they are not taken for the host's behind it."""
+        found = keys_for("\n".join(self._given), host, port)
+        if not found and self._looks:
+            found = known_keys(host, port, self._session.environ)
+        return [f"{name_of(host, port)} {key}" for key in found]
 
     def _local_user(self) -> str:
         """Whoever sits here, as ssh has it too."""

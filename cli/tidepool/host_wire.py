@@ -36,8 +36,8 @@ class HostRequest(TypedDict):
 
 
 class StepResult(TypedDict):
-    """What a script said that the client carried. `host_key` is the fingerprint that ssh verified. Without a `step` it
-    is the question what comes next."""
+    """What a script said that the client carried. `host_key` is the fingerprint that ssh verified: no script is handed
+    out for another one than the first. Without a `step` it is the question what comes next."""
 
     step: NotRequired[str]
     exit_code: NotRequired[int]

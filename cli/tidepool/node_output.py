@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], tuple[bytes, LogChunk]]
 
+LONGEST_LINE = 1 << 16
+"""Bytes after which a line is shown although its end has not come."""
+
 
 class Stream:
     """One node's stream: how far it was read, and the line that is not complete yet."""
@@ -26,11 +29,22 @@ class Stream:
         self.is_complete = False
 
     def labelled(self, data: bytes) -> bytes:
-        """The complete lines so far, behind the rank; at the end of the stream also what is left."""
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        if self.is_complete and self.rest:
-            lines, self.rest = [*lines, self.rest], b""
-        return b"".join(b"[%d] %b\n" % (self.rank, line) for line in lines)
+        """The lines so far as a terminal shows them, behind the rank; at the end of the stream also what is left.
+
+        A progress bar overwrites itself by carriage returns: what it shows now is a line as well.
+        """
+        *lines, rest = (self.rest + data).split(b"\n")
+        shown = [_last_shown(line) for line in lines]
+        before, overwrites, self.rest = rest.rpartition(b"\r")
+        if overwrites:
+            shown.append(_last_shown(before))
+        if len(self.rest) > LONGEST_LINE or (self.is_complete and self.rest):
+            shown, self.rest = [*shown, self.rest], b""
+        return b"".join(b"[%d] %b\n" % (self.rank, line) for line in shown)
+
+
+def _last_shown(line: bytes) -> bytes:
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 
 class Output:
@@ -40,9 +54,14 @@ class Output:
         self._read = read
         self._streams = [Stream(node or 0)]
         self._is_one = node is not None
+        self.has_advanced = False
 
     def poll(self) -> tuple[bytes, Run, bool]:
-        """Return what is new, the run, and whether it is over and this was the rest. The streams are asked in turn."""
+        """Return what is new, the run, and whether it is over and this was the rest. The streams are asked in turn.
+
+        What is new may be nothing while the streams move on (`has_advanced`): a line without its end.
+        """
+        self.has_advanced = False
         data, chunk = self._next(self._streams[0])
         run = chunk["run"]
         count = 1 if self._is_one else run.get("nodes") or 1
@@ -56,7 +75,14 @@ class Output:
                 parts.append(stream.labelled(data))
         return b"".join(parts), run, all(stream.is_complete for stream in self._streams)
 
+    def rest(self) -> bytes:
+        """The lines whose end has not come."""
+        for stream in self._streams:
+            stream.is_complete = True
+        return b"".join(stream.labelled(b"") for stream in self._streams)
+
     def _next(self, stream: Stream) -> tuple[bytes, LogChunk]:
         data, chunk = self._read(stream.rank, stream.after)
+        self.has_advanced = self.has_advanced or bool(data)
         stream.after, stream.is_complete = chunk["next"], chunk["complete"]
         return data, chunk

@@ -12,10 +12,18 @@ from tidepool.text import clean, clipped
 
 LONGEST_WORDS = 300
 NOISE = re.compile(
-    r"debug\d: |OpenSSH_|Authenticated (to|using) |Transferred: |Bytes per second|Warning: Permanently added|\*\* |"
+    r"debug\d: (?!kex_exchange_identification: banner line)|OpenSSH_|"
+    r"Authenticated (to|using) |Transferred: |Bytes per second|Warning: Permanently added|\*\* |"
     r"Pseudo-terminal will not|@@@|@ {4}|IT IS POSSIBLE|Someone could be|It is also possible|mux_client_"
 )
 """Beginnings of lines that say nothing of why it failed."""
+
+BANNER = re.compile(
+    r"kex_exchange_identification: banner line \d+: (?!Exceeded MaxStartups|Not allowed at this time)(.*\S)"
+)
+"""What a server said before it named its version, told by `ssh -v`. A full sshd says the two that are left out."""
+ENDED = re.compile(r"^kex_exchange_identification: (?!banner line \d)", re.MULTILINE)
+"""No version came."""
 
 USAGE, UNREACHABLE, CHECKS = 2, 8, 9
 """Exit codes: what was asked for is wrong; no connection; the host is not fit, or does not let us in."""
@@ -32,6 +40,8 @@ class SshFailure:
         self.words = words
         self.fix = fix
 
+
+NOT_SSH_FIX = "name the port of the SSH server with -p"
 
 KINDS: tuple[tuple[str, str, int, str], ...] = (
     (
@@ -50,6 +60,11 @@ KINDS: tuple[tuple[str, str, int, str], ...] = (
         "ssh-usage", USAGE, "see ssh(1) and ssh_config(5)",
     ),
     (
+        r"banner line contains|banner line too long|during banner exchange|invalid format|"
+        r"no matching |protocol version",
+        "not-ssh", UNREACHABLE, NOT_SSH_FIX,
+    ),
+    (
         r"Could not resolve hostname|Name or service not known|nodename nor servname",
         "unreachable", UNREACHABLE, "the name is wrong, or needs ssh_config: ssh -G {host}",
     ),
@@ -62,11 +77,8 @@ KINDS: tuple[tuple[str, str, int, str], ...] = (
         "auth-failed", CHECKS, "check the user and the key: ssh -v {host}",
     ),
     (
-        r"kex_exchange_identification|banner exchange|no matching |protocol version",
-        "not-ssh", UNREACHABLE, "name the port of the SSH server with -p",
-    ),
-    (
-        r"Broken pipe|closed by remote host|Connection reset|not responding|client_loop|Connection closed",
+        r"kex_exchange_identification|Broken pipe|closed by remote host|Connection reset|"
+        r"not responding|client_loop|Connection closed",
         "connection-lost", UNREACHABLE, "the same command again goes on where it stopped",
     ),
 )  # fmt: skip
@@ -76,7 +88,11 @@ KINDS: tuple[tuple[str, str, int, str], ...] = (
 def failure_of(said: str, host: str, known_as: str) -> SshFailure:
     """Name the reason in what ssh said. `known_as` is the host as known_hosts has it."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and not NOISE.match(line.strip())]
+    lines = [line.removeprefix("debug1: ") for line in lines]
     text = "\n".join(lines)
+    other = BANNER.search(text)
+    if other and ENDED.search(text):
+        return SshFailure("not-ssh", UNREACHABLE, _words(f"it says: {other[1]}"), NOT_SSH_FIX)
     for pattern, code, exit_code, fix in KINDS:
         if re.search(pattern, said if code == "host-key-changed" else text):
             line = next((one for one in lines if re.search(pattern, one)), lines[-1] if lines else "")

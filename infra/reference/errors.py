@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from chalicelib.domain.errors import BackendError, TidepoolError
-from chalicelib.ssh.errors import KeyRefusedError
+from chalicelib.domain.findings import FINDINGS
+from chalicelib.domain.networks import NoAddressInNetworkError
+from chalicelib.ssh.errors import KeyRefusedError, SshError
 from infra.reference.markdown import code, sentence, table
 from infra.reference.markdown import page as whole
 from tidepool.help import EXIT_CODES
@@ -24,7 +26,16 @@ def page() -> str:
     every = list(tree())
     answered = [each for each in every if not issubclass(each, BackendError)]
     refusals = [each for each in every if issubclass(each, BackendError)]
-    return whole("Errors", INTRO, _answers(answered), REFUSALS, _refusals(refusals), EXITS, _exits())
+    ends = [*below(SshError), NoAddressInNetworkError]
+    parts = [INTRO, _answers(answered), REFUSALS, _refusals(refusals), ADOPTIONS, _ends(ends), EXITS, _exits()]
+    return whole("Errors", *parts)
+
+
+def below(kind: type[TidepoolError]) -> Iterator[type[TidepoolError]]:
+    """Yield a class and all below it, wherever they are written."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from below(each)
 
 
 def _answers(kinds: Sequence[type[TidepoolError]]) -> str:
@@ -38,6 +49,14 @@ def _answers(kinds: Sequence[type[TidepoolError]]) -> str:
 def _refusals(kinds: Sequence[type[TidepoolError]]) -> str:
     rows = [(code(each.code), code(getattr(each, "kind", "")), meaning(each)) for each in kinds]
     return table(("code", "class of the attempt", "meaning, and what is done"), rows)
+
+
+def _ends(kinds: Sequence[type[TidepoolError]]) -> str:
+    rows = [
+        (code(each.code), "yes" if each.retryable else "no", "yes" if each.code in FINDINGS else "", meaning(each))
+        for each in kinds
+    ]
+    return table(("code", "tried again", "a check", "meaning"), rows)
 
 
 def meaning(kind: type[TidepoolError]) -> str:
@@ -67,5 +86,12 @@ REFUSALS = """\
 
 A driver raises only these. They are not answered by the API: they appear as the `kind` of an
 [attempt](../architecture.md#11-getting-a-machine), and the class decides what provisioning does next."""
+
+ADOPTIONS = """\
+## Why an adoption over SSH ended
+
+Not answered by the API either, since the work is done by a workflow: they begin the `failure` of a host, before a
+colon. Most are the code of a [check](checks.md) as well, which has the fix. What is tried again is tried for ten
+minutes. The command line ends with 8 where only the way to the host failed, else with 9."""
 
 EXITS = "## Exit codes of the command line"

@@ -74,6 +74,20 @@ def test_a_container_gets_image_gpus_and_names_of_variables_only(docker: Machine
     assert containers(docker) == []
 
 
+def test_a_container_gets_the_shared_memory_that_was_asked_for_and_a_nodes_the_machine_s_network(
+    docker: Machine, api: StubApi
+) -> None:
+    docker.start()
+    api.want("run-1", "true", image="busybox")
+    assert api.ended("run-1")["exit_code"] == 0
+    api.want("run-2", "true", image="busybox", host_network=True, shared_memory_mib=8192)
+    assert api.ended("run-2")["exit_code"] == 0
+    alone, node = calls(docker, "run")
+    assert "--network" not in alone
+    assert "--shm-size" not in alone
+    assert {"--network=host", "--shm-size=8192m"} <= set(node.split())
+
+
 def test_stop_is_docker_stop_with_the_time_to_sigkill(docker: Machine, api: StubApi) -> None:
     docker.start()
     script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"

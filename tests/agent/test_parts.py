@@ -45,6 +45,20 @@ def test_equal_gpus_are_one_entry(table: str, gpus: list[tuple[str, int, int]]) 
     assert agent.parse_gpus(table) == expected
 
 
+def test_an_agent_that_is_not_wanted_asks_ever_more_rarely_and_no_two_at_once() -> None:
+    for times, longest_s in ((0, 5), (1, 10), (3, 40), (6, 300), (1000, 300)):
+        rests = {agent.unwanted_rest_s(times) for _ in range(50)}
+        assert len(rests) > 1
+        assert all(longest_s / 2 <= rest <= longest_s for rest in rests)
+
+
+def test_a_gpu_that_is_split_is_left_out_as_it_is_when_the_host_is_adopted() -> None:
+    table = "NVIDIA A100-SXM4-80GB, 81920, 535.1\n" * 3
+    assert [each["count"] for each in agent.parse_gpus(table, "Disabled\nEnabled\n[N/A]\n")] == [2]
+    assert agent.parse_gpus(table, "Enabled\nEnabled\nEnabled\n") == []
+    assert [each["count"] for each in agent.parse_gpus(table, "")] == [3]  # a driver that knows no MIG fails
+
+
 def test_addresses_of_bridges_and_loopback_are_not_the_machines() -> None:
     links = """\
 2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0

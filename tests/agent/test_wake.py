@@ -4,6 +4,7 @@ import time
 
 from tests.agent.conftest import Machine
 from tests.agent.stub_api import StubApi
+from tests.agent.test_code import archive, serve
 
 
 def test_a_wake_makes_the_agent_sync_at_once(machine: Machine, api: StubApi) -> None:
@@ -56,3 +57,13 @@ def test_without_a_wake_url_the_interval_counts(machine: Machine, api: StubApi) 
     api.until(lambda: len(api.syncs) >= 4)
     assert 0.5 < api.sync_times[3] - api.sync_times[0] < 2
     assert api.polls == 0
+
+
+def test_a_proxy_of_the_environment_is_heeded_by_no_part_of_the_agent(machine: Machine, api: StubApi) -> None:
+    """The adoption tries the direct way, so the direct way is taken by all."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    machine.start(**proxies)
+    api.want("run-1", "sh", "pkg/run.sh", **serve(api, archive(({"name": "pkg/run.sh"}, b"echo $http_proxy"))))
+    assert api.ended("run-1")["exit_code"] == 0
+    assert api.log("run-1") == b"http://127.0.0.1:9\n"  # a job has what its host has
+    api.until(lambda: api.polls)

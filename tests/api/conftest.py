@@ -12,7 +12,6 @@ from typing import Any, get_origin
 
 import pytest
 from chalice.test import Client
-from moto import mock_aws
 from pydantic import TypeAdapter
 
 import app as application
@@ -21,8 +20,7 @@ from chalicelib.api.http import Operation
 from chalicelib.api.openapi import operations_of
 from chalicelib.domain.model import Role
 from chalicelib.services import pools, tokens
-from chalicelib.store import tables
-from tests.emulation import create_tables, dynamodb_at, set_keys
+from tests.emulation import dynamodb_at
 from tests.services.world import World
 
 PROJECT = "acme"
@@ -99,24 +97,10 @@ def operation_at(method: str, path: str) -> Operation:
     raise AssertionError(f"no route {method} {path}")
 
 
-@pytest.fixture(scope="package")
-def database() -> Iterator[Any]:
-    """The tables of a test stage on moto, made once: making them costs more than most of the tests."""
-    with pytest.MonkeyPatch.context() as patch, mock_aws():
-        set_keys(patch)
-        tables.configure("test")
-        create_tables("test", dynamodb_at(""))
-        yield dynamodb_at("")
-
-
 @pytest.fixture
-def dynamodb(database: Any) -> Iterator[None]:
-    """Empty tables."""
-    yield
-    for definition in tables.schema("test"):
-        table, keys = definition["TableName"], [key["AttributeName"] for key in definition["KeySchema"]]
-        for item in database.scan(TableName=table)["Items"]:
-            database.delete_item(TableName=table, Key={key: item[key] for key in keys})
+def database(dynamodb: None) -> Any:
+    """A plain client of the tables."""
+    return dynamodb_at("")
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,7 @@ def test_the_role_allows_what_the_driver_asks_for_and_nothing_else():
     ("action", "condition"),
     [
         ("ec2:TerminateInstances", "aws:ResourceTag/tidepool-owner"),
+        ("ec2:AuthorizeSecurityGroupIngress", "aws:ResourceTag/tidepool-owner"),
         ("ec2:CreateTags", "ec2:CreateAction"),
         ("iam:CreateServiceLinkedRole", "iam:AWSServiceName"),
     ],

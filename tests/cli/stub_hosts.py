@@ -109,9 +109,9 @@ class HostRoutes:
         return 200, {"check_id": host.key, "over": host.is_over, "host": host.facts()}
 
     def _stepped(self, host: StubHost, said: dict[str, Any]) -> dict[str, Any]:
-        if said:
+        if said.get("step"):
             host.said.append(said)
-        if said and said["step"] == host.step:
+        if said.get("step") == host.step:
             if said["exit_code"] == 255:
                 host.tries += 1
                 if host.tries > 2:

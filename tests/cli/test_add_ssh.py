@@ -1,6 +1,7 @@
 """`pool add-ssh` and `host …` where the control plane connects: what is sent, what is shown, how it ends."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -90,6 +91,18 @@ def test_a_known_host_key_is_sent_and_said(stub, cli, key, known):
     assert "u@10.0.0.7: host key known from known_hosts: SHA256:" in ended.err
     cli("pool", "add-ssh", "-i", str(key), "--no-known-hosts", "v@10.0.0.7")
     assert "host_key" not in stub.uploaded[1]
+
+
+def test_the_key_of_a_jump_host_is_sent_by_its_name_also_where_it_is_hashed(stub, cli, key, known, tmp_path):
+    file = tmp_path / "hashed"
+    file.write_text(f"[bastion]:2200 {KEY}\n")
+    subprocess.run(["ssh-keygen", "-H", "-q", "-f", file], check=True, capture_output=True)
+    known(file.read_text())
+    ended = cli("pool", "add-ssh", "-i", str(key), "-J", "ann@bastion:2200", "u@10.0.0.7")
+    assert stub.uploaded[0]["host_key"] == f"[bastion]:2200 {KEY}"
+    assert "host key not known" in ended.err
+    cli("pool", "add-ssh", "-i", str(key), "-J", "ann@door", "--host-key", KEY, "u@10.0.0.8")
+    assert stub.uploaded[1]["host_key"] == KEY
 
 
 def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.cli.builders import make_run
-from tidepool.node_output import Output
+from tidepool.node_output import LONGEST_LINE, Output
 from tidepool.rows import nodes_text
 
 
@@ -49,6 +49,24 @@ def test_a_nodes_stream_that_is_complete_is_not_asked_again():
     read, asked = reader(2, {0: [b"a\n"] * 5, 1: []})
     drain(Output(read))
     assert [rank for rank, _ in asked].count(1) == 1
+
+
+def test_a_progress_bar_is_seen_while_it_moves_and_ends_as_the_line_that_a_terminal_shows():
+    read, _ = reader(2, {0: [b"10%\r20%\r", b"30%", b"\r40%\r\n"], 1: [b"a\r\nb\n"]})
+    output = Output(read)
+    assert output.poll()[0] == b"[0] 20%\n[1] a\n[1] b\n"
+    assert output.poll()[0] == b""
+    assert output.has_advanced
+    assert output.poll()[0] == b"[0] 40%\n"
+
+
+def test_a_line_that_does_not_end_is_shown_all_the_same_when_it_is_long_or_all_that_there_is():
+    long = b"x" * (LONGEST_LINE + 1)
+    read, _ = reader(2, {0: [long, b"and more"], 1: []})
+    output = Output(read)
+    assert output.poll()[0] == b"[0] %b\n" % long
+    assert output.poll()[0] == b""
+    assert output.rest() == b"[0] and more\n"
 
 
 def test_a_table_names_the_instances_by_rank_and_what_became_of_them():

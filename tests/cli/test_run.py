@@ -334,6 +334,9 @@ def test_logs_show_what_is_there_and_follow_when_asked(stub, start):
     assert (ended.code, ended.out, ended.err) == (4, "a\nb\n", "run brave-otter-42 failed (exit code 4)\n")
     lines = [json.loads(line) for line in finish(start("logs", "--json", "brave-otter-42")).out.splitlines()]
     assert [line.get("data", "run") for line in lines] == ["YQpiCg==", "run"]
+    stub.runs = [make_run(nodes=2, state="done")]
+    lines = [json.loads(line) for line in finish(start("logs", "--json", "brave-otter-42")).out.splitlines()]
+    assert [line.get("node", "run") for line in lines] == [0, 1, "run"]
 
 
 def test_an_interrupt_of_logs_leaves_the_run_alone(stub, start):

@@ -261,8 +261,11 @@ def test_a_key_that_is_not_there_is_named(tmp_path):
         ("Received disconnect from 1.2.3.4 port 22:2: Too many authentication failures", "auth-failed", 9),
         ("ssh: Could not resolve hostname x: Name or service not known", "unreachable", 8),
         ("ssh: connect to host x port 22: Connection refused", "unreachable", 8),
-        ("Connection timed out during banner exchange", "unreachable", 8),
-        ("kex_exchange_identification: Connection closed by remote host", "not-ssh", 8),
+        ("Connection timed out during banner exchange\nConnection to x port 25 timed out", "not-ssh", 8),
+        ("kex_exchange_identification: banner line contains invalid characters", "not-ssh", 8),
+        ("kex_exchange_identification: Connection closed by remote host", "connection-lost", 8),
+        ("debug1: kex_exchange_identification: banner line 0: Exceeded MaxStartups\n"
+         "kex_exchange_identification: read: Connection reset by peer", "connection-lost", 8),
         ("client_loop: send disconnect: Broken pipe", "connection-lost", 8),
         ("command-line: line 0: Bad configuration option: nonsense", "ssh-usage", 2),
         ("", "unreachable", 8),
@@ -273,6 +276,16 @@ def test_the_words_of_ssh_have_a_code_and_a_remedy(said, code, exit_code):
     assert (found.code, found.exit_code) == (code, exit_code)
     assert found.fix
     assert "debug1" not in found.words
+
+
+def test_a_server_of_something_else_is_told_by_its_first_words():
+    said = "debug1: kex_exchange_identification: banner line 0: 220 mail.test ESMTP\n"
+    said += "kex_exchange_identification: Connection closed by remote host\nConnection closed by 10.0.0.1 port 25\n"
+    found = failure_of(said, "box", "box")
+    assert (found.code, found.words) == ("not-ssh", "it says: 220 mail.test ESMTP")
+    assert "220 mail.test" in own_words(said)
+    greeting = "debug1: kex_exchange_identification: banner line 0: be welcome\nu@x: Permission denied (publickey)."
+    assert failure_of(greeting, "box", "box").code == "auth-failed"
 
 
 def test_the_key_of_the_last_hop_is_the_host_s():

@@ -1,5 +1,8 @@
 """Every check on recorded hosts: each failure has a code and a fix of its own, and all are told at once."""
 
+import re
+import subprocess
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,8 +17,10 @@ from chalicelib.domain.adoption import (
     judge,
     judge_connection,
 )
-from chalicelib.domain.findings import FINDINGS, Check, Family, Status
+from chalicelib.domain.findings import FINDINGS, Check, Status
+from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import parse as gpu
+from chalicelib.domain.networks import parse_network
 from chalicelib.ssh import probe
 from tests.ssh import recordings as say
 from tests.ssh.recordings import NOW, recording
@@ -62,6 +67,7 @@ WRONG = {
     "api-certificate": recording(api=("curl", CERTIFICATE, 60)),
     "api-wrong-answer": recording(api=("curl", "302", 0)),
     "api-unknown": recording(api=("", "", 0)),
+    "no-network": recording(addresses=[("ip", "3: docker0    inet 172.17.0.1/16 scope global docker0")]),
     "docker-missing": recording(docker=say.NO_DOCKER),
     "docker-not-running": recording(docker=say.DOCKER_DOWN),
     "docker-unknown": recording(docker=say.DOCKER_DENIED, sudo="no"),
@@ -79,12 +85,13 @@ WRONG = {
     "toolkit-not-configured": recording(gpu=say.H100_8, docker=say.DOCKER),
     "toolkit-unproven": recording(gpu=say.H100_8, docker=say.NO_DOCKER),
     "gpus-split": recording(gpu=say.MIG_ON, docker=say.DOCKER_NVIDIA),
+    "gpus-all-split": recording(gpu=say.MIG_ONLY, docker=say.DOCKER_NVIDIA),
     "owner-foreign": recording(owner=FOREIGN),
     "owner-other-instance": recording(owner=SIBLING),
     "owner-unreadable": recording(owner=""),
     "files-left": recording(agent="files"),
 }
-ASKED = {"gpus-missing", "owner-taken-over"}
+ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network"}
 """Codes that depend on what is wanted, and have tests of their own."""
 
 
@@ -134,6 +141,20 @@ def test_a_warning_stands_in_nobodys_way():
     results = judged(recording(say.ALPINE, docker=say.NO_DOCKER))
     assert {each.status for each in results.values()} == {Status.PASS, Status.WARN}
     assert is_adoptable(tuple(results.values()))
+
+
+@pytest.mark.parametrize("graphics", [say.NOT_FOUND, say.NO_COMMUNICATION, say.NO_LIBRARY])
+def test_a_driver_that_is_installed_and_does_not_work_is_not_told_as_missing(graphics):
+    result = judged(recording(gpu=graphics))[Check.DRIVER]
+    assert result.code == "driver-not-working"
+    assert "nvidia" in result.found.casefold() or "No devices" in result.found
+    assert "dkms" in result.fix
+    assert "reboot" in result.fix
+
+
+def test_a_host_with_a_driver_and_no_gpu_is_a_host_without_one():
+    unused = replace(say.NO_COMMUNICATION, pci=[])
+    assert judged(recording(gpu=unused))[Check.DRIVER].code == OK
 
 
 @pytest.mark.parametrize(
@@ -193,6 +214,12 @@ def test_split_gpus_do_not_count_for_what_was_stated():
     assert [each.code for each in results if each.check is Check.GPUS] == ["gpus-split", "gpus-missing"]
 
 
+def test_a_host_of_split_gpus_alone_is_no_host_without_gpus():
+    results = judged(recording(gpu=say.MIG_ONLY, docker=say.DOCKER_NVIDIA))
+    assert [code for code in results if results[code].status is Status.FAIL] == [Check.GPUS]
+    assert "-i 0,1 -mig 0" in results[Check.GPUS].fix
+
+
 @pytest.mark.parametrize("owner", [FOREIGN, SIBLING, ""])
 def test_whoever_asks_to_take_over_may(owner):
     result = judged(recording(owner=owner), take_over=True)[Check.OWNER]
@@ -220,6 +247,14 @@ def test_a_fix_is_written_for_the_systems_own_package_manager(system, fix):
     assert judged(recording(system, pythons=[]))[Check.PYTHON].fix == fix
 
 
+def test_an_address_in_the_network_that_was_named_must_be_there():
+    inside = judged(recording(), network=parse_network("10.0.0.0/16"))[Check.NETWORK]
+    assert (inside.code, inside.found) == (OK, "10.0.0.7 in 10.0.0.0/16")
+    outside = judged(recording(), network=parse_network("10.9.0.0/16"))[Check.NETWORK]
+    assert (outside.code, outside.status) == ("no-address-in-network", Status.FAIL)
+    assert "10.0.0.7/24 (ens5)" in outside.found
+
+
 def test_a_proxy_that_the_agent_does_not_heed_is_named_when_the_api_is_out_of_reach():
     result = judged(recording(api=("curl", REFUSED, 7), proxies=["https_proxy"]))[Check.API]
     assert "https_proxy" in result.found
@@ -235,6 +270,7 @@ def test_a_proxy_that_the_agent_does_not_heed_is_named_when_the_api_is_out_of_re
         ("host-key-changed", [OK, "host-key-changed"]),
         ("host-key-mismatch", [OK, "host-key-mismatch"]),
         ("auth-failed", [OK, OK, "auth-failed"]),
+        ("script-output", [OK, OK, "script-output"]),
     ],
 )
 def test_a_connection_is_judged_as_far_as_it_came(problem, told):
@@ -253,3 +289,36 @@ def test_every_finding_is_told_in_public_words(code):
     filled = dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index", "target"), "x")
     for family in (None, *Family):
         assert "{" not in finding.fix_for(family).format_map(filled)
+
+
+COMMANDS = ("sudo ", "curl ", "echo ", "ssh", "su -c ", "cat ", "getent ", "nvidia-smi ", "timeout ", "v=", "ip -o")
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_a_fix_that_is_a_command_can_be_pasted_into_a_shell(code):
+    """Whatever is not sure to hold stands behind a `#`."""
+    fixes = {FINDINGS[code].fix_for(family) for family in (None, *Family)}
+    for fix in filter(None, fixes):
+        filled = fix.format_map(
+            dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index"), "x") | {"target": "x@y"}
+        )
+        if filled.startswith(COMMANDS):
+            assert subprocess.run(["sh", "-n"], input=filled, text=True, check=False).returncode == 0, filled
+        else:
+            assert not re.search(r"[|;&]", filled), f"neither words nor a command: {filled}"
+
+
+@pytest.mark.parametrize("said", ["sudo: a password is required", "ubuntu is not in the sudoers file."])
+def test_who_may_not_use_sudo_is_told_the_line_and_who_may_write_it(said):
+    fix = judged(recording(sudo="no", sudo_error=said))[Check.SUDO].fix
+    command, _, who = fix.partition("  # ")
+    assert command == (
+        "echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' | sudo EDITOR='tee -a' visudo -f /etc/sudoers.d/90-tidepool"
+    )
+    assert "administrator" in who
+
+
+def test_how_to_look_at_a_host_is_told_as_ssh_wants_it():
+    found = judge_connection(Connection("fd00::5", "ubuntu", problem="unreachable", detail="no route", port=2222))[-1]
+    assert found.fix.startswith("ssh -v -p 2222 ubuntu@fd00::5 ")
+    assert judge_connection(Connection("fd00::5", "ubuntu", port=2222))[0].found == "[fd00::5]:2222 answers"

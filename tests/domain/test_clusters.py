@@ -99,6 +99,11 @@ def test_each_node_is_told_its_rank_the_master_and_all_addresses():
     assert told["TIDEPOOL_GPUS_NUM"] == "12"
 
 
+def test_mpirun_is_told_each_node_with_a_slot_for_each_gpu():
+    jobs = (NodeJob(0, address="10.0.0.5", gpus=8), NodeJob(1, address="fd00::7", gpus=4), NodeJob(2, address="c"))
+    assert environment(jobs, jobs[1], {})["TIDEPOOL_MPI_HOSTS"] == "10.0.0.5:8,[fd00::7]:4,c:1"
+
+
 def test_nodes_with_different_gpus_are_each_told_their_own_and_those_of_all():
     jobs = tuple(NodeJob(rank, address=f"10.0.0.{5 + rank}", gpus=gpus) for rank, gpus in enumerate((8, 2, 0)))
     told = [environment(jobs, job, {}) for job in jobs]

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.domain import errors
+from chalicelib.domain import errors, networks
 from chalicelib.domain.errors import BackendError, InvalidInputError, NotFoundError, TidepoolError, UnknownOutcomeError
+from chalicelib.ssh import errors as ssh_errors
 
 
 def tree(root: type[TidepoolError]) -> Iterator[type[TidepoolError]]:
@@ -15,7 +16,8 @@ def tree(root: type[TidepoolError]) -> Iterator[type[TidepoolError]]:
         yield from tree(child)
 
 
-EVERY = [error for error in tree(TidepoolError) if error.__module__ == errors.__name__]
+MODULES = {errors.__name__, networks.__name__, ssh_errors.__name__}
+EVERY = [error for error in tree(TidepoolError) if error.__module__ in MODULES]
 DRIVERS = [error for error in EVERY if issubclass(error, BackendError)]
 
 

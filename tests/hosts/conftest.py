@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.plane import Plane
+from tests.hosts import adopting
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab, obstacle
 
@@ -32,3 +34,23 @@ def lab() -> Iterator[Lab]:
 def key(lab: Lab) -> Key:
     """The key that opens a host unless its test says otherwise."""
     return lab.key("ed25519")
+
+
+@pytest.fixture(scope="session")
+def first(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane that may adopt hosts, with silences short enough to be waited for."""
+    with adopting.control_plane(lab, tmp_path_factory.mktemp("first"), adopting.QUICK) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def second(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """Another control plane that may adopt the same hosts. Its silences are those that nobody set."""
+    with adopting.control_plane(lab, tmp_path_factory.mktemp("second"), {}) as made:
+        yield made
+
+
+@pytest.fixture
+def plane(first: Plane) -> Plane:
+    """The control plane of tests that need one."""
+    return first

@@ -4,30 +4,26 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from infra.local.control import Options
 from tests.e2e.plane import Plane
+from tests.hosts import adopting
 from tests.hosts.host import Host
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab
 from tests.hosts.machine import User
+from tests.hosts.networks import docker0
 
 BULK = 20
+BULK_LIMIT_S = 150
+PASSPHRASE = "open sesame"
 
 
-@pytest.fixture(scope="module")
-def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """A control plane that may connect to what is in the lab's public network."""
-    allowed = ",".join(str(network) for network in lab.public.ranges)
-    plane = Plane(tmp_path_factory.mktemp("added"), Options(port=0, settings={"TIDEPOOL_HOST_NETWORKS": allowed}))
-    plane.up()
-    try:
-        yield plane
-    finally:
-        plane.down("--erase", "--force")
+@pytest.fixture
+def plane(second: Plane) -> Plane:
+    """Not the one of the other tests, which need not see these many hosts."""
+    return second
 
 
 class Desk:
@@ -47,7 +43,7 @@ class Desk:
 
     def meet(self, host: Host, *lines: str) -> None:
         """Let the host reach the API, and be known here by its name."""
-        host.serve(urlsplit(self.plane.client["TIDEPOOL_URL"]).port or 80)
+        adopting.serve(self.plane, host)
         with self.known.open("a") as file:
             file.write(host.known_hosts())
         entry = [f"Host {host.name}", f"HostName {host.address}", f"User {host.user}", f"Port {host.port}", *lines]
@@ -101,29 +97,57 @@ def test_a_host_that_is_not_fit_says_why_and_keeps_nothing(desk, plane):
     assert not host.run("sh", "-c", "ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout.strip()
 
 
-def test_the_control_plane_adopts_with_an_uploaded_key_of_another_port(desk, plane, lab):
-    key = lab.key("ecdsa", passphrase="open sesame")
+@pytest.fixture
+def opened(plane) -> Iterator[None]:
+    """The user has the passphrase of the keys that have one in the environment."""
+    plane.client["TIDEPOOL_KEY_PASSPHRASE"] = PASSPHRASE
+    yield
+    del plane.client["TIDEPOOL_KEY_PASSPHRASE"]
+
+
+def test_the_control_plane_adopts_with_an_uploaded_key_of_another_port_and_keeps_that_port(desk, plane, lab, opened):
+    key = lab.key("ecdsa", passphrase=PASSPHRASE)
     host = desk.host("uploaded", key=key, port=2222)
-    words = (
-        "-i",
-        str(key.path),
-        "--host-key",
-        str(desk.known),
-        f"{host.user}@{host.address}:2222",
-        "--name",
-        "uploaded",
-    )
-    checked = plane.tidepool("host", "check", *words[:-2], code=None)
-    assert (checked.code, "set TIDEPOOL_KEY_PASSPHRASE" in checked.err) == (2, True)
-    plane.client["TIDEPOOL_KEY_PASSPHRASE"] = "open sesame"
-    try:
-        assert "can be adopted" in plane.tidepool("host", "check", *words[:-2]).out
-        done = plane.tidepool("pool", "add-ssh", *words)
-    finally:
-        del plane.client["TIDEPOOL_KEY_PASSPHRASE"]
-    assert f"host key given: {plane.instance('uploaded')['host']['host_key']}" in done.err
-    assert ":2222" in plane.tidepool("host", "list").out
+    words = ("-i", str(key.path), "--host-key", str(desk.known), f"{host.user}@{host.address}:2222")
+    assert "can be adopted" in plane.tidepool("host", "check", *words).out
+    done = plane.tidepool("pool", "add-ssh", *words, "--name", "uploaded")
+    shown = plane.instance("uploaded")["host"]
+    assert f"host key given: {shown['host_key']}" in done.err
+    place = f"{host.target}:2222"
+    assert shown["destination"] == place
+    plane.tidepool("host", "refresh", "uploaded")
+    assert place in plane.tidepool("host", "list").out
+    assert place in plane.tidepool("instance", "show", "uploaded").out
+    assert "already there" in plane.tidepool("pool", "add-ssh", *words, "--name", "uploaded").err
     plane.tidepool("pool", "rm", "-y", "uploaded")
+    assert plane.instance("uploaded")["host"]["destination"] == place
+
+
+def test_a_key_with_a_passphrase_that_nobody_told_is_not_sent(desk, plane, lab):
+    key = lab.key("ecdsa", passphrase=PASSPHRASE)
+    asked = plane.tidepool("host", "check", "-i", str(key.path), "ubuntu@192.0.2.1", code=2)
+    assert "set TIDEPOOL_KEY_PASSPHRASE" in asked.err
+
+
+def test_the_control_plane_goes_through_a_bastion_that_has_a_user_and_a_port_of_its_own(desk, plane, lab, opened):
+    key = lab.key("rsa", passphrase=PASSPHRASE)
+    lab.network("vault", "10.78.0.0/24")
+    users = [User("jumper", [key], sudo="refused")]
+    door = desk.host("door", users=users, port=2200, networks={"public": "", "vault": "10.78.0.1"})
+    inner = desk.host("inner", key=key, port=2222, networks={"vault": "10.78.0.7"}, interfaces=[docker0()])
+    way = ("-i", str(key.path), "-p", "2222", "-J", f"jumper@{door.address}:2200")
+    plane.tidepool("pool", "add-ssh", *way, inner.target, "--network", "10.78.0.0/24", "--name", "box-7")
+    shown = plane.instance("box-7")
+    assert (shown["state"], shown["host"]["address"]) == ("idle", "10.78.0.7")
+    assert (shown["host"]["destination"], shown["host"]["jump"]) == (
+        f"{inner.target}:2222",
+        f"jumper@{door.address}:2200",
+    )
+    ran = plane.tidepool("run", "--reuse", "--instance", "box-7", "--no-code", "--", "hostname")
+    assert ran.out == "inner\n"
+    plane.tidepool("pool", "rm", "-y", "box-7")
+    for host in (door, inner):
+        assert not host.run("ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout
 
 
 def test_a_client_that_is_killed_is_gone_on_with(desk, plane):
@@ -142,16 +166,23 @@ def test_a_client_that_is_killed_is_gone_on_with(desk, plane):
     plane.tidepool("pool", "rm", "-y", "resumed")
 
 
-def test_twenty_hosts_at_once_of_which_three_are_bad(desk, plane, lab):
-    """One without free sudo, one with another host key than is known, one that is off."""
-    names = [f"bulk-{number:02}" for number in range(1, BULK + 1)]
-    plans = [{"name": name, "key": desk.key} for name in names]
-    plans[2] = {"name": "bulk-03", "users": [User("ubuntu", [desk.key], sudo="refused")]}
+@pytest.fixture(scope="module")
+def twenty(lab, key) -> Iterator[list[Host]]:
+    """Twenty hosts; nobody knows `bulk-07` by its key any more, and `bulk-03` has no free sudo."""
+    plans = [{"name": f"bulk-{number:02}", "key": key} for number in range(1, BULK + 1)]
+    plans[2] = {"name": "bulk-03", "users": [User("ubuntu", [key], sudo="refused")]}
     hosts = lab.hosts(plans)
+    yield hosts
     for host in hosts:
+        host.kill()
+
+
+def test_twenty_hosts_at_once_of_which_three_are_bad(desk, twenty):
+    """One without free sudo, one with another host key than is known, one that is off."""
+    for host in twenty:
         desk.meet(host)
-    hosts[6].change_host_keys()
-    hosts[10].power_off()
+    twenty[6].change_host_keys()
+    twenty[10].power_off()
     words = (f"bulk-[01-{BULK}]", "-o", "ConnectTimeout=3", "--json")
     done = desk.add(*words, code=8)
     results = {result["host"]: result for result in json.loads(done.out)}
@@ -159,3 +190,25 @@ def test_twenty_hosts_at_once_of_which_three_are_bad(desk, plane, lab):
     assert bad == {"bulk-03": "sudo-needs-password", "bulk-07": "host-key-changed", "bulk-11": "unreachable"}
     again = desk.add(*words, code=8)
     assert [result["result"] for result in json.loads(again.out)].count("already there") == BULK - 3
+
+
+def test_another_control_plane_adopts_twenty_at_once_by_itself_of_which_three_are_bad(first, twenty, key, tmp_path):
+    """Whosever they are. One has no free sudo, one shows another host key than is given, one does not know the user."""
+    for host in twenty:
+        adopting.serve(first, host)
+        host.power_on()
+    known, places = tmp_path / "known", tmp_path / "places"
+    known.write_text("".join(host.known_hosts() for host in twenty))
+    twenty[6].change_host_keys()
+    targets = [host.target for host in twenty[:-1]] + [f"nobody@{twenty[-1].address}"]
+    places.write_text("\n".join(targets))
+    words = ("-i", str(key.path), "--host-key", str(known), "--hosts", str(places), "--take-over")
+    adding = first.start("pool", "add-ssh", *words)
+    out, err = adding.communicate(timeout=BULK_LIMIT_S)
+    assert adding.returncode == 9, err
+    said = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line[0] != " "}
+    assert said.keys() >= set(targets)
+    bad = {2: "sudo-needs-password", 6: "host-key-mismatch", BULK - 1: "auth-failed"}
+    for number, target in enumerate(targets):
+        assert said[target].startswith(f"failed: {bad[number]}: " if number in bad else "added as ")
+    assert f"20 hosts: {BULK - 3} added, 3 failed" in out + err

@@ -1,78 +1,16 @@
-"""A whole control plane and real hosts: added, worked on, cut off, removed, and as they were before."""
+"""A whole control plane and real hosts: added, worked on, removed, and as they were before."""
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.parse import urlsplit
+import os
+import signal
 
-import pytest
-
-from infra.local.control import Options
-from tests.e2e.plane import DEFAULT_POOL, Plane
+from tests.e2e.plane import DEFAULT_POOL
 from tests.hosts import gpus
-from tests.hosts.host import Host
-from tests.hosts.keys import Key
-from tests.hosts.lab import Lab
+from tests.hosts.adopting import add, ask, bare, codes, ended, failed, ours, ready, removed, traces, until
 from tests.hosts.machine import Machine
 
-SETTINGS = {"TIDEPOOL_SYNC_S": "3", "TIDEPOOL_UNREACHABLE_S": "8", "TIDEPOOL_LOST_S": "30", "TIDEPOOL_PICKUP_S": "15"}
-PATIENCE_S = 60
-VOLATILE = ("/run", "/tmp", "/proc", "/var/log", "/home", "/root/.ssh")
-
-
-@pytest.fixture(scope="module")
-def plane(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """A control plane that may adopt what is in the lab's public network."""
-    allowed = ",".join(str(network) for network in lab.public.ranges)
-    settings = SETTINGS | {"TIDEPOOL_HOST_NETWORKS": allowed}
-    plane = Plane(tmp_path_factory.mktemp("adopted"), Options(port=0, settings=settings))
-    plane.up()
-    try:
-        assert plane.request("POST", "/projects/main/pools", {"name": "default-pool"})[0] == 201
-        yield plane
-    finally:
-        plane.down("--erase", "--force")
-
-
-def until(look: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Look until there is something to see."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if seen := look():
-            return seen
-        time.sleep(0.2)
-    raise AssertionError(f"{what} within {patience_s} s")
-
-
-def bare(lab: Lab, plane: Plane, key: Key, name: str, machine: Machine | None = None) -> Host:
-    host = lab.host(name, key=key, machine=machine or Machine())
-    host.serve(urlsplit(plane.client["TIDEPOOL_URL"]).port or 80)
-    return host
-
-
-def ask(plane: Plane, host: Host, key: Key, **more: Any) -> dict[str, Any]:
-    body = {"host": host.address, "user": host.user, "private_key": key.private, "name": host.name, **more}
-    status, answer = plane.request("POST", f"{DEFAULT_POOL}/hosts", body)
-    assert status == 202, answer
-    return answer
-
-
-def add(plane: Plane, host: Host, key: Key, **more: Any) -> dict[str, Any]:
-    """Adopt a host, and wait until it is ready."""
-    row = ask(plane, host, key, **more)
-
-    def settled() -> dict[str, Any] | None:
-        shown = plane.instance(row["instance_id"])
-        assert shown["state"] not in ("terminating", "terminated"), shown["detail"]
-        return shown if shown["state"] == "idle" else None
-
-    return until(settled, f"{host.name} is not ready")
-
-
-def traces(host: Host) -> tuple[Any, Any]:
-    """What is on a host that an adoption could change."""
-    files = {path: entry for path, entry in host.files().items() if not path.startswith(VOLATILE)}
-    return files, host.units()
+ADOPT = "chalicelib.workflows.adopt.adopt"
+HELD = "(flock 9; until [ -e /run/go ]; do sleep 0.05; done) 9>/etc/tidepool/lock"
+"""Has an installation wait before it changes anything."""
 
 
 def test_a_server_is_adopted_runs_a_job_and_is_left_as_it_was(lab, plane, key):
@@ -82,39 +20,67 @@ def test_a_server_is_adopted_runs_a_job_and_is_left_as_it_was(lab, plane, key):
     assert (shown["backend"], shown["region"], shown["price_micros"]) == ("ssh", "remote", 0)
     assert shown["host"]["host_key"].startswith("SHA256:")
     assert {check["status"] for check in shown["host"]["checks"]} <= {"pass", "warn"}
-    done = plane.tidepool("run", "--reuse", "--", "sh", "-c", "echo from $(hostname)")
+    done = plane.tidepool("run", "--reuse", "--instance", host.name, "--", "sh", "-c", "echo from $(hostname)")
     assert f"from {host.name}" in done.out
     status, _ = plane.request("DELETE", f"/projects/main/instances/{host.name}")
     assert status == 202
-    until(lambda: plane.instance(shown["instance_id"])["state"] == "terminated", "it is not removed")
-    assert plane.instance(shown["instance_id"])["host"]["cleanup_pending_since"] is None
-    assert traces(host) == before
-    assert not [line for line in host.processes() if "tidepool" in line]
+    assert ended(plane, shown)["host"]["cleanup_pending_since"] is None
+    assert (traces(host), ours(host)) == (before, [])
 
 
-def remove(plane: Plane, shown: dict[str, Any]) -> None:
-    status, answer = plane.request("DELETE", f"/projects/main/instances/{shown['name']}?force=true")
-    assert status == 202, answer
+def test_a_host_that_was_removed_is_added_again_under_its_name_and_under_another(lab, plane, key):
+    host = bare(lab, plane, key, "again")
+    before = traces(host)
+    known = set()
+    for name in ("again", "again", "another"):
+        shown = add(plane, host, key, name=name)
+        assert (shown["name"], shown["host"]["address"]) == (name, host.address)
+        known.add(shown["instance_id"])
+        removed(plane, shown)
+        assert (traces(host), ours(host)) == (before, [])
+    assert len(known) == 3
 
 
-def failed(plane: Plane, host: Host, key: Key, **more: Any) -> dict[str, Any]:
-    """Add a host that cannot be adopted, and wait for the end of that."""
-    row = ask(plane, host, key, **more)
+def test_a_host_is_removed_in_the_middle_of_a_job_and_nothing_of_that_stays_either(lab, plane, key):
+    """A job in a container, and beside it a container and a process that outlived a job of the past."""
+    host = bare(lab, plane, key, "amid", machine=Machine(docker="plain"))
+    before = traces(host)
+    shown = add(plane, host, key)
+    label = f"tidepool.instance={shown['instance_id']}"
+    host.run(f"docker run -d --name stray --label {label} some-image sleep 600")
+    host.run("docker run -d --name somebody-elses some-image sleep 600")
+    words = ("--reuse", "--no-code", "--instance", host.name, "--image", "some-image", "--name", "amid-work")
+    plane.tidepool("run", "-d", *words, "--", "sh", "-c", "echo began; exec sleep 600")
+    until(lambda: "began" in plane.tidepool("logs", "amid-work").out, "the job does not begin")
+    removed(plane, shown)
+    assert (traces(host), ours(host)) == (before, [])
+    assert host.run("docker ps -a --format '{{.Names}}'").stdout.split() == ["somebody-elses"]
+    assert [line for line in host.processes() if "sleep 600" in line] == ["sleep 600"]
+    run = until(
+        lambda: (seen := plane.request("GET", "/projects/main/runs/amid-work")[1])["ended_at"] and seen, "no end"
+    )
+    assert run["state"] in ("failed", "stopped")
 
-    def ended() -> dict[str, Any] | None:
-        shown = plane.instance(row["instance_id"])
-        assert shown["state"] not in ("idle", "busy")
-        return shown if shown["state"] == "terminated" else None
 
-    return until(ended, f"{host.name} is not given up")
-
-
-def codes(shown: dict[str, Any]) -> set[str]:
-    return {check["code"] for check in shown["host"]["checks"] if check["status"] == "fail"}
+def test_an_adoption_whose_worker_is_killed_amid_the_installation_comes_to_one_agent(lab, plane, key):
+    """The script that the dead worker sent goes on, and so does the one of the next worker: one waits for the other."""
+    host = bare(lab, plane, key, "killed-amid")
+    before = traces(host)
+    host.run(f"mkdir -p /etc/tidepool; {HELD} >/dev/null 2>&1 &")
+    row = ask(plane, host, key)
+    until(lambda: [line for line in host.processes() if "LOCK_EX" in line], "nothing is installed")
+    for worker in plane.workers(ADOPT):
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: len([line for line in host.processes() if "LOCK_EX" in line]) > 1, "it is not tried again")
+    host.run("touch /run/go")
+    shown = ready(plane, row)
+    assert len([line for line in host.processes() if "tidepool_agent.py" in line and "-I" in line]) == 2
+    removed(plane, shown)
+    assert (traces(host), ours(host)) == (before, [])
 
 
 def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_left(lab, plane, key):
-    host = bare(lab, plane, key, "unfit", Machine(driver=gpus.ONE_L40S, docker="plain"))
+    host = bare(lab, plane, key, "unfit", machine=Machine(driver=gpus.ONE_L40S, docker="plain"))
     before = traces(host)
     shown = failed(plane, host, key, gpu="A100:8")
     assert {"gpus-missing"} < codes(shown)
@@ -128,7 +94,7 @@ def test_another_host_key_than_the_one_given_refuses_everything(lab, plane, key)
     shown = failed(plane, host, key, host_key=next(iter(other.host_keys.values())))
     assert codes(shown) == {"host-key-mismatch"}
     given = next(iter(host.host_keys.values()))
-    remove(plane, add(plane, host, key, host_key=given, name="the-right-one"))
+    removed(plane, add(plane, host, key, host_key=given, name="the-right-one"))
 
 
 def test_an_address_that_is_not_allowed_is_not_even_tried(plane, key):
@@ -147,29 +113,3 @@ def test_a_look_at_a_host_changes_nothing_there(lab, plane, key):
     found = until(lambda: (seen := plane.request("GET", path)[1])["over"] and seen, "the look is not over")
     assert len(found["host"]["checks"]) >= 15
     assert traces(host) == before
-
-
-def test_a_host_that_is_cut_off_is_flagged_and_comes_back(lab, plane, key):
-    host = bare(lab, plane, key, "wanderer")
-    shown = add(plane, host, key)
-    host.cut()
-    until(lambda: plane.instance(host.name)["unreachable"], "nobody noticed")
-    assert plane.instance(host.name)["state"] == "idle"
-    host.mend()
-    until(lambda: not plane.instance(host.name)["unreachable"], "it did not come back")
-    remove(plane, shown)
-
-
-def test_a_host_that_is_away_when_it_is_removed_is_cleaned_when_it_returns(lab, plane, key):
-    host = bare(lab, plane, key, "prodigal")
-    before = traces(host)
-    shown = add(plane, host, key)
-    host.cut()
-    remove(plane, shown)
-    until(lambda: plane.instance(shown["instance_id"])["state"] == "terminated", "it is not given up", 200)
-    owed = [each["instance"]["instance_id"] for each in plane.request("GET", "/projects/main/hosts")[1]["items"]]
-    assert shown["instance_id"] in owed
-    assert plane.instance(shown["instance_id"])["host"]["cleanup_pending_since"]
-    host.mend()
-    until(lambda: traces(host) == before, "it is not cleaned", 90)
-    until(lambda: not plane.instance(shown["instance_id"])["host"]["cleanup_pending_since"], "the note stays")

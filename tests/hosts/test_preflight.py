@@ -70,7 +70,7 @@ MACHINES = {
     "cuda-too-old": (Machine(driver=gpus.CUDA_11_8, docker="nvidia"), "driver 530 or newer"),
     "toolkit-missing": (Machine(driver=gpus.ONE_L40S, docker="plain"), "apt-get install -y nvidia-container-toolkit"),
     "toolkit-not-configured": (Machine(driver=gpus.ONE_L40S, docker="unconfigured"), "nvidia-ctk runtime configure"),
-    "gpus-split": (Machine(driver=gpus.CUT_BY_MIG, docker="nvidia"), "sudo nvidia-smi -i 0 -mig 0"),
+    "gpus-all-split": (Machine(driver=gpus.CUT_BY_MIG, docker="nvidia"), "sudo nvidia-smi -i 0 -mig 0"),
 }
 
 
@@ -125,7 +125,7 @@ def test_several_things_are_told_at_once(lab: Lab, key: Key, api: int):
         "disk-full",
         "clock-wrong",
         "api-unreachable",
-        "driver-missing",
+        "driver-not-working",
     }
     assert expected <= set(found)
 

@@ -97,7 +97,8 @@ class SimHost:
         is_other = self.owner is not None and (self.owner["control_plane"], self.owner["instance_id"]) != me
         if is_other and assigned(script, "take_over") != "yes":
             reason = "owner-foreign" if self.owner and self.owner["control_plane"] != me[0] else "owner-other-instance"
-            return Finished(said("tidepool-install", reason=reason, outcome="refused"), "", 3)
+            owner = json.dumps(self.owner)
+            return Finished(said("tidepool-install", reason=reason, owner=owner, outcome="refused"), "", 3)
         if is_other:
             self.agent, self.jobs = "", {}
         self.owner = json.loads(assigned(script, "owner_json"))

@@ -7,8 +7,7 @@ import pytest
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
 from chalicelib.domain.host_records import Step
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.services import adoption, hosts, instances, pools, reconcile
-from chalicelib.services.adoption_steps import Done
+from chalicelib.services import hosts, instances, pools, reconcile
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import private_key
@@ -200,6 +199,33 @@ def test_a_host_of_another_control_plane_is_refused_unless_it_is_to_be_taken_ove
     assert host.owner["instance_id"] == taken.instance_id
 
 
+@pytest.mark.parametrize(
+    ("other", "code", "fix"),
+    [
+        ("another", "owner-foreign", "remove it there, or add it with --take-over"),
+        ("", "owner-other-instance", "remove i-x first, or add it with --take-over"),
+    ],
+)
+def test_a_host_that_somebody_else_takes_between_look_and_installation_is_told_as_the_check_it_fails(
+    world, other, code, fix
+):
+    host = world.hosts.add()
+    row = add(world, from_here=True)
+    look = adoption.next_step(world.deps, record_of(world, row)).script
+    printed = Done(host.execute(look.text, world.clock).stdout, "", 0)
+    install = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, printed).script
+    names = ("control_plane", "control_plane_url", "project", "instance_id", "since")
+    host.owner = dict(zip(names, (other or world.deps.settings.owner, "http://b", "x", "i-x", "2024"), strict=True))
+    printed = Done(host.execute(install.text, world.clock).stdout, "", 3)
+    said = adoption.answered(world.deps, record_of(world, row), Step.INSTALL, printed)
+    assert said.is_over
+    assert codes(world, row) == [code]
+    assert said.record.failure == f"{code} (http://b, project x, instance i-x, since 2024)"
+    (told,) = [check for check in said.record.checks if check["check"] == "owner"]
+    assert told["fix"] == fix
+    assert host.owner["instance_id"] == "i-x"
+
+
 def test_a_removed_host_is_clean_and_can_be_added_again(world):
     host = world.hosts.add()
     row = add(world)
@@ -266,64 +292,6 @@ def test_an_adoption_whose_workflow_is_gone_is_driven_on_by_its_timer(world):
         execution.over = True
     spend(world, 6)
     assert state_of(world, row).state is State.IDLE
-
-
-def test_a_client_that_carries_the_scripts_gets_the_same_ones(world):
-    host = world.hosts.add()
-    row = add(world, from_here=True)
-    assert world.secrets.kept == {}
-    said = adoption.next_step(world.deps, record_of(world, row))
-    ran = []
-    for _ in range(4):
-        if said.script is None:
-            break
-        ran.append(said.script.step.value)
-        printed = host.execute(said.script.text, world.clock)
-        done = Done(printed.stdout, printed.stderr, printed.exit_code)
-        said = adoption.answered(world.deps, record_of(world, row), said.script.step, done)
-    assert ran == ["preflight", "install"]
-    assert said.pause_s > 0
-    world.boot()
-    world.sync_all()
-    assert adoption.next_step(world.deps, record_of(world, row)).record.step is Step.DONE
-    assert state_of(world, row).state is State.IDLE
-
-
-def test_an_answer_that_comes_twice_or_late_changes_nothing(world):
-    host = world.hosts.add()
-    row = add(world, from_here=True)
-    step = adoption.next_step(world.deps, record_of(world, row)).script
-    done = Done(host.execute(step.text, world.clock).stdout, "", 0)
-    first = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, done)
-    again = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, done)
-    assert again.record == first.record
-    assert again.script.step is Step.INSTALL
-
-
-@pytest.mark.parametrize(
-    ("stderr", "code"),
-    [
-        ("ubuntu@box-1: Permission denied (publickey).", "auth-failed"),
-        ("Host key verification failed.", "host-key-mismatch"),
-        ("kex_exchange_identification: read: Connection reset by peer", "not-ssh"),
-    ],
-)
-def test_what_the_clients_ssh_says_is_told_as_the_check_it_fails(world, stderr, code):
-    world.hosts.add()
-    row = add(world, from_here=True)
-    said = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, Done("", stderr, 255))
-    assert said.is_over
-    assert codes(world, row) == [code]
-
-
-def test_a_host_that_a_client_cannot_reach_may_be_tried_again(world):
-    world.hosts.add()
-    row = add(world, from_here=True)
-    refused = Done("", "ssh: connect to host box-1 port 22: Connection refused", 255)
-    said = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, refused)
-    assert not said.is_over
-    assert said.script is not None
-    assert said.pause_s > 0
 
 
 def test_a_check_looks_and_changes_nothing(world):

@@ -3,7 +3,6 @@
 from functools import partial
 
 import pytest
-from moto import mock_aws
 
 from chalicelib.domain.lifecycle import State
 from chalicelib.services import (
@@ -16,8 +15,7 @@ from chalicelib.services import (
     pools,
     reconcile,
 )
-from chalicelib.store import tables
-from tests.emulation import create_tables, dynamodb_at
+from tests.quick_moto import empty_tables
 from tests.services.host_steps import add, spend
 from tests.services.steps import state_of
 from tests.services.test_killed_anywhere import Reaper
@@ -30,8 +28,6 @@ FEWEST = 60
 
 def fresh() -> World:
     """A world with a pool and a host that nobody has added yet."""
-    tables.configure("test")
-    create_tables("test", dynamodb_at(""))
     world = World()
     pools.create_project(world.deps, "main")
     pools.create(world.deps, "main", "lab")
@@ -72,7 +68,7 @@ def loses_its_workflow(world, row, name):
 @pytest.mark.parametrize(("then", "every"), [(goes_on, 7), (is_removed_meanwhile, 29), (loses_its_workflow, 59)])
 def test_a_worker_may_be_killed_before_any_line_of_an_adoption(then, every):
     for line in range(0, 1000, every):
-        with mock_aws():
+        with empty_tables():
             world = fresh()
             row = add(world)
             name = f"adopt-{row.instance_id}"

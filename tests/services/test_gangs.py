@@ -140,6 +140,7 @@ def test_each_node_is_told_its_rank_and_where_the_master_is(world):
         row = instance_store.find("main", job.instance_id)
         wanted = jobs.wanted(world.deps, row, world.clock)
         assert wanted is not None
+        assert wanted.host_network, "a container of its own network would not be found by the others"
         told.append(wanted.env)
     assert [env["NODE_RANK"] for env in told] == ["0", "1"]
     assert {env["MASTER_ADDR"] for env in told} == {run.jobs[0].address} == {"127.0.0.1"}

@@ -7,8 +7,8 @@ import pytest
 from chalicelib.domain.errors import InvalidInputError, NoMatchError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
-from chalicelib.services import hosts, instances, leases, pools, reconcile
-from chalicelib.services.jobs import JobReport
+from chalicelib.services import hosts, instances, leases, pools, reconcile, run_output
+from chalicelib.services.jobs import JobReport, LogChunk
 from chalicelib.store import runs as run_store
 from tests.services.host_steps import add, spend
 from tests.services.steps import ready, run_of, state_of, submit
@@ -16,7 +16,10 @@ from tests.services.world import World
 
 
 @pytest.fixture
-def world(world: World) -> World:
+def world(dynamodb: None) -> World:
+    """A control plane whose operator set nothing, so that what these tests say holds of the defaults."""
+    world = World(TIDEPOOL_SYNC_S="")
+    pools.create_project(world.deps, "main")
     pools.create(world.deps, "main", "lab")
     return world
 
@@ -60,6 +63,24 @@ def test_a_blip_changes_nothing(world, box):
     assert run_of(world, run).state is RunState.RUNNING
 
 
+@pytest.mark.parametrize(("silent_s", "flagged"), [(30, False), (600, True)])
+def test_a_job_lives_through_thirty_seconds_and_through_ten_minutes(world, box, silent_s, flagged):
+    """Of ten minutes the user is told while they last; how the job ended is told when the host is back."""
+    host, row = box
+    run = work(world, host)
+    host.cut = True
+    spend(world, silent_s / 60, every_s=min(silent_s, 60))
+    assert (state_of(world, row).unreachable, run_of(world, run).state) == (flagged, RunState.RUNNING)
+    host.jobs = {run.run_id: JobReport(run.run_id, "exited", 7)}
+    host.cut = False
+    world.hosts.sync(host, logs=(LogChunk(run.run_id, 0, b"said meanwhile\n"),))
+    ended = run_of(world, run)
+    assert (ended.state, ended.reason, ended.exit_code) == (RunState.FAILED, RunReason.EXITED_NON_ZERO, 7)
+    assert run_output.read(world.deps, ended, 0, 100)[1] == b"said meanwhile\n"
+    now = state_of(world, row)
+    assert (now.state, now.unreachable, now.lease) == (State.IDLE, False, None)
+
+
 def test_a_silent_host_gets_no_work_and_returns_by_itself(world, box):
     host, row = box
     host.cut = True
@@ -67,7 +88,7 @@ def test_a_silent_host_gets_no_work_and_returns_by_itself(world, box):
     assert state_of(world, row).unreachable
     with pytest.raises(NoMatchError):
         submit(world, pool="lab", reuse=True)
-    spend(world, 24 * 60, every_s=3600)
+    spend(world, 24 * 60, every_s=4 * 3600)
     assert state_of(world, row).state is State.IDLE
     host.cut = False
     spend(world, 1)
@@ -79,10 +100,10 @@ def test_a_run_ends_with_the_truth_when_its_host_is_away_for_too_long(world, box
     host, row = box
     run = work(world, host)
     host.cut = True
-    spend(world, 10)
+    spend(world, 10, every_s=60)
     assert state_of(world, row).unreachable
     assert run_of(world, run).state is RunState.RUNNING
-    spend(world, 25)
+    spend(world, 25, every_s=60)
     ended = run_of(world, run)
     assert (ended.state, ended.reason) == (RunState.FAILED, RunReason.MACHINE_LOST)
     assert "unreachable" in ended.detail
@@ -94,7 +115,7 @@ def test_what_still_runs_on_a_host_that_returns_ends_before_it_gets_new_work(wor
     host, row = box
     run = work(world, host)
     host.cut = True
-    spend(world, 40)
+    spend(world, 40, every_s=120)
     host.cut = False
     left_over = dict(host.jobs)
     assert left_over.keys() == {run.run_id}
@@ -120,7 +141,7 @@ def test_a_host_that_does_not_take_a_job_stays(world, box):
     host, row = box
     host.cut = True
     run = submit(world, pool="lab", reuse=True)
-    spend(world, 3)
+    spend(world, 8, every_s=60)
     assert state_of(world, row).state is State.IDLE
     assert run_store.get("main", run.run_id).state is not RunState.STARTING
 

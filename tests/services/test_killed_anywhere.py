@@ -8,13 +8,11 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
 from chalicelib.backends.base import Rate
 from chalicelib.domain.lifecycle import State
 from chalicelib.services import instances, launch_limit, launching, pools, provisioning, stock_outs
-from chalicelib.store import tables
-from tests.emulation import create_tables, dynamodb_at
+from tests.quick_moto import empty_tables
 from tests.services.steps import add, ready, settle, state_of
 from tests.services.world import World
 
@@ -61,9 +59,7 @@ class Reaper:
 @contextmanager
 def request_on_empty_tables():
     """A world with a request and the name of its workflow."""
-    with mock_aws():
-        tables.configure("test")
-        create_tables("test", dynamodb_at(""))
+    with empty_tables():
         world = World()
         world.cloud.limit(Rate(per_s=2, burst=2))
         pools.create_project(world.deps, "main")

@@ -6,7 +6,8 @@ from chalicelib.domain.errors import NoMatchError, NoOffersError
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.policies import POOL_ADD, parse
-from chalicelib.services import instances, pools, runs
+from chalicelib.services import instances, jobs, pools, runs
+from chalicelib.store import instances as instance_store
 from tests.builders import make_gpu, make_offer
 from tests.services.steps import add, fire_due, ready, state_of, submit
 from tests.services.world import World
@@ -79,6 +80,14 @@ def test_a_request_that_names_resources_without_gpu_leaves_gpu_machines_alone(dy
         submit(world, reuse=True, requirements={"cpu": "2.."})
     assert "GPU" in next(iter(refused.value.context["reasons"].values()))
     assert submit(world, reuse=True, requirements={"cpu": "4.."}, allow_gpu=True).reason is RunReason.REUSED
+
+
+def test_the_machine_is_told_the_shared_memory_that_a_container_needs(world):
+    add(world)
+    ready(world)
+    run = submit(world, requirements={"shared_memory": "8GB"})
+    wanted = jobs.wanted(world.deps, instance_store.find("main", run.instance_id), world.clock)
+    assert (wanted.shared_memory_mib, wanted.host_network) == (8 * 1024, False)
 
 
 def test_provisioning_never_buys_a_gpu_for_a_request_without_one(dynamodb):

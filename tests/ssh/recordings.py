@@ -150,6 +150,7 @@ H100_8 = working(*[("NVIDIA H100 80GB HBM3", 81559)] * 8)
 MIXED = working(("NVIDIA A100-SXM4-40GB", 40960), ("NVIDIA A100-SXM4-40GB", 40960), ("Tesla T4", 15360))
 L40S_4 = working(*[("NVIDIA L40S", 46068)] * 4, cuda="12.4", driver="550.54.15")
 MIG_ON = working(*[("NVIDIA A100-SXM4-80GB", 81920)] * 2, mig=(0,))
+MIG_ONLY = working(*[("NVIDIA H100 80GB HBM3", 81559)] * 2, mig=(0, 1))
 OLD_CUDA = working(("Tesla V100-SXM2-16GB", 16384), cuda="11.4", driver="470.239.06")
 NOT_FOUND = Graphics(rows=["No devices were found"], exit=6, banner="No devices were found", pci=[H100_PCI])
 MISMATCH = Graphics(
@@ -167,6 +168,14 @@ NO_COMMUNICATION = Graphics(
         "Make sure that the latest NVIDIA driver is installed and running."
     ],
     exit=9,
+    pci=[H100_PCI],
+)
+NO_LIBRARY = Graphics(
+    rows=[
+        "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure that the NVIDIA Display "
+        "Driver is properly installed and present in your system."
+    ],
+    exit=12,
     pci=[H100_PCI],
 )
 FELL_OFF = Graphics(

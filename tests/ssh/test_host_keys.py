@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.ssh.host_keys import known_as, parse_host_keys
+from chalicelib.domain.host_records import Destination
+from chalicelib.ssh.host_keys import keys_for, keys_for_jump, known_as, parse_host_keys
 from chalicelib.ssh.keys import fingerprint, read_private_key
 from tests.ssh.server import private_key
 
@@ -85,3 +86,35 @@ def test_what_is_no_host_key_is_refused_with_the_form_that_would_be_right(text):
 def test_a_fingerprint_is_base64_of_sha256_without_padding():
     assert fingerprint(base64.b64decode(ED.public.split()[1])) == ED.fingerprint
     assert not ED.fingerprint.endswith("=")
+
+
+BOX, BASTION = Destination("box", "ubuntu"), Destination("bastion", "ann", 2200)
+
+
+def test_lines_that_name_the_jump_host_are_its_own_and_the_rest_is_for_the_host_behind_it():
+    text = f"[bastion]:2200 {ED.public}\nbox {EC.public}\nbastion2 {RSA.public}"
+    assert keys_for(text, BOX, BASTION).prints == (EC.fingerprint,)
+    assert keys_for_jump(text, BASTION).prints == (ED.fingerprint,)
+
+
+def test_a_host_behind_a_jump_host_whose_key_alone_is_given_is_trusted_on_first_use():
+    text = f"[bastion]:2200 {ED.public}"
+    assert keys_for(text, BOX, BASTION) is None
+    assert keys_for_jump(text, BASTION).prints == (ED.fingerprint,)
+    with pytest.raises(InvalidInputError, match="nothing for box"):
+        keys_for(text, BOX)
+
+
+def test_bare_keys_are_for_the_host_and_no_jump_host():
+    text = f"{ED.public}\n{EC.fingerprint}\n@cert-authority * {RSA.public}"
+    assert keys_for(text, BOX, BASTION).prints == (ED.fingerprint, EC.fingerprint)
+    assert keys_for_jump(text, BASTION) is None
+
+
+def test_hashed_lines_name_a_jump_host_as_well(tmp_path):
+    path = tmp_path / "known"
+    path.write_text(f"[bastion]:2200 {ED.public}\nbox {EC.public}\n")
+    subprocess.run(["ssh-keygen", "-H", "-f", path], capture_output=True, check=True, timeout=10)
+    assert keys_for_jump(path.read_text(), BASTION).prints == (ED.fingerprint,)
+    assert keys_for(path.read_text(), BOX, BASTION).prints == (EC.fingerprint,)
+    assert keys_for_jump(path.read_text(), Destination("bastion", "ann")) is None

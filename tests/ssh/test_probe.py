@@ -70,6 +70,7 @@ def test_every_system_is_known_by_its_release_file(system, distribution, libc, a
         (say.working(("NVIDIA GeForce RTX 4090", 24564)), (Gpu("RTX4090", 24 * GIB, 1),)),
         (say.working(("NVIDIA GH200 480GB", 97871)), (Gpu("GH200", 96 * GIB, 1),)),
         (say.MIG_ON, (Gpu("A100", 80 * GIB, 1),)),
+        (say.MIG_ONLY, ()),
         (say.ORIN, (Gpu("Orin(nvgpu)", 64 * GIB, 1),)),
         (say.NOT_FOUND, ()),
         (say.MISMATCH, ()),

@@ -158,6 +158,41 @@ def stops_after_banner(guest: socket.socket) -> None:
     silent(guest)
 
 
+def web_server(guest: socket.socket) -> None:
+    guest.recv(1000)
+    guest.sendall(b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n")
+
+
+def mail_server(guest: socket.socket) -> None:
+    guest.sendall(b"220 mail.example ESMTP\r\n")
+    guest.recv(1000)
+    guest.sendall(b"502 5.5.2 Error: command not recognized\r\n")
+
+
+def tls_server(guest: socket.socket) -> None:
+    guest.recv(1000)
+    guest.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(web_server, "HTTP/1.1 400 Bad Request"), (mail_server, "220 mail.example ESMTP"), (tls_server, r"\x15\x03")],
+    ids=["web", "mail", "tls"],
+)
+def test_a_server_of_something_else_is_told_by_its_first_words(answer, said, key):
+    with listening(answer) as port, pytest.raises(errors.NotSshError) as caught:
+        connect(Target("127.0.0.1", USER, port), key, trust=FIRST_USE, allowed=ALLOWED)
+    assert said in caught.value.detail
+
+
+def test_an_ssh_server_that_has_no_room_yet_may_let_in_later(key):
+    def full(guest: socket.socket) -> None:
+        guest.sendall(b"Exceeded MaxStartups\r\n")
+
+    with listening(full) as port, pytest.raises(errors.ConnectionLostError):
+        connect(Target("127.0.0.1", USER, port), key, trust=FIRST_USE, allowed=ALLOWED)
+
+
 @pytest.mark.parametrize("answer", [http, silent, trickle, stops_after_banner], ids=lambda each: each.__name__)
 def test_what_is_not_ssh_is_told_in_time(answer, key):
     with listening(answer) as port:
@@ -248,6 +283,12 @@ def test_what_is_out_of_reach_of_the_jump_host_is_told_as_that(own_server, key):
     with pytest.raises(errors.UnreachableError) as caught:
         connect(Target("127.0.0.1", USER, free_port()), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump)
     assert caught.value.context["cause"] == "jump"
+
+
+def test_nothing_is_dialled_for_a_way_to_the_metadata_of_the_jump_host(key):
+    jump = Jump(Target("127.0.0.1", USER, free_port()), key, FIRST_USE)
+    with pytest.raises(errors.TargetRefusedError, match="metadata"):
+        connect(Target("169.254.43518", USER), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump)
 
 
 def test_the_jump_host_is_held_to_its_own_key(server, own_server, key):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import InvalidInputError
 from chalicelib.ssh.errors import TargetRefusedError, UnreachableError
-from chalicelib.ssh.targets import NEVER, parse_allowed, refusal, resolve
+from chalicelib.ssh.targets import NEVER, parse_allowed, refusal, refuse_behind, resolve
 
 EVERYWHERE = parse_allowed(["0.0.0.0/0", "::/0"])
 HOME = parse_allowed(["10.0.0.0/8", "fd00:1::/32"])
@@ -27,6 +27,7 @@ FORBIDDEN = [
     "100.100.100.200", "192.0.0.192", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "ff02::1",
     "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe",
     "::127.0.0.1", "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1", "2002:7f00:1::",
+    "64:ff9b:1::a9fe:a9fe", "::ffff:0:169.254.169.254", "fe80::1%eth0",
 ]  # fmt: skip
 
 
@@ -106,3 +107,17 @@ def test_an_allow_list_with_a_slip_is_refused(cidr):
     with pytest.raises(InvalidInputError) as caught:
         parse_allowed(["10.0.0.0/8", cidr])
     assert caught.value.field == "ssh_targets"
+
+
+ODD = ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", "017700000001", "0xa9.254.169.254", "169.254.43518", "0"]
+
+
+@pytest.mark.parametrize("host", [*FORBIDDEN, *ODD, "[::1]", "127.0.0.1.", "localhost", "a.LOCALHOST.", "metadata"])
+def test_a_jump_host_is_no_way_to_its_own_loopback_or_metadata(host):
+    with pytest.raises(TargetRefusedError, match="never"):
+        refuse_behind(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "192.168.1.1", "fd00:1::7", "gpu-node-1", "box.example", "10.7"])
+def test_what_a_jump_host_reaches_otherwise_is_its_own_affair(host):
+    refuse_behind(host)

@@ -1,7 +1,9 @@
 """Where machines are put: the subnets of an account and one security group in each of their networks.
 
-The default network of a region is used unless the account names subnets. The group lets nothing in: machines only
-call out. It is made once for each network and owner, is shared by all machines, and costs nothing.
+The default network of a region is used unless the account names subnets. The group lets nothing in but what its own
+machines send each other, which nodes of one run do; else machines only call out. It is made once for each network and
+owner, is shared by all machines, and costs nothing. All subnets of a region are of one network, because machines of one
+region count as a cluster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,6 +83,12 @@ class Network:
         with raised():
             rows = self._clients.of("ec2", region).describe_subnets(**wanted)["Subnets"]
             found = [Subnet(row["SubnetId"], row["AvailabilityZone"], row["VpcId"]) for row in rows]
+        networks = sorted({subnet.vpc for subnet in found})
+        if len(networks) > 1:
+            known = ", ".join(networks)
+            raise InvalidRequestError(
+                f"aws: the subnets of {region} are of several networks ({known}); name those of one"
+            )
         return tuple(sorted(found, key=lambda subnet: subnet.subnet_id))
 
     def _group(self, region: str, vpc: str, owner: str) -> str:
@@ -90,9 +98,25 @@ class Network:
         if known is None:
             found = self.find_group(region, vpc, owner)
             known = found["GroupId"] if found else self._make_group(region, vpc, owner)
+            self._open(region, known, found["IpPermissions"] if found else ())
             with self._guard:
                 self._groups[key] = known
         return known
+
+    def _open(self, region: str, group: str, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Let the machines of a group reach each other, unless its rules do. Who made it may have died before that."""
+        from botocore.exceptions import ClientError
+
+        inner = [rule for rule in rules if rule["IpProtocol"] == "-1"]
+        if any(pair["GroupId"] == group for rule in inner for pair in rule["UserIdGroupPairs"]):
+            return
+        rule = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+        with raised():
+            try:
+                self._clients.of("ec2", region).authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+            except ClientError as error:
+                if code(error) != "InvalidPermission.Duplicate":
+                    raise
 
     def _make_group(self, region: str, vpc: str, owner: str) -> str:
         """Make the group, or find that another worker was quicker.
@@ -106,7 +130,7 @@ class Network:
             try:
                 made = self._clients.of("ec2", region).create_security_group(
                     GroupName=owner,
-                    Description="Machines of tidepool: nothing comes in",
+                    Description="Machines of tidepool: they reach each other, nothing else comes in",
                     VpcId=vpc,
                     TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
                 )

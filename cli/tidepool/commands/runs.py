@@ -37,8 +37,7 @@ class ListRuns(Command):
 
 class Logs(Command):
     """Show the log of a run. With --follow until the run is over; it then ends with the run's exit code. Ctrl-C only
-    ends the watching. With --json: a line for each piece, its bytes in base64; of several nodes
-    those of --node, else the master's."""
+    ends the watching. With --json: a line for each piece, with its node, its bytes in base64."""
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", type=reference, metavar="RUN", help="a run's name or id")
@@ -78,27 +77,37 @@ def show_log(args: Namespace, session: Session) -> int:
     while True:
         data, _, is_complete = output.poll()
         session.out.stdout.buffer.write(data)
-        if is_complete or not data:
+        if is_complete or not output.has_advanced:
+            session.out.stdout.buffer.write(output.rest())
             session.out.stdout.flush()
             return 0
 
 
 def json_log(args: Namespace, session: Session) -> int:
-    """Write the log as JSON lines, and the run itself as the last one."""
+    """Write the log as JSON lines, each with its node, and the run itself as the last one."""
     from tidepool.follow import exit_code
     from tidepool.progress import Patience, Progress
 
     patience = Patience(session, Progress(session))
-    after, look_s = 0, FIRST_LOOK_S
+    after, look_s = {args.node or 0: 0}, FIRST_LOOK_S
     while True:
-        data, chunk = patience.call(session.client.runs.log_chunk, args.name, after, node=args.node or 0)
-        after = chunk["next"]
-        if data:
+        has_news, is_complete = False, True
+        for node in list(after):
+            data, chunk = patience.call(session.client.runs.log_chunk, args.name, after[node], node=node)
+            after[node] = chunk["next"]
+            if data:
+                piece = {"offset": chunk["offset"], "next": chunk["next"], "data": chunk["data"]}
+                session.out.json({"node": node, **piece})
+            has_news, is_complete = has_news or bool(data), is_complete and chunk["complete"] and not data
+        run = chunk["run"]
+        others = range(run["nodes"]) if args.node is None else ()
+        if not set(others) <= after.keys():
+            after |= {node: 0 for node in others if node not in after}
+        elif has_news:
             look_s = FIRST_LOOK_S
-            session.out.json({"offset": chunk["offset"], "next": after, "data": chunk["data"]})
-        elif chunk["complete"] or not args.follow:
-            session.out.json({"run": chunk["run"]})
-            return exit_code(chunk["run"]) if args.follow else 0
+        elif is_complete or not args.follow:
+            session.out.json({"run": run})
+            return exit_code(run) if args.follow else 0
         else:
             session.sleep(look_s)
             look_s = min(look_s * 1.3, LAST_LOOK_S)
