@@ -8,7 +8,7 @@ from typing import Final
 
 from chalicelib.domain import clusters, searches
 from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
-from chalicelib.domain.errors import NoOffersError
+from chalicelib.domain.errors import NoOffersError, TidepoolError
 from chalicelib.domain.model import Instance, Offer, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, RetryEvent
 from chalicelib.domain.retry import backoff
@@ -64,8 +64,17 @@ def none_left(deps: Deps, run: Run, policies: Policies, market: offers.Market) -
         detail = f"no cluster gave the run its {len(run.jobs)} nodes: {search.explained()}"
         reason = RunReason.PROVISIONING_FAILED
         return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
-    refusal = market.refusal(NOTHING) or NoOffersError(f"{NOTHING}: none of the backends that do has clusters")
-    return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, refusal)
+    return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, _refusal(deps, run, policies, market))
+
+
+def _refusal(deps: Deps, run: Run, policies: Policies, market: offers.Market) -> TidepoolError:
+    """Say why nothing can be bought, and of each cluster of the pool how many of its instances are free."""
+    found = market.refusal(NOTHING) or NoOffersError(f"{NOTHING} whose machines reach each other", filters=[])
+    if not isinstance(found, NoOffersError):
+        return found
+    free, _ = gangs.reasons(deps, run.project, run.pool, policies, len(run.jobs))
+    why = [*found.context.get("filters", ()), *(f"{key}: {reason}" for key, reason in free.items())]
+    return NoOffersError(found.detail, filters=why)
 
 
 def _wait_for_capacity(deps: Deps, run: Run) -> Run:
