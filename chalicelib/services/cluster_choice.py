@@ -9,7 +9,7 @@ from typing import Final
 from chalicelib.domain import clusters, searches
 from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
 from chalicelib.domain.errors import NoOffersError, TidepoolError
-from chalicelib.domain.model import Instance, Offer, Run, RunReason, RunState
+from chalicelib.domain.model import Offer, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, RetryEvent
 from chalicelib.domain.retry import backoff
 from chalicelib.services import gangs, offers, purchases, run_ends
@@ -37,18 +37,16 @@ def completions(
     return list(ways.values())
 
 
-def cheapest(
-    deps: Deps, run: Run, policies: Policies, taken: list[Instance], market: offers.Market
-) -> Completion | None:
-    """Where the missing machines cost least: in the cluster of what is held already, else in any that did not fail."""
-    held_in, search = gangs.cluster_key(deps, taken[0]) if taken else "", run.tries.search
+def cheapest(deps: Deps, run: Run, policies: Policies, market: offers.Market) -> Completion | None:
+    """Where the missing machines cost least, of the clusters that did not fail. None: there is none to be tried."""
+    search = run.tries.search
     if search is not None and not search.may_go_on(deps.now()):
         return None
     free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
     ways = [
         way
         for way in completions(deps, run.project, policies, market.offers, free)
-        if held_in in ("", way.cluster.key) and not (search and search.excludes(way.cluster.key))
+        if search is None or not search.excludes(way.cluster.key)
     ]
     return clusters.cheapest(ways, len(run.jobs))
 
