@@ -82,10 +82,13 @@ def ending_text(instance: Instance, now: float) -> str:
     silent_s = now - moment(instance["seen_at"]) if instance["seen_at"] else 0
     if instance["backend"] != HOST_BACKEND or silent_s < SILENT_S:
         return f"{instance['state']}{detail}"
-    until = strftime("%H:%M:%S", localtime(moment(instance["changed_at"]) + CONFIRMS_WITHIN_S))
+    heard, until = (
+        strftime("%H:%M:%S", localtime(at))
+        for at in (now - silent_s, moment(instance["changed_at"]) + CONFIRMS_WITHIN_S)
+    )
     return (
-        f"{instance['state']}{detail}; its agent was last heard of at {strftime('%H:%M:%S', localtime(now - silent_s))}; "
-        f"waiting until {until} for it to confirm, then cleanup pending"
+        f"{instance['state']}{detail}; its agent was last heard of at {heard}; waiting until {until} for it to confirm, "
+        "then cleanup pending"
     )
 
 
