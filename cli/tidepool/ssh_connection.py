@@ -7,6 +7,7 @@ user's own ControlMaster where there is one, else one in a folder that nobody el
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from tempfile import NamedTemporaryFile
 
@@ -107,8 +108,25 @@ class Connection:
     @property
     def jump(self) -> str:
         """The last host before this one, as it is configured."""
-        jump = self._setting("proxyjump")
-        return "" if jump == "none" else jump.rpartition(",")[2]
+        return self.jumps[-1] if self.jumps else ""
+
+    @property
+    def jumps(self) -> list[str]:
+        """The hosts before this one, in order, as they are configured."""
+        jumps = self._setting("proxyjump")
+        return [] if jumps in ("", "none") else jumps.split(",")
+
+    @property
+    def words(self) -> str:
+        """What follows `ssh` to come here by hand, as a shell reads it."""
+        return shlex.join([*self._options.words, *(word for word in self._place() if word != "--")])
+
+    @property
+    def configuration(self) -> str:
+        """The options that ssh hands on to the ssh that goes to a jump host."""
+        words = self._options.words
+        at = words.index("-F") if "-F" in words else len(words)
+        return shlex.join(words[at : at + 2])
 
     @property
     def known_as(self) -> str:

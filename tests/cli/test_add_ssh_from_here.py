@@ -148,7 +148,8 @@ def test_a_wrong_key_says_so_before_anything_is_ordered(stub, site, add):
     assert (ended.code, stub.hosts) == (9, {})
     assert "error: node-01: " in ended.err
     assert "Permission denied (publickey)" in ended.err
-    assert "  fix: check the user and the key: ssh -v node-01\n" in ended.err
+    words = f"-F {site.config} -i {wrong} -o IdentityAgent=none node-01"
+    assert f"  fix: check the user and the key: ssh -v {words}\n" in ended.err
 
 
 def test_a_changed_host_key_refuses_everything_in_ssh_s_own_words(stub, site, add):
@@ -158,7 +159,7 @@ def test_a_changed_host_key_refuses_everything_in_ssh_s_own_words(stub, site, ad
     ended = add("node-01")
     assert (ended.code, stub.hosts) == (9, {})
     assert "host key" in ended.err.lower()
-    assert f"ssh-keygen -R [127.0.0.1]:{site.port}" in ended.err
+    assert f"ssh-keygen -f {site.known} -R '[127.0.0.1]:{site.port}'" in ended.err
 
 
 def test_an_unknown_host_key_is_refused_unless_ssh_is_told_to_trust_it(stub, site, add):
@@ -169,6 +170,22 @@ def test_an_unknown_host_key_is_refused_unless_ssh_is_told_to_trust_it(stub, sit
     ended = add("node-01", "-o", "StrictHostKeyChecking=accept-new")
     assert (ended.code, f"host key {site.fingerprint} was trusted on first use" in ended.err) == (0, True)
     assert site.server.public_host_key("ed25519").split()[1] in site.known.read_text()
+
+
+@pytest.mark.parametrize(
+    ("jumps", "unknown", "command"),
+    [("node-02", 2, "node-02 true"), ("node-01,node-02", 2, "-J node-01 node-02 true"),
+     ("node-01,node-02", 1, "node-01 true"), ("127.0.0.2:{port}", 2, "ssh://[127.0.0.2]:{port} true")],
+)  # fmt: skip
+def test_a_jump_host_whose_key_is_not_known_is_named_because_no_option_reaches_it(
+    stub, site, add, jumps, unknown, command
+):
+    site.know(*({1, 2, 5} - {unknown}))
+    ended = add("-o", "StrictHostKeyChecking=accept-new", "-J", jumps.format(port=site.port), "node-05")
+    assert (ended.code, stub.hosts) == (9, {})
+    name = command.split()[-2].removeprefix("ssh://").format(port=site.port)
+    assert f"error: node-05: the key of its jump host {name} is not known\n" in ended.err
+    assert f"compare its key: ssh -F {site.config} {command.format(port=site.port)} (or" in ended.err
 
 
 @pytest.fixture

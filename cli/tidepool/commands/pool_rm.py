@@ -87,8 +87,8 @@ def ending_text(instance: Instance, now: float) -> str:
         for at in (now - silent_s, moment(instance["changed_at"]) + CONFIRMS_WITHIN_S)
     )
     return (
-        f"{instance['state']}{detail}; its agent was last heard of at {heard}; waiting until {until} for it to confirm, "
-        "then cleanup pending"
+        f"{instance['state']}{detail}; its agent was last heard of at {heard}; "
+        f"waiting until {until} for it to confirm, then cleanup pending"
     )
 
 
