@@ -5,7 +5,7 @@ from __future__ import annotations
 from tidepool.api.runs import ENDS, QUICKEST_POLL_S, SLOWEST_POLL_S
 from tidepool.errors import TidepoolError, UnavailableError
 from tidepool.failure import under_way_text
-from tidepool.node_output import Output
+from tidepool.node_output import WAITING, Output
 from tidepool.progress import Patience, Progress
 from tidepool.text import clean
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tidepool.command import Session
     from tidepool.wire import Attempt, LogChunk, Run
 
-WAITING = frozenset({"submitted", "provisioning"})
 ATTEMPTS_EVERY_S = 1.0
 FIRST_ATTEMPT_EVERY_S = 0.25
 LAST_WORDS_S = 30.0

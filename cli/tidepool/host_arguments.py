@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from argparse import SUPPRESS
+
 from tidepool.command import UsageError
 from tidepool.errors import InputError
-from tidepool.options import add_pool, label, name
+from tidepool.options import POOL_HELP, add_pool, label, name
 from tidepool.ssh_options import SshWords, add_ssh_options, uploaded_options
 
 TYPE_CHECKING = False
@@ -17,12 +20,20 @@ SIDE_BY_SIDE = 8
 MOST_SIDE_BY_SIDE = 64
 
 
-def add_host_arguments(parser: ArgumentParser) -> None:
-    """All arguments of both commands: what is checked may then be adopted by changing nothing but the command."""
+def add_host_arguments(parser: ArgumentParser, *, adopts: bool = True) -> None:
+    """All arguments of both commands: what is checked may then be adopted by changing nothing but the command.
+
+    Those that only an adoption heeds are not offered for a check.
+    """
+
+    def of_adoption(text: str) -> str:
+        return text if adopts else SUPPRESS
+
     _add_destinations(parser)
     _add_way(parser)
     host = parser.add_argument_group("instance")
-    host.add_argument("--name", type=name, metavar="NAME", help="its name (default: the host's, if it can be one)")
+    named = of_adoption("its name (default: the host's, if it can be one)")
+    host.add_argument("--name", type=name, metavar="NAME", help=named)
     host.add_argument(
         "--network",
         type=label,
@@ -31,12 +42,20 @@ def add_host_arguments(parser: ArgumentParser) -> None:
     )
     host.add_argument("--region", type=label, metavar="NAME", help="what to call where it is (default remote)")
     host.add_argument(
-        "--take-over", action="store_true", help="also when it belongs to another control plane, which loses it"
+        "--take-over",
+        action="store_true",
+        help="also when it belongs to another control plane, which loses it"
+        if adopts
+        else "judge it as `add-ssh --take-over` does: it may belong to another control plane",
     )
-    add_pool(parser)
-    wait = parser.add_mutually_exclusive_group()
-    wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is ready (default)")
-    wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as its agent is awaited")
+    add_pool(parser, of_adoption(POOL_HELP))
+    wait = parser.add_mutually_exclusive_group() if adopts else parser  # the usage of a hidden group is a mistake
+    until_ready = of_adoption("until it is ready (default)")
+    wait.add_argument("--wait", dest="wait", action="store_true", default=True, help=until_ready)
+    at_once = of_adoption(
+        "return as soon as nothing is left to do from here: with -i at once, with --from-here when its agent is awaited"
+    )
+    wait.add_argument("--no-wait", dest="wait", action="store_false", help=at_once)
 
 
 def _add_destinations(parser: ArgumentParser) -> None:
@@ -87,6 +106,9 @@ class Asked:
             raise UsageError(
                 "with --from-here it is ssh that knows host keys: leave --host-key and --no-known-hosts out"
             )
+        missing = [path for letter, path in given if letter == "i" and not os.path.exists(os.path.expanduser(path))]
+        if args.from_here and missing and "%" not in missing[0]:  # ssh has words of its own for users, hosts and homes
+            raise InputError(f"-i {missing[0]}: No such file or directory", code="local-io")
         if not args.from_here and "i" not in self.options:
             raise UsageError("no key: say -i KEY, or --from-here to connect with the system's own ssh")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tidepool.command import UsageError
 from tidepool.options import NAME_LENGTH
 from tidepool.ssh_destination import parse_destination
@@ -23,8 +25,9 @@ DEFAULT_PORT = 22
 class Uploads:
     """Makes the requests of hosts that the control plane connects to. The key is read, and asked about, once."""
 
-    def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
+    def __init__(self, args: Namespace, session: Session, asked: Asked, *, pins: bool) -> None:
         self._session = session
+        self._pins = pins
         self._options = asked.options
         self._port = _port(asked.options.get("p", ""))
         self._jump = parse_destination(asked.options["J"], "-J") if "J" in asked.options else None
@@ -65,7 +68,7 @@ class Uploads:
         keys = known_keys(host, port, self._session.environ) if self._looks else []
         if keys:
             return keys, f"known from known_hosts: {_prints(keys)}"
-        return [], "not known: the first one that it shows is trusted, and pinned"
+        return [], "not known: the first one that it shows is trusted" + (", and pinned" if self._pins else "")
 
     def _jump_keys(self, host: str, port: int) -> list[str]:
         """Keys of the jump host, each with its name before it, so that they are not taken for the host's behind it."""
@@ -77,10 +80,14 @@ class Uploads:
     def _local_user(self) -> str:
         """Whoever sits here, as ssh has it too."""
         environ = self._session.environ
-        user = environ.get("USER") or environ.get("LOGNAME") or ""
-        if not user:
-            raise UsageError("no user: say user@host, or -l USER")
-        return user
+        if user := environ.get("USER") or environ.get("LOGNAME"):
+            return user
+        from pwd import getpwuid
+
+        try:
+            return getpwuid(os.getuid()).pw_name
+        except KeyError:
+            raise UsageError("no user, and yours here has no name: say user@host, or -l USER") from None
 
 
 def more_of(args: Namespace) -> HostRequest:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], tuple[bytes, LogChunk]]
 
+WAITING = frozenset({"submitted", "provisioning"})
+"""States of a run in which no node runs."""
 LONGEST_LINE = 1 << 16
 """Bytes after which a line is shown although its end has not come."""
 
@@ -69,6 +71,8 @@ class Output:
             return data, run, chunk["complete"]
         self._streams += [Stream(rank) for rank in range(len(self._streams), count)]
         parts = [self._streams[0].labelled(data)]
+        if run["state"] in WAITING:  # one stream tells that; the others have nothing yet, and are asked later
+            return parts[0], run, False
         for stream in self._streams[1:]:
             if not stream.is_complete:
                 data, chunk = self._next(stream)

@@ -97,9 +97,12 @@ def _add_switch(group: ArgumentParser | _ArgumentGroup, option: str, text: str) 
     group.add_argument(off, dest=dest, action="store_const", const=False, help=f"what {option} says does not hold")
 
 
-def add_pool(parser: ArgumentParser) -> None:
+POOL_HELP = "the pool (default: the project's default)"
+
+
+def add_pool(parser: ArgumentParser, text: str = POOL_HELP) -> None:
     """Which pool is meant."""
-    parser.add_argument("--pool", type=name, metavar="NAME", help="the pool (default: the project's default)")
+    parser.add_argument("--pool", type=name, metavar="NAME", help=text)
 
 
 def add_yes(parser: ArgumentParser) -> None:

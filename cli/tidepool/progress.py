@@ -38,8 +38,8 @@ class Progress:
         self._since = session.monotonic()
         self._shown = ""
         self._dirty = False
-        self._told: set[int] = set()
-        self._bought: set[int] = set()
+        self._told: set[str] = set()
+        self._bought: set[str] = set()
 
     def status(self, text: str) -> None:
         """Say what is going on now."""
@@ -84,16 +84,19 @@ class Progress:
         return under_way
 
     def untold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """The attempts whose failure was not told yet; they count as told from now on."""
-        fresh = [attempt for attempt in attempts if attempt["number"] not in self._told]
-        self._told.update(attempt["number"] for attempt in fresh)
+        """The attempts whose failure was not told yet; they count as told from now on.
+
+        Each instance of a run on several nodes counts its attempts from 1, so the number tells none apart.
+        """
+        fresh = [attempt for attempt in attempts if attempt["attempt_id"] not in self._told]
+        self._told.update(attempt["attempt_id"] for attempt in fresh)
         return fresh
 
     def purchases(self, attempts: Iterable[Attempt]) -> Attempt | None:
         """Keep a line for each attempt that failed and for the one under way, which is answered."""
         under_way = self.failures(attempts)
-        if under_way and under_way["number"] not in self._bought:
-            self._bought.add(under_way["number"])
+        if under_way and under_way["attempt_id"] not in self._bought:
+            self._bought.add(under_way["attempt_id"])
             self.note(f"provisioning one: {offer_text(under_way['offer'])}")
         return under_way
 

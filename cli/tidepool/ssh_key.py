@@ -40,12 +40,16 @@ class Key:
 
 def load_key(path: str, session: Session) -> Key:
     """Read a key file, and its passphrase if it has one. Raises `InputError` that says what is wrong with the file."""
-    text = _read(os.path.expanduser(path))
+    text, mode = _read(os.path.expanduser(path))
     if text.lstrip().startswith(PUBLIC_STARTS):
         private = path.removesuffix(".pub") if path.endswith(".pub") else "the file without .pub"
         raise InputError(f"-i {path} is a public key; give the private half: {private}")
     if "-----BEGIN" not in text:
         raise InputError(f"-i {path} is no private key: it has to begin with -----BEGIN …")
+    if mode & 0o077:  # ssh insists on that too
+        raise InputError(
+            f"-i {path} can be read by others (mode {mode:04o}), so its key is no secret: chmod 600 {path}"
+        )
     return Key(text, _passphrase(path, session) if is_encrypted(text) else "")
 
 
@@ -61,22 +65,18 @@ def is_encrypted(text: str) -> bool:
     return start.startswith(OPENSSH_MAGIC) and not start.endswith(b"\0\0\0\x04none")
 
 
-def _read(path: str) -> str:
-    """The text of the file, which must be nobody else's to read: ssh insists on that too."""
+def _read(path: str) -> tuple[str, int]:
+    """The text of the file, and who may read it."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             content = file.read(LONGEST + 1)
     except OSError as error:
         raise InputError(f"-i {path}: {error.strerror or error}", code="local-io") from error
-    if mode & 0o077:
-        raise InputError(
-            f"-i {path} can be read by others (mode {mode:04o}), so its key is no secret: chmod 600 {path}"
-        )
     try:
-        return content.decode("ascii") if len(content) <= LONGEST else ""
+        return content.decode("ascii") if len(content) <= LONGEST else "", mode
     except UnicodeDecodeError:
-        return ""
+        return "", mode
 
 
 def _passphrase(path: str, session: Session) -> str:

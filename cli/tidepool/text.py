@@ -24,8 +24,8 @@ def size_text(mib: float) -> str:
 
 
 def resources_text(resources: Mapping[str, Any] | None) -> str:
-    """`24xCPU, 220GB, 1xA100 (80GB), 100GB (disk)`."""
-    if not resources:
+    """`24xCPU, 220GB, 1xA100 (80GB), 100GB (disk)`. What has no processor is not known yet, or never was."""
+    if not resources or not resources["cpus"]:
         return NOTHING
     parts = [f"{resources['cpus']}xCPU", size_text(resources["memory_mib"])]
     parts += [f"{gpu['count']}x{gpu['name']} ({size_text(gpu['memory_mib'])})" for gpu in resources["gpus"]]

@@ -63,7 +63,7 @@ def make_instance(**changes: Any) -> dict[str, Any]:
 def make_attempt(**changes: Any) -> dict[str, Any]:
     return {
         "number": 1,
-        "attempt_id": "a-1",
+        "attempt_id": f"a-{changes.get('number', 1)}",
         "offer": make_offer(),
         "state": "launched",
         "kind": "",

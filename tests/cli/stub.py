@@ -55,6 +55,7 @@ class Stub(HostRoutes):
     machines: list[dict[str, Any]] = field(default_factory=list)
     on_request: Callable[[Request], None] | None = None
     page: int = 1000
+    role: str = "admin"
     url: str = ""
     connections: int = 0
 
@@ -86,7 +87,7 @@ class Stub(HostRoutes):
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             raise Problem(401, "unauthenticated", "no token, or one that is unknown")
         if request.path == "/v1/me":
-            return 200, {"name": "ann", "role": "admin", "project": "main", "expires_at": None}
+            return 200, {"name": "ann", "role": self.role, "project": "main", "expires_at": None}
         noun = path.split("/", maxsplit=1)[0]
         serve = getattr(self, "_" + noun.replace("-", "_"), None)
         if serve is None:

@@ -1,5 +1,6 @@
 """`pool add-ssh` and `host …` where the control plane connects: what is sent, what is shown, how it ends."""
 
+import getpass
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
-from tests.cli.builders import NOW, NOW_TEXT, make_check, make_host_facts, make_instance
+from tests.cli.builders import NOW, NOW_TEXT, make_attempt, make_check, make_host_facts, make_instance
 from tests.cli.ssh_here import wait_for
 from tests.cli.stub_hosts import SHOWN, UNFIT
 from tests.cli.stub_problem import Problem
@@ -112,10 +113,9 @@ def test_the_key_of_a_jump_host_is_sent_by_its_name_also_where_it_is_hashed(stub
 
 def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
     environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "HOME": str(tmp_path)}
-    ended = cli("pool", "add-ssh", "-i", str(key), "h", environ=environ)
-    assert (ended.code, ended.err.splitlines()[0]) == (2, "error: no user: say user@host, or -l USER")
     cli("pool", "add-ssh", "-i", str(key), "h", environ={**environ, "USER": "ann"})
-    assert stub.uploaded[0]["user"] == "ann"
+    cli("pool", "add-ssh", "-i", str(key), "i", environ=environ)
+    assert [one["user"] for one in stub.uploaded] == ["ann", getpass.getuser()]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +316,49 @@ def test_a_result_has_one_shape_and_the_fix_of_what_failed(stub, cli, key):
     unfit(stub, UNFIT)
     (told,) = json.loads(cli("pool", "add-ssh", "-i", str(key), "u@box", "--json").out)
     assert (told["fix"], told["instance"]["name"]) == ("install it", "box")
+
+
+def test_a_check_says_of_a_key_that_it_pins_nothing(cli, key):
+    told = cli("host", "check", "-i", str(key), "u@box").err
+    assert "not known: the first one that it shows is trusted\n" in told
+    assert "was not known here, and is not pinned by a check" in told
+    assert "-l USER" in cli("host", "check", "--help").out
+    assert not {"--name", "--pool", "--wait"} & set(cli("host", "check", "--help").out.split())
+
+
+def test_no_ssh_is_begun_for_somebody_who_may_not_adopt(stub, cli):
+    stub.role = "viewer"
+    ended = cli("host", "check", "--from-here", "-o", "ProxyCommand=false", "box")
+    assert (ended.code, stub.hosts) == (3, {})
+    assert "the role viewer is not enough" in ended.err
+
+
+def test_a_key_file_that_is_not_there_is_told_from_here_too(stub, cli):
+    ended = cli("pool", "add-ssh", "--from-here", "-i", "/nowhere/id", "box")
+    assert (ended.code, ended.err) == (2, "error: -i /nowhere/id: No such file or directory\n")
+
+
+def test_a_public_key_is_told_as_that_whoever_may_read_it(stub, cli, tmp_path):
+    public = tmp_path / "id.pub"
+    public.write_text(KEY)
+    public.chmod(0o644)
+    assert "is a public key; give the private half" in cli("pool", "add-ssh", "-i", str(public), "u@h").err
+
+
+def test_a_server_of_one_s_own_is_shown_without_what_is_said_of_rented_machines(stub, cli):
+    more = {"backend": "ssh", "region": "remote", "zone": "remote|10.1.0.0/24", "facts": {"memory_mib": 2048}}
+    host = make_host_facts(network="")
+    stub.instances = [make_instance(name="box", host=host, attempts=[make_attempt()], **more)]
+    shown = cli("instance", "show", "box").out
+    assert "  Network:         10.1.0.0/24\n" in shown
+    assert "  memory_mib: 2GB\n" in shown
+    assert not [word for word in ("Instance type", "Price", "Idle duration", "Attempts", "remote|") if word in shown]
+
+
+def test_a_failed_adoption_has_no_resources(stub, cli):
+    nothing = {"cpus": 0, "memory_mib": 0, "disk_mib": 0, "gpus": []}
+    stub.instances = [make_instance(name="box", state="pending", resources=nothing)]
+    assert "0xCPU" not in cli("pool", "ps").out
 
 
 def refuse(stub, when, **context):

@@ -1,9 +1,14 @@
 """The output of several nodes as one: whole lines, each behind the rank of its node."""
 
+import io
+from types import SimpleNamespace
 from typing import Any
 
-from tests.cli.builders import make_run
+from tests.cli.builders import NOW, make_attempt, make_run
+from tidepool.commands.runs import ListRuns
 from tidepool.node_output import LONGEST_LINE, Output
+from tidepool.output import Output as Screen
+from tidepool.progress import Progress
 from tidepool.rows import nodes_text
 
 
@@ -67,6 +72,43 @@ def test_a_line_that_does_not_end_is_shown_all_the_same_when_it_is_long_or_all_t
     assert output.poll()[0] == b"[0] %b\n" % long
     assert output.poll()[0] == b""
     assert output.rest() == b"[0] and more\n"
+
+
+def test_streams_are_not_asked_for_while_no_node_can_have_said_anything():
+    """32 nodes that are on their way: one request tells that, not 32 of them several times a second."""
+    states, asked = ["provisioning", "running", "running"], []
+
+    def read(rank: int, after: int) -> tuple[bytes, Any]:
+        asked.append(rank)
+        chunk = {"run": make_run(nodes=32, state=states[0]), "next": after, "complete": states == ["running"]}
+        return b"", chunk
+
+    output = Output(read)
+    assert (output.poll()[2], asked) == (False, [0])
+    states.pop(0)
+    assert (output.poll()[2], asked[1:]) == (False, [*range(32)])
+    states.pop(0)
+    assert output.poll()[2]
+
+
+def test_the_failure_of_each_node_s_first_attempt_is_told():
+    progress = Progress(SimpleNamespace(out=None, monotonic=lambda: 0.0))
+    failed = [make_attempt(attempt_id=f"i-run-1-{rank}-1", kind="quota", state="refused") for rank in (0, 1)]
+    assert progress.untold(failed) == failed
+    later = make_attempt(attempt_id="i-run-1-2-1", kind="quota", state="refused")
+    assert progress.untold([*failed, later]) == [later]
+
+
+def test_many_nodes_leave_room_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(Screen, "width", lambda _: 100)
+    jobs = [{"rank": n, "state": "running", "instance": {"instance_id": "i", "name": f"gpu-{n}"}} for n in range(32)]
+    stdout = io.StringIO()
+    stdout.isatty = lambda: True
+    out = Screen(stdout, io.StringIO(), {"NO_COLOR": "1"})
+    client = SimpleNamespace(runs=SimpleNamespace(pages=lambda **_: [[make_run(jobs=jobs)]]))
+    ListRuns().run(SimpleNamespace(json=False, all=False), SimpleNamespace(out=out, client=client, now=lambda: NOW))
+    assert "  running  " in stdout.getvalue()
+    assert max(map(len, stdout.getvalue().splitlines())) <= 100
 
 
 def test_a_table_names_the_instances_by_rank_and_what_became_of_them():

@@ -16,9 +16,9 @@ class AddHosts(Command):
     """Adopt servers that you own into a pool. All checks are made first, and nothing is changed on a host that fails
     one. With -i the control plane connects, and deletes the key when the adoption has ended; with --from-here the
     system's ssh does, with all its options and configuration, and the key stays here. The same command again goes on
-    where it stopped. Ends with 9 when a check failed, 5 on a conflict, 8 when a host or the control plane cannot be
-    reached. For example: `tidepool pool add-ssh -i ~/.ssh/id_ed25519 ubuntu@54.73.155.119`, or `tidepool pool add-ssh
-    --from-here -F ~/.ssh/config 'gpu-node-[1-8]'`."""
+    where it stopped. Needs the role manager. Ends with 9 when a check failed, 5 on a conflict, 8 when a host or the
+    control plane cannot be reached. For example: `tidepool pool add-ssh -i ~/.ssh/id_ed25519 ubuntu@54.73.155.119`, or
+    `tidepool pool add-ssh --from-here -F ~/.ssh/config 'gpu-node-[1-8]'`."""
 
     is_mixed = True
 

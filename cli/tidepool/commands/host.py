@@ -34,9 +34,9 @@ class ListHosts(Command):
 
 
 class CheckHosts(Command):
-    """Find out whether hosts can be adopted, with all checks of `pool add-ssh` and the same arguments, of which those
-    about the instance mean nothing yet. Nothing is changed on the hosts. Ends with 9 when a check failed, 8 when a host
-    or the control plane cannot be reached. For example: `tidepool host check -i ~/.ssh/id_ed25519 --gpu A100:8
+    """Find out whether hosts can be adopted, with all checks of `pool add-ssh`. Its other arguments are taken, too, and
+    mean nothing yet. Nothing is changed on the hosts. Needs the role manager. Ends with 9 when a check failed, 8 when a
+    host or the control plane cannot be reached. For example: `tidepool host check -i ~/.ssh/id_ed25519 --gpu A100:8
     ubuntu@54.73.155.119`."""
 
     is_mixed = True
@@ -44,7 +44,7 @@ class CheckHosts(Command):
     def arguments(self, parser: ArgumentParser) -> None:
         from tidepool.host_arguments import add_host_arguments
 
-        add_host_arguments(parser)
+        add_host_arguments(parser, adopts=False)
 
     def run(self, args: Namespace, session: Session) -> int:
         from tidepool.commands.host_work import Look, carry_out
@@ -79,6 +79,11 @@ def show_hosts(out: Output, hosts: Iterable[Host], now: float) -> None:
     out.table(header, rows, shrink=(header.index("DESTINATION"), header.index("NAME"), status), status=status)
 
 
+def network_text(named: str, zone: str | None) -> str:
+    """The network that was named, else the one that was found: it is the zone, behind the name of the site."""
+    return named or (zone or "").rpartition("|")[2]
+
+
 def host_row(host: Host, now: float) -> tuple[str, ...]:
     """One host."""
     from tidepool.output import cell
@@ -95,7 +100,7 @@ def host_row(host: Host, now: float) -> tuple[str, ...]:
         instance["name"],
         cell(instance["pool"]),
         cell(facts["destination"]),
-        cell(facts["network"]),
+        cell(network_text(facts["network"], instance["zone"])),
         cell(facts["address"]),
         cell(facts["host_key"]),
         clean(f"{state} ({', '.join(notes)})" if notes else state),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from threading import Event
 
-from tidepool.errors import TidepoolError
+from tidepool.errors import AuthError, TidepoolError
 from tidepool.host_orders import order
 from tidepool.host_outcomes import READY
 from tidepool.host_requests import Uploads, implied_name, more_of
@@ -33,6 +33,9 @@ COMPARE = "compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.
 class Look:
     """A look at each host. `work` is done in threads, everything else by the caller."""
 
+    PINS = False
+    """Whether a key that was not known is held against the host from now on."""
+
     def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
         self.args = args
         self.session = session
@@ -46,9 +49,10 @@ class Look:
         """Make what is shared, and every request: what is wrong with the arguments is told before anything is done."""
         _ = self.session.client  # it is made on first use, and threads would make several
         if self.asked.from_here:
+            require_manager(self.session)
             self.here = stack.enter_context(_way_from_here(self.session, self.asked, as_json=self.args.json))
             return
-        uploads = Uploads(self.args, self.session, self.asked)
+        uploads = Uploads(self.args, self.session, self.asked, pins=self.PINS)
         for destination in self.asked.destinations:
             request, note = uploads.request(destination)
             self.requests[destination.text] = {**request, **more_of(self.args)}
@@ -82,11 +86,14 @@ class Look:
         if not result.fingerprint:
             return ""
         words = f"host key {result.fingerprint}"
-        return f"{words} was trusted on first use; {COMPARE}" if result.is_new_key else words
+        how = "was trusted on first use" if self.PINS else "was not known here, and is not pinned by a check"
+        return f"{words} {how}; {COMPARE}" if result.is_new_key else words
 
 
 class Adoption(Look):
     """The adoption of each host."""
+
+    PINS = True
 
     def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
         super().__init__(args, session, asked)
@@ -180,6 +187,15 @@ def carry_out(what: Look) -> int:
         session.out.json([result.document() for result in results])
         return worst(results)
     return telling.finish(results)
+
+
+def require_manager(session: Session) -> None:
+    """Raise `AuthError` before any ssh runs whose result the control plane would not take from this token."""
+    me = session.client.me()
+    if me["role"] not in ("manager", "admin"):
+        raise AuthError(
+            f"the role {me['role']} is not enough to adopt or check hosts: it takes manager", code="forbidden"
+        )
 
 
 class Telling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidepool.command import Command, UsageError
+from tidepool.commands.host import network_text
 from tidepool.options import duration, reference
 from tidepool.output import cell
 from tidepool.rows import (
@@ -13,7 +14,7 @@ from tidepool.rows import (
     status_text,
     transition_row,
 )
-from tidepool.text import duration_text, money_text, price_text, resources_text, since_text, yes_no
+from tidepool.text import duration_text, money_text, price_text, resources_text, since_text, size_text, yes_no
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from tidepool.command import Session
     from tidepool.output import Output
     from tidepool.wire import HostFacts, InstanceDetail
+
+
+BOUGHT = frozenset({"Instance type", "Spot", "Price", "Cost so far", "Idle duration", "Expires in"})
+"""What is said of rented machines: a server of one's own is not bought, costs nothing and never expires."""
 
 
 class ShowInstance(Command):
@@ -70,41 +75,40 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
     """Show all there is to know."""
     limit = instance["idle_limit_s"]
     price = price_text(instance["price_micros"], instance["price_source"], instance["backend"])
-    out.block(
-        [
-            ("Name", instance["name"]),
-            ("Id", instance["instance_id"]),
-            ("Pool", instance["pool"]),
-            ("Status", status_text(instance, now)),
-            ("Detail", cell(instance["detail"])),
-            ("Backend", cell(instance["backend"])),
-            ("Region", cell(" ".join(filter(None, (instance["region"], instance["zone"]))))),
-            ("Instance type", cell(instance["instance_type"])),
-            ("Resources", resources_text(instance["resources"])),
-            ("Spot", yes_no(instance["spot"])),
-            ("Price", price),
-            ("Cost so far", money_text(instance["spent_micros"]) + (" (simulated)" if "simulated" in price else "")),
-            ("Idle duration", "off" if limit is None else duration_text(limit)),
-            ("Expires in", expiry_text(instance, now) if instance["state"] == "idle" else "-"),
-            ("Created", since_text(instance["created_at"], now) + " ago"),
-            ("Last heard of", since_text(instance["seen_at"], now) + (" ago" if instance["seen_at"] else "")),
-            ("Fence", str(instance["fence"])),
-        ]
-    )
+    rows = [
+        ("Name", instance["name"]),
+        ("Id", instance["instance_id"]),
+        ("Pool", instance["pool"]),
+        ("Status", status_text(instance, now)),
+        ("Detail", cell(instance["detail"])),
+        ("Backend", cell(instance["backend"])),
+        ("Region", cell(" ".join(filter(None, (instance["region"], None if instance["host"] else instance["zone"]))))),
+        ("Instance type", cell(instance["instance_type"])),
+        ("Resources", resources_text(instance["resources"])),
+        ("Spot", yes_no(instance["spot"])),
+        ("Price", price),
+        ("Cost so far", money_text(instance["spent_micros"]) + (" (simulated)" if "simulated" in price else "")),
+        ("Idle duration", "off" if limit is None else duration_text(limit)),
+        ("Expires in", expiry_text(instance, now) if instance["state"] == "idle" else "-"),
+        ("Created", since_text(instance["created_at"], now) + " ago"),
+        ("Last heard of", since_text(instance["seen_at"], now) + (" ago" if instance["seen_at"] else "")),
+        ("Fence", str(instance["fence"])),
+    ]
+    out.block([row for row in rows if not (instance["host"] and row[0] in BOUGHT)])
     if instance["host"]:
-        show_host(out, instance["host"], now)
+        show_host(out, instance["host"], network_text(instance["host"]["network"], instance["zone"]), now)
     facts = sorted(instance["facts"].items())
     if facts:
         out.line("\nFacts")
-        out.block([(f"  {key}", cell(value_text(value))) for key, value in facts])
-    if instance["attempts"]:
+        out.block([(f"  {key}", cell(value_text(value, key))) for key, value in facts])
+    if instance["attempts"] and not instance["host"]:
         out.line("\nAttempts")
         out.table(ATTEMPT_HEADER, [attempt_row(attempt) for attempt in instance["attempts"]], shrink=(7,), status=6)
     out.line("\nHistory")
     out.table(HISTORY_HEADER, [transition_row(step) for step in instance["history"]], shrink=(5,), status=2)
 
 
-def show_host(out: Output, host: HostFacts, now: float) -> None:
+def show_host(out: Output, host: HostFacts, network: str, now: float) -> None:
     """Show what an adopted server has besides, and its checks that did not pass, with what puts them right."""
     owed = host["cleanup_pending_since"]
     out.line("\nHost")
@@ -114,7 +118,7 @@ def show_host(out: Output, host: HostFacts, now: float) -> None:
             ("  Adopted by", "ssh, from where the client was" if host["from_here"] else "the control plane"),
             ("  Adoption", cell(f"{host['step']}: {host['failure']}" if host["failure"] else host["step"])),
             ("  Host key", cell(host["host_key"])),
-            ("  Network", cell(host["network"])),
+            ("  Network", cell(network)),
             ("  Address", cell(host["address"])),
             ("  Machine id", cell(host["machine_id"])),
             (
@@ -131,10 +135,12 @@ def show_host(out: Output, host: HostFacts, now: float) -> None:
         show_checks(out, wrong)
 
 
-def value_text(value: object) -> str:
-    """A fact as text: lists and objects on one line."""
+def value_text(value: object, key: str = "") -> str:
+    """A fact as text: lists and objects on one line, sizes as people read them."""
     if isinstance(value, list):
         return ", ".join(value_text(entry) for entry in value)
     if isinstance(value, dict):
-        return " ".join(f"{key}={value_text(entry)}" for key, entry in value.items())
+        return " ".join(f"{name}={value_text(entry, name)}" for name, entry in value.items())
+    if key.endswith("_mib") and isinstance(value, int):
+        return size_text(value)
     return yes_no(value) if isinstance(value, bool) else str(value)

@@ -31,7 +31,9 @@ class ListRuns(Command):
             return 0
         now = session.now()
         rows = [run_row(run, now) for page in pages for run in page]
-        session.out.table(RUN_HEADER, rows, shrink=(len(RUN_HEADER) - 1,), status=RUN_STATUS)
+        session.out.table(
+            RUN_HEADER, rows, shrink=(RUN_HEADER.index("COMMAND"), RUN_HEADER.index("INSTANCE")), status=RUN_STATUS
+        )
         return 0
 
 
