@@ -105,7 +105,7 @@ def checked_url(api_url: str) -> str:
 
 @cache
 def _text() -> str:
-    return (SHELL / "probe.sh").read_text()
+    return (SHELL / "telling.sh").read_text() + (SHELL / "probe.sh").read_text()
 
 
 def _system(lines: Lines) -> System:

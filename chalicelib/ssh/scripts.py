@@ -1,7 +1,7 @@
 """The scripts that change a host, and what they say: install and uninstall. Pure text on both sides.
 
 Each is fed to `sh -s` as root, is complete in itself, and may be killed anywhere and repeated. They lock the host:
-one at a time. What they share stands in `shell/traces.sh`. A refresh of a host's facts is `probe` once more.
+one at a time. What they share stands in `shell/traces.sh`, and what all share in `shell/telling.sh`. A refresh of a host's facts is `probe` once more.
 
 An installation script holds a secret, the bootstrap token: it belongs into a pipe, and into no log.
 """
@@ -107,7 +107,7 @@ def install(
         "agent_sha256": hashlib.sha256(program).hexdigest(),
         "agent_program": packed,
     }
-    return _assigned(values) + _text("traces.sh") + _text("install.sh")
+    return _complete(values, "install.sh")
 
 
 def uninstall(control_plane: str, instance_id: str, layout: Layout = INSTALLED) -> str:
@@ -116,7 +116,7 @@ def uninstall(control_plane: str, instance_id: str, layout: Layout = INSTALLED) 
         "control_plane": _plain(control_plane, "control_plane"),
         "instance_id": _plain(instance_id, "instance_id"),
     }
-    return _assigned(values) + _text("traces.sh") + _text("uninstall.sh")
+    return _complete(values, "uninstall.sh")
 
 
 def parse_install(output: str) -> Report:
@@ -153,6 +153,10 @@ def _plain(value: str, field: str) -> str:
     if not PLAIN.fullmatch(value):
         raise InvalidInputError(field, "…" if field == "token" else value, "letters, digits and ._:/@+=- only")
     return value
+
+
+def _complete(values: dict[str, str], name: str) -> str:
+    return _assigned(values) + _text("telling.sh") + _text("traces.sh") + _text(name)
 
 
 def _assigned(values: dict[str, str]) -> str:
