@@ -312,12 +312,13 @@ class Folder:
     def end(self) -> Json | None:
         return read_json(self.file("end.json"))
 
-    def record_end(self, state: str, exit_code: int | None = None, detail: str = "") -> None:
+    def record_end(self, state: str, exit_code: int | None = None, detail: str = "", *, lost: bool = False) -> None:
         """Write how the job ended: `exited` with a code, or `failed` with the reason. The first record stays.
 
+        `lost`: it had been started, and its machine or its supervisor ended before it did.
         A job that filled the disk makes room for it: its code folder goes as soon as the end is acknowledged anyway.
         """
-        end = json.dumps({"state": state, "exit_code": exit_code, "detail": detail})
+        end = json.dumps({"state": state, "exit_code": exit_code, "detail": detail, "lost": lost})
         if self.end() is not None:
             return
         try:
@@ -1256,11 +1257,11 @@ class Job:
             event("job-stopping", run_id=self.run_id, kill_after_s=kill_after_s)
         self._asked_to_stop = kill_after_s
 
-    def fail(self, detail: str) -> None:
-        """Record that it could not be run, or what became of it; at least in memory when the disk refuses."""
+    def fail(self, detail: str, *, lost: bool = False) -> None:
+        """Record that it could not be run, or that it was `lost`; at least in memory when the disk refuses."""
         with contextlib.suppress(OSError):
-            self.folder.record_end("failed", detail=detail)
-        self.end = self.folder.end() or {"state": "failed", "exit_code": None, "detail": detail}
+            self.folder.record_end("failed", detail=detail, lost=lost)
+        self.end = self.folder.end() or {"state": "failed", "exit_code": None, "detail": detail, "lost": lost}
 
     def _next_chunk(self) -> bytes:
         try:
@@ -1488,7 +1489,7 @@ class Jobs:
                 shutil.rmtree(job.folder.path, ignore_errors=True)
                 return
             if not job.image or not self._containers.exists(job.run_id):
-                job.fail(self._lose(job))
+                job.fail(self._lose(job), lost=True)
                 return
         finally:
             os.close(lock)

@@ -50,6 +50,22 @@ def test_a_host_rests_for_ever(world, box):
     assert state_of(world, row).state is State.IDLE
 
 
+@pytest.mark.parametrize("silent_s", [1, 600])
+def test_a_run_whose_machine_was_restarted_did_not_fail_to_start(world, box, silent_s):
+    """What the agent of a host that comes back says of a job that ran when it went down."""
+    host, row = box
+    run = work(world, host)
+    host.cut = True
+    spend(world, silent_s / 60, every_s=min(silent_s, 60))
+    host.cut = False
+    detail = "the machine was restarted while the job ran"
+    host.jobs = {run.run_id: JobReport(run.run_id, "failed", detail=detail, lost=True)}
+    world.hosts.sync(host)
+    ended = run_of(world, run)
+    assert (ended.state, ended.reason, ended.detail) == (RunState.FAILED, RunReason.MACHINE_LOST, detail)
+    assert state_of(world, row).state is State.IDLE
+
+
 def test_a_blip_changes_nothing(world, box):
     host, row = box
     run = work(world, host)
