@@ -66,7 +66,7 @@ class HostRecord:
     How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
     ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,
     `code`, `found`, `fix`), `machine_id`, `address` (the internal one) and what the installation needs: `python`,
-    `replaces` (whether another owner's agent is removed, and of which ended instance of ours).
+    `replaces` (of which ended instance of ours something is left there, which goes first).
 
     `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
     nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.

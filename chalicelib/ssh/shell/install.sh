@@ -1,7 +1,7 @@
 # Makes the host ours and starts the agent. May be killed anywhere and repeated: what is done is done again, or seen.
-# Set by what precedes this text: the paths, who we are, owner_json, take_over, url, token, python, agent_sha256, and
-# agent_program (gzip, base64). The program's text holds a secret, so nothing of it goes on a command line: printf and
-# here-documents are the shell's own.
+# Set by what precedes this text: the paths, who we are, owner_json, take_over, replaces (an instance of ours that has
+# ended, or nothing), url, token, python, agent_sha256, and agent_program (gzip, base64). The program's text holds a
+# secret, so nothing of it goes on a command line: printf and here-documents are the shell's own.
 
 name=tidepool-install
 
@@ -12,7 +12,7 @@ claim() {
         # Files without an owner are an earlier agent's. Its identity would win over the new token.
         ! left_over || remove_traces '' || fail claim 'what an earlier agent left could not be removed'
         ;;
-    sibling) [ "$take_over" = yes ] || refuse owner-other-instance ;;
+    sibling) [ "$take_over" = yes ] || [ "$(field instance_id)" = "${replaces:-nobody}" ] || refuse owner-other-instance ;;
     foreign) [ "$take_over" = yes ] || refuse owner-foreign ;;
     esac
     case $(whose) in
@@ -26,6 +26,21 @@ claim() {
         printf '%s\n' "$owner_json" >"$owner.new" || fail claim "$owner cannot be written"
         chmod 644 "$owner.new" && mv -f "$owner.new" "$owner" || fail claim "$owner cannot be written"
         say did claimed
+    fi
+}
+
+# has_token: the agent of an earlier try has registered, or may have with its answer lost. It goes on with what it has:
+# one agent registers for an instance, so with another token it would be a stranger.
+has_token() {
+    grep -qs '"token_id"' "$home/agent.json" || { [ -e "$home/agent.json" ] && [ -e "$home/bootstrap.env" ]; }
+}
+
+# end_earlier: the agent of an earlier try, and no job. Nothing registers while the token is chosen.
+end_earlier() {
+    if with_systemd; then
+        [ ! -e "$unit" ] || limited 40 systemctl stop "${unit##*/}" || fail start 'systemctl stop failed'
+    else
+        end_alone
     fi
 }
 
@@ -43,7 +58,7 @@ with open(sys.argv[1] + ".new", "wb") as file:
 os.replace(sys.argv[1] + ".new", sys.argv[1])' "$home/tidepool_agent.py" "$agent_sha256" 2>"$home/unpack.err" ||
         fail files "$(tail -n 1 "$home/unpack.err")"
     rm -f "$home/unpack.err"
-    printf "TIDEPOOL_BOOTSTRAP='%s'\n" "$token" >"$home/bootstrap.new" && mv -f "$home/bootstrap.new" "$home/bootstrap.env" ||
+    has_token || { printf "TIDEPOOL_BOOTSTRAP='%s'\n" "$token" >"$home/bootstrap.new" && mv -f "$home/bootstrap.new" "$home/bootstrap.env"; } ||
         fail files "$home/bootstrap.env cannot be written"
     printf '%s\n' "TIDEPOOL_URL='$url'" "TIDEPOOL_HOME='$home'" "TIDEPOOL_MARK='$home'" 'TIDEPOOL_POWEROFF=' \
         >"$home/agent.env" || fail files "$home/agent.env cannot be written"
@@ -141,7 +156,12 @@ END
 end_alone() {
     for kept in "$home/loop.pid" "$home/agent.pid"; do
         [ -r "$kept" ] && IFS= read -r process <"$kept" || continue
-        { tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$home/" && kill "$process"; } 2>/dev/null
+        tries=0
+        while { tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$home/"; } 2>/dev/null && [ "$tries" -lt 30 ]; do
+            [ "$tries" -lt 25 ] && kill "$process" 2>/dev/null || kill -9 "$process" 2>/dev/null
+            tries=$((tries + 1))
+            sleep 0.2 2>/dev/null || sleep 1
+        done
     done
     return 0
 }
@@ -154,6 +174,7 @@ main() {
     know_timeout
     lock "$etc/lock"
     claim
+    end_earlier
     unpack
     if with_systemd; then
         start_with_systemd
