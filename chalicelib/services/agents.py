@@ -94,9 +94,7 @@ class Registration:
 def register(deps: Deps, bootstrap: Token, proposed: str) -> Registration:
     """Exchange a bootstrap token for the secret that the agent proposes.
 
-    The same proposal again is answered the same, so a lost answer costs nothing; any other one is refused. A host is
-    installed again with another bootstrap token, maybe after its agent had registered and before that was on its disk:
-    then the newest token's agent takes the place of the one before, which is never heard again.
+    The same proposal again is answered the same, so a lost answer costs nothing; any other one is refused.
     """
     if len(proposed) < SHORTEST_SECRET:
         raise InvalidInputError("proposed_token", "(hidden)", f"a secret of at least {SHORTEST_SECRET} characters")
@@ -108,28 +106,13 @@ def register(deps: Deps, bootstrap: Token, proposed: str) -> Registration:
         role=Role.AGENT,
         project=bootstrap.project,
         name=attempt_id,
-        created_at=bootstrap.created_at,  # what is installed later counts, whichever registers later
+        created_at=deps.now(),
         instance=bootstrap.instance,
     )
-    try:
-        stored = token_store.use_bootstrap(bootstrap.token_id, own.secret_sha256, agent=own)
-    except UnauthenticatedError:
-        if not _is_being_adopted(bootstrap):
-            raise
-        stored = token_store.use_bootstrap(bootstrap.token_id, own.secret_sha256, agent=own, anew=True)
+    stored = token_store.use_bootstrap(bootstrap.token_id, own.secret_sha256, agent=own)
     deps.wake.create(instance_id)
     log.event("agent-registered", instance=instance_id, attempt=attempt_id)
     return Registration(instance_id, stored.token_id)
-
-
-def _is_being_adopted(token: Token) -> bool:
-    """Whether a token's instance is a host whose agent was not heard yet.
-
-    A rented machine is launched anew with another token, too, but then there may be two.
-    """
-    _, project, pool, instance_id = token.instance.split("/")
-    row = _row(project, pool, instance_id)
-    return is_host(row) and row.state in (State.PENDING, State.PROVISIONING)
 
 
 def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:

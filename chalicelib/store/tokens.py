@@ -48,14 +48,11 @@ def revoke(project: str, token_id: str) -> None:
         raise NotFoundError(f"token {token_id!r} does not exist", token=token_id) from error
 
 
-def use_bootstrap(token_id: str, proposed_sha256: str, *, agent: Token, anew: bool = False) -> Token:
+def use_bootstrap(token_id: str, proposed_sha256: str, *, agent: Token) -> Token:
     """Exchange a single-use token for the agent's own, all or nothing; return the agent's token as stored.
 
     `agent` is the token to store, its hash being `proposed_sha256`. Asking again with the same proposal (its answer was
-    lost) returns the token of the first time. With `anew` it takes the place of a token of the same id that was made
-    earlier, and that one is good for nothing any more.
-
-    Raises `UnauthenticatedError` for an unknown token or another proposal, and where the place is taken.
+    lost) returns the token of the first time. Raises `UnauthenticatedError` for an unknown token or another proposal.
     """
     if agent.secret_sha256 != proposed_sha256:
         raise ValueError("the agent's token carries the proposed hash")
@@ -63,8 +60,7 @@ def use_bootstrap(token_id: str, proposed_sha256: str, *, agent: Token, anew: bo
     used: list[Any] = [TokenRow.used_sha256.set(proposed_sha256), TokenRow.successor.set(agent.token_id)]
     unused = TokenRow.token_id.exists() & TokenRow.used_sha256.does_not_exist()
     writes.update(TokenRow, token_id, None, used, unused)
-    free = TokenRow.token_id.does_not_exist()
-    writes.put(_encode(agent), free | (TokenRow.created_at <= agent.created_at) if anew else free)
+    writes.put(_encode(agent), TokenRow.token_id.does_not_exist())
     try:
         writes.commit()
     except calls.ConditionFailedError as error:
@@ -79,8 +75,7 @@ def _successor(token_id: str, proposed_sha256: str) -> Token | None:
     item = calls.get(TokenRow, token_id, consistent=True)
     if item is None or item.get("used_sha256", {}).get("S") != proposed_sha256:
         return None
-    found = get(item["successor"]["S"])
-    return found if found is not None and found.secret_sha256 == proposed_sha256 else None
+    return get(item["successor"]["S"])
 
 
 def _by_id(token: Token) -> str:
