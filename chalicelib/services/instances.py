@@ -13,7 +13,7 @@ from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Offer, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.domain.policies import Policies, to_doc
-from chalicelib.domain.units import NEVER
+from chalicelib.domain.units import NEVER, format_duration
 from chalicelib.services import gang_plans, offers, pools, provisioning, shapes, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.services.gang_plans import ClusterPlan
@@ -224,8 +224,9 @@ def change(
         row = store.find(project, name)
         if row.state is State.TERMINATED:
             raise NotFoundError(f"instance {name!r} has ended")
-        if is_host(row) and idle_limit not in (None, NEVER):
-            raise InvalidInputError("idle_duration", str(idle_limit), "off: no timer removes an adopted host")
+        if is_host(row) and idle_limit is not None and idle_limit != NEVER:
+            given = format_duration(idle_limit)
+            raise InvalidInputError("idle_duration", given, "off: no timer removes an adopted host")
         if row.state is State.TERMINATING:
             raise ConflictError(f"instance {name!r} is being terminated")
         changes: dict[str, Any] = {} if cordoned is None else {"cordoned": cordoned}

@@ -192,7 +192,7 @@ def test_a_host_that_does_not_take_a_job_stays(world, box):
 
 def test_no_idle_limit_can_be_set_on_a_host(world, box):
     _, row = box
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError, match="idle_duration: '5m' is not valid; expected off"):
         instances.change(world.deps, "main", row.name, idle_limit=timedelta(minutes=5), actor="user:me")
 
 
