@@ -13,7 +13,7 @@ SOURCES = sorted(
 FILE_LINES = 400
 FUNCTION_LINES = 70
 LONGER = {
-    "chalicelib/agent/tidepool_agent.py": 1950,  # one file by design: it is served to machines as it is
+    "chalicelib/agent/tidepool_agent.py": 2000,  # one file by design: it is served to machines as it is
 }
 
 
