@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -116,6 +117,7 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
         "path": probe.disk_path,
         "api_url": wanted.api_url,
         "api_host": address.hostname or wanted.api_url,
+        "api_port": str(address.port or (443 if address.scheme == "https" else 80)),
         "instance_id": probe.owner.instance_id if probe.owner else "",
         "index": ",".join(str(each.index) for each in probe.nvidia.gpus if each.is_split),
     }
@@ -230,21 +232,37 @@ def _clock(probe: HostProbe, _wanted: Wanted, now: datetime) -> Iterator[Found]:
         yield words
 
 
-def _dns(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
+def _dns(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     match probe.reach.dns:
         case True:
-            yield "the API's name resolves"
+            literal = _literal(wanted.api_url)
+            yield f"not needed: the API is named by its address, {literal}" if literal else "the API's name resolves"
         case False:
             yield "dns-failed", probe.reach.error or "the API's name does not resolve"
         case None:
             yield "dns-unknown", "neither getent, nslookup nor a program that fetches"
 
 
-def _api(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
+def _literal(api_url: str) -> IPv4Address | IPv6Address | None:
+    """The address that the API is named by, None where it has a name."""
+    try:
+        return ip_address(urlsplit(api_url).hostname or "")
+    except ValueError:
+        return None
+
+
+def _is_loopback(api_url: str) -> bool:
+    literal = _literal(api_url)
+    return literal.is_loopback if literal else urlsplit(api_url).hostname == "localhost"
+
+
+def _api(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     reach = probe.reach
     proxies = f" ({', '.join(reach.proxies)} is set, which the agent does not heed)" if reach.proxies else ""
     if reach.status == 200:
         yield f"answers to {reach.tool}"
+    elif reach.tool and _is_loopback(wanted.api_url):
+        yield "api-loopback", f"{reach.tool}: {reach.error or 'no connection'} to {wanted.api_url}"
     elif not reach.tool:
         yield "api-unknown", "no curl, no wget, no Python that fits"
     elif reach.status:

@@ -124,6 +124,22 @@ def test_a_silent_host_gets_no_work_and_returns_by_itself(world, box):
     work(world, host)
 
 
+@pytest.mark.parametrize(("silent_min", "state"), [(4, State.TERMINATED), (0.5, State.TERMINATING)])
+def test_a_host_that_had_been_silent_for_long_is_not_waited_for_when_it_is_removed(world, box, silent_min, state):
+    host, row = box
+    host.cut = True
+    spend(world, silent_min)
+    instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+    world.run_workflows()
+    assert state_of(world, row).state is state
+    spend(world, 3)
+    (owed,) = hosts.listed(world.deps, "main")
+    assert owed.record.owed_since is not None
+    host.cut = False
+    spend(world, 1)
+    assert host.is_clean
+
+
 def test_a_run_ends_with_the_truth_when_its_host_is_away_for_too_long(world, box):
     host, row = box
     run = work(world, host)
