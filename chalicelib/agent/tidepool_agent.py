@@ -318,7 +318,8 @@ class Folder:
         `lost`: it had been started, and its machine or its supervisor ended before it did.
         A job that filled the disk makes room for it: its code folder goes as soon as the end is acknowledged anyway.
         """
-        end = json.dumps({"state": state, "exit_code": exit_code, "detail": detail, "lost": lost})
+        content: Json = {"state": state, "exit_code": exit_code, "detail": detail}
+        end = json.dumps({**content, "lost": True} if lost else content)
         if self.end() is not None:
             return
         try:
@@ -1261,7 +1262,8 @@ class Job:
         """Record that it could not be run, or that it was `lost`; at least in memory when the disk refuses."""
         with contextlib.suppress(OSError):
             self.folder.record_end("failed", detail=detail, lost=lost)
-        self.end = self.folder.end() or {"state": "failed", "exit_code": None, "detail": detail, "lost": lost}
+        unwritten = {"state": "failed", "exit_code": None, "detail": detail}
+        self.end = self.folder.end() or ({**unwritten, "lost": True} if lost else unwritten)
 
     def _next_chunk(self) -> bytes:
         try:

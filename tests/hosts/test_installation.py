@@ -116,6 +116,24 @@ def test_a_container_of_a_run_is_removed_with_the_agent(lab: Lab, key: Key, new_
     assert host.run("docker ps -a --format '{{.Names}}'").stdout.split() == ["theirs"]
 
 
+def test_an_agent_whose_removal_fails_in_docker_comes_back_and_tries_again(lab: Lab, key: Key, new_api: NewApi):
+    api = new_api()
+    host = adopted(lab, "ins-stuck", key, api, Machine(docker="plain"))
+    boot = api.syncs[-1]["boot_id"]
+    stuck = "#!/bin/sh\\n[ $1 = ps ] && echo c0ffee || exit 1\\n"
+    host.run(f"mv $(command -v docker) /tmp/docker; printf '{stuck}' >/usr/bin/docker; chmod +x /usr/bin/docker")
+    with api.seen:
+        api.uninstall = scripts.uninstall("plane-1", "i-1")
+    api.wake()
+    api.until(lambda: api.syncs[-1]["boot_id"] != boot, 30)
+    assert host.units() == {"tidepool-agent.service": ("enabled", "active")}
+    assert not api.uninstalled
+    host.run("mv /tmp/docker /usr/bin/docker")
+    api.until(lambda: api.uninstalled, 30)
+    assert host.units() == {}
+    assert not host.run("ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout
+
+
 def test_installing_twice_is_as_good_as_once(lab: Lab, key: Key, new_api: NewApi):
     api = new_api()
     host = adopted(lab, "ins-twice", key, api)
