@@ -129,6 +129,11 @@ def judge_refusal(code: str, owner: Owner) -> CheckResult:
     return _failed(code, owner.words, None, {"instance_id": owner.instance_id})
 
 
+def judge_address(found: str, *, is_named: bool) -> CheckResult:
+    """Judge a host whose internal address another one has: that stands in the way where its network was named."""
+    return _failed("address-taken" if is_named else "address-shared", found, None, {})
+
+
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:
     """Whether nothing stands in the way."""
     return all(each.status is not Status.FAIL for each in results)

@@ -234,6 +234,14 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.NETWORK, W, "No address is one that neighbours would use, so the host is alone: no run on several nodes.",
         "ip -o addr  # on the host; if neighbours reach one of these, say its network with --network",
     ),
+    "address-taken": Finding(
+        Check.NETWORK, F, "Another host has the same address in that network: they are two networks of two sites.",
+        "name the site of each with --region, such as --region berlin, so that each is a cluster of its own",
+    ),
+    "address-shared": Finding(
+        Check.NETWORK, W, "Another host has the same address in that network: this one is in no run on several nodes.",
+        "name the site with --region, or with --network the network in which neighbours reach the host",
+    ),
     "docker-missing": Finding(
         Check.DOCKER, W, "Without Docker only runs without an image work.", GET_DOCKER, INSTALL_DOCKER
     ),

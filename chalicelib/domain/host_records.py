@@ -55,14 +55,18 @@ class Destination:
 class HostRecord:
     """A host. `write` is the token of the very write that made it so; a change is conditional on it.
 
-    What was asked for: `destination`, `jump`, `host_key` (lines, or "" to trust on first use), `network` (CIDR or ""),
-    `region`, `gpu` (as it was said, or ""), `take_over`, `from_here` (the client carries the scripts). `is_check`: it
-    is only looked at; `key` is then the id of the check, else that of the instance.
+    What was asked for: `destination`, `jump`, `way` (the whole way there, where a client has another than `jump`),
+    `host_key` (lines, or "" to trust on first use), `network` (CIDR or ""), `region`, `gpu` (as it was said, or ""),
+    `take_over`, `from_here` (the client carries the scripts). `is_check`: it is only looked at; `key` is then the id of
+    the check, else that of the instance.
 
     How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
     ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,
-    `code`, `found`, `fix`), `machine_id`, `address` (the internal one) and what the installation needs: `python`,
-    `replaces` (whether another owner's agent is removed, and of which ended instance of ours).
+    `code`, `found`, `fix`), `machine_id` and what the installation needs: `python`, `replaces` (whether another owner's
+    agent is removed, and of which ended instance of ours) with `replaces_in` (the project of that one).
+
+    Its neighbours: `zone` is the key of its network (`networks.network_key`), "" where it is in none; `address` is the
+    internal one there, "" for as long as another host has that one; `told` are the addresses that its agent told last.
 
     `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
     nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.
@@ -78,6 +82,7 @@ class HostRecord:
     actor: str = ""
     is_check: bool = False
     jump: Destination | None = None
+    way: str = ""
     host_key: str = ""
     network: str = ""
     region: str = REMOTE
@@ -92,9 +97,12 @@ class HostRecord:
     pinned: str = ""
     checks: tuple[Mapping[str, Any], ...] = ()
     machine_id: str = ""
+    zone: str = ""
     address: str = ""
+    told: tuple[str, ...] = ()
     python: str = ""
     replaces: str = ""
+    replaces_in: str = ""
     removed_at: datetime | None = None
     owed_since: datetime | None = None
     refresh: bool = False
@@ -104,6 +112,16 @@ class HostRecord:
     def is_over(self) -> bool:
         """Whether the adoption, or the check, has ended."""
         return self.step in OVER
+
+    @property
+    def hops(self) -> str:
+        """The way to the host as text, such as `bastion-a:22`; "" where it is reached directly."""
+        return self.way or (f"{self.jump.host.casefold()}:{self.jump.port}" if self.jump else "")
+
+    @property
+    def via(self) -> str:
+        """What tells its network from others with the same addresses: the way in, unless a region was named for it."""
+        return self.hops if self.region == REMOTE else ""
 
 
 ASKED: Final = ("host_key", "network", "region", "gpu", "from_here", "pool")

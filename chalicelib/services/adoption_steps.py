@@ -6,7 +6,7 @@ and each step's effect is written down before the next one is begun.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,8 +21,8 @@ from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.domain.names import is_name
 from chalicelib.domain.timers import instance_target
-from chalicelib.services import bootstrap, tokens
-from chalicelib.services.adoption_claims import machine_claim
+from chalicelib.services import adoption_claims as claims
+from chalicelib.services import bootstrap, neighbours, tokens
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
 from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError, SshError
@@ -176,14 +176,16 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
     )
     results = adoption.judge_connection(_connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
-        results = _claimed(deps, record, found, results)
+        results = _claimed(record, found, results)
+    placed = neighbours.placed(replace(record, machine_id=found.machine_id), found)
+    if adoption.is_adoptable(results):
+        placed, results = neighbours.settled(placed, results)
     docs = _docs(results)
     if not adoption.is_adoptable(results):
         return store.change(record, step=Step.FAILED, failure=_summary(results), checks=docs)
     if record.is_check:
         return store.change(record, step=Step.DONE, checks=docs)
-    address, network = _internal(found, wanted.network)
-    offer = offer_of(record.region, hosts.resources(found), network)
+    offer = offer_of(record.region, hosts.resources(found), placed.zone if placed.address else "")
     now = deps.now()
     attempt = Attempt(f"{record.key}-{FIRST}", FIRST, offer, AttemptState.INTENT, now, now + TOKEN_FOR)
     try:
@@ -196,19 +198,11 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         tries=0,
         checks=docs,
         machine_id=found.machine_id,
-        address=address,
+        zone=placed.zone,
+        address=placed.address,
         python=found.python.path if found.python else "",
         replaces=replaces,
     )
-
-
-def _internal(found: HostProbe, named: networks.Network | None) -> tuple[str, str]:
-    """Choose the address by which the neighbours reach the host, and its network. A host may have none of its own."""
-    try:
-        address = networks.internal_address(found.addresses, found.default_interfaces, named)
-    except networks.NoAddressInNetworkError:
-        return "", ""  # of a network that was named, the check has failed
-    return str(address.ip), (named or address.network).compressed
 
 
 def _left_behind(deps: Deps, found: HostProbe) -> str:
@@ -223,37 +217,20 @@ def _left_behind(deps: Deps, found: HostProbe) -> str:
     return owner.instance_id if row.state is State.TERMINATED else ""
 
 
-def _claimed(
-    deps: Deps, record: HostRecord, found: HostProbe, results: tuple[CheckResult, ...]
-) -> tuple[CheckResult, ...]:
+def _claimed(record: HostRecord, found: HostProbe, results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
     """Claim the machine for this instance; where another live one has it, the check of the owner fails."""
     if not found.machine_id:
         return results
-    what = machine_claim(found.machine_id)
-    holder = store.claim(record.project, what, record.key)
-    if holder not in ("", record.key) and not _is_live(record.project, holder):
-        holder = store.claim(record.project, what, record.key, instead_of=holder)
+    holder = claims.taker(record, claims.machine_claim(found.machine_id))
     if holder == record.key:
         return results
-    words = f"instance {_name(record.project, holder)} of this project has the same machine-id {found.machine_id}"
+    words = (
+        f"instance {claims.name_of(record.project, holder)} of this project has the same machine-id {found.machine_id}"
+    )
     fix = FINDINGS["owner-other-instance"].fix_for(adoption.family_of(found.system))
     fix = fix.format_map({"instance_id": holder, "user": record.destination.user})
     clash = CheckResult(Check.OWNER, Status.FAIL, "owner-other-instance", words, fix)
     return (*(each for each in results if each.check is not Check.OWNER), clash)
-
-
-def _is_live(project: str, instance_id: str) -> bool:
-    try:
-        return instance_store.find(project, instance_id).state is not State.TERMINATED
-    except NotFoundError:
-        return False
-
-
-def _name(project: str, instance_id: str) -> str:
-    try:
-        return instance_store.find(project, instance_id).name
-    except NotFoundError:
-        return instance_id
 
 
 def _pending(record: HostRecord) -> Instance | None:

@@ -10,6 +10,7 @@ from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.host_records import HostRecord, Step, is_host
 from chalicelib.domain.model import Instance, Token
+from chalicelib.services import neighbours
 from chalicelib.services.adoption_claims import address_claim, machine_claim
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import scripts
@@ -119,6 +120,7 @@ def close(deps: Deps, row: Instance) -> None:
             return
         record = forget_key(deps, record)
         store.release(row.project, address_claim(record), record.key)
+        neighbours.release(record)
         if record.machine_id:
             store.release(row.project, machine_claim(record.machine_id), record.key)
         step = record.step if record.is_over else Step.FAILED

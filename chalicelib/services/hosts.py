@@ -24,7 +24,7 @@ from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.services import adoption, host_removal, pools
-from chalicelib.services.adoption_claims import address_claim
+from chalicelib.services.adoption_claims import address_claim, find
 from chalicelib.services.deps import Deps
 from chalicelib.ssh.host_keys import keys_for, keys_for_jump
 from chalicelib.ssh.keys import read_private_key
@@ -123,7 +123,7 @@ def listed(deps: Deps, project: str) -> list[Added]:
     """Return the hosts of a project: the live ones, and those that have ended and are still to be cleaned."""
     found = []
     for record in store.list_hosts(project):
-        row = _find(project, record.key)
+        row = find(project, record.key)
         if row is not None and (row.state is not State.TERMINATED or record.owed_since is not None):
             found.append(Added(row, record))
     return found
@@ -160,7 +160,7 @@ def _cleared(deps: Deps, record: HostRecord) -> bool:
         is_live = not record.is_over and deps.now() - record.created_at < adoption.ENDS_WITHIN
         row = None
     else:
-        row = _find(record.project, record.key)
+        row = find(record.project, record.key)
         is_live = row is not None and row.state in (State.PENDING, State.PROVISIONING)
     if is_live or deps.now() - record.created_at < UNFINISHED:
         return False
@@ -197,7 +197,7 @@ def _checked(wanted: HostRecord, key: Key | None) -> HostRecord:
 def _known(project: str, wanted: HostRecord) -> Added | None:
     """The live instance that has this address, if there is one. Raises `ConflictError` where something differs."""
     holder = store.holder_of(project, address_claim(wanted))
-    row = _find(project, holder) if holder else None
+    row = find(project, holder) if holder else None
     record = store.get(project, holder) if holder else None
     if row is None or record is None or row.state is State.TERMINATED:
         return None
@@ -233,7 +233,7 @@ def _claim(deps: Deps, record: HostRecord) -> str:
     holder = store.claim(record.project, what, record.key)
     if holder == record.key:
         return holder
-    row, before = _find(record.project, holder), store.get(record.project, holder)
+    row, before = find(record.project, holder), store.get(record.project, holder)
     is_unfinished = row is None and before is not None and deps.now() - before.created_at < UNFINISHED
     if is_unfinished or (row is not None and row.state is not State.TERMINATED):
         return holder
@@ -275,10 +275,3 @@ def _withdraw(deps: Deps, record: HostRecord) -> None:
     host_removal.forget_key(deps, record)
     store.release(record.project, address_claim(record), record.key)
     store.forget(record)
-
-
-def _find(project: str, instance_id: str) -> Instance | None:
-    try:
-        return instance_store.find(project, instance_id)
-    except NotFoundError:
-        return None

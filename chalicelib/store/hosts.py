@@ -136,6 +136,8 @@ def _written(name: str, value: Any) -> Any:
         return {"host": value.host, "user": value.user, "port": value.port}
     if name == "checks":
         return [dict(each) for each in value]
+    if name == "told":
+        return list(value)
     return value.value if isinstance(value, Step) else value
 
 
@@ -157,6 +159,6 @@ def _value(name: str, value: Any) -> Any:
         return moment(value)
     if name in DESTINATIONS:
         return Destination(value["host"], value["user"], value["port"])
-    if name == "checks":
+    if name in ("checks", "told"):
         return tuple(value)
     return Step(value) if name == "step" else value

@@ -91,8 +91,8 @@ WRONG = {
     "owner-unreadable": recording(owner=""),
     "files-left": recording(agent="files"),
 }
-ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network"}
-"""Codes that depend on what is wanted, and have tests of their own."""
+ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network", "address-taken", "address-shared"}
+"""Codes that depend on what is wanted, or on other hosts, and have tests of their own."""
 
 
 @pytest.mark.parametrize("code", WRONG)

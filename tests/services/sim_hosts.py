@@ -199,7 +199,7 @@ class SimHosts:
         for host in self.known.values():
             if not host.token or host.agent or host.cut:
                 continue
-            secret = (host.name * 50)[:50].replace("-", "x") + host.token[-8:].replace(".", "x")
+            secret = (host.name * 50)[:50].replace("-", "x").replace(".", "x") + host.token[-8:].replace(".", "x")
             try:
                 token = tokens.verify(self.world.deps, host.token)
                 host.agent = f"tpa.{agents.register(self.world.deps, token, secret).token_id}.{secret}"
@@ -253,6 +253,7 @@ class SimHosts:
             "memory_mib": host.memory_mib,
             "disk_mib": host.disk_mib,
             "gpus": gpus if host.gpus else [],
+            "addresses": [each.partition("/")[0] for each in host.addresses],
         }
 
 

@@ -7,7 +7,8 @@ import pytest
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
 from chalicelib.domain.host_records import Step
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.services import hosts, instances, pools, reconcile
+from chalicelib.services import adoption, hosts, instances, pools, reconcile
+from chalicelib.services.adoption_steps import Done
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import private_key
