@@ -38,7 +38,8 @@ Found = tuple[str, str] | str
 class Wanted:
     """What the host is adopted for. `gpu` and `network` are what was stated, None where nothing was.
 
-    `control_plane` and `instance_id` are what the owner file would say.
+    `control_plane` and `instance_id` are what the owner file would say. `holder` names the live instance of the project
+    that this very machine is, "" where it is none; `is_look`: it is only looked at, so that is no reason to fail.
     """
 
     api_url: str
@@ -47,6 +48,8 @@ class Wanted:
     gpu: GpuRequirement | None = None
     take_over: bool = False
     network: networks.Network | None = None
+    holder: str = ""
+    is_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
         "path": probe.disk_path,
         "api_url": wanted.api_url,
         "api_host": address.hostname or wanted.api_url,
-        "instance_id": probe.owner.instance_id if probe.owner else "",
+        "instance_id": wanted.holder or (probe.owner.instance_id if probe.owner else ""),
         "index": ",".join(str(each.index) for each in probe.nvidia.gpus if each.is_split),
     }
     results = []
@@ -132,6 +135,16 @@ def judge_refusal(code: str, owner: Owner) -> CheckResult:
 def judge_address(found: str, *, is_named: bool) -> CheckResult:
     """Judge a host whose internal address another one has: that stands in the way where its network was named."""
     return _failed("address-taken" if is_named else "address-shared", found, None, {})
+
+
+def judge_machine(holder: str) -> CheckResult:
+    """Judge a machine that turned out to be a live instance of the project only when it was to be claimed."""
+    return _failed("already-adopted", f"it is instance {holder} of this project", None, {"instance_id": holder})
+
+
+def judge_new_key(found: str, before: str) -> CheckResult:
+    """Judge a key that is trusted on first use where an instance that has ended had another one."""
+    return _failed("host-key-new", f"{found}; the instance that was here before had {before}", None, {})
 
 
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:
@@ -278,6 +291,9 @@ def _docker(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found
 
 def _owner(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     owner = probe.owner
+    if wanted.holder and (owner is None or owner.control_plane == wanted.control_plane):
+        yield "adopted-here" if wanted.is_look else "already-adopted", f"it is instance {wanted.holder} of this project"
+        return
     if owner is None:
         yield "nobody" if not probe.agent else ("files-left", f"agent: {probe.agent}")
         return

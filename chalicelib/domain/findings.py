@@ -124,6 +124,10 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.HOST_KEY, F, "The host's key is not the one that was pinned: another machine, or somebody in between.",
         "if the host was really reinstalled: remove it from the pool and add it again",
     ),
+    "host-key-new": Finding(
+        Check.HOST_KEY, W, "The instance that was at this address before had another host key.",
+        "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the host, to compare, unless it was reinstalled",
+    ),
     "auth-failed": Finding(
         Check.AUTHENTICATION, F, "The host does not let this user in with this key.",
         "ssh-copy-id -i KEY.pub {target}  # or add it to ~{user}/.ssh/authorized_keys on the host",
@@ -331,9 +335,14 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.OWNER, F, "The host belongs to another control plane.", "remove it there, or add it with --take-over"
     ),
     "owner-other-instance": Finding(
-        Check.OWNER, F, "The host is another instance of this control plane.",
+        Check.OWNER, F, "The owner file names another instance of this control plane, such as of another project.",
         "remove {instance_id} first, or add it with --take-over",
     ),
+    "already-adopted": Finding(
+        Check.OWNER, F, "The machine is an instance of this project already, under another address.",
+        "tidepool pool rm {instance_id}  # first, to add it anew",
+    ),
+    "adopted-here": Finding(Check.OWNER, W, "The machine is an instance of this project already."),
     "owner-unreadable": Finding(
         Check.OWNER, F, "There is an owner file, and it cannot be read as one.",
         "look at it, then add the host with --take-over",

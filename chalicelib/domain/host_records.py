@@ -61,15 +61,17 @@ class HostRecord:
     the check, else that of the instance.
 
     How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
-    ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,
-    `code`, `found`, `fix`), `machine_id` and what the installation needs: `python`, `replaces` (whether another owner's
-    agent is removed, and of which ended instance of ours) with `replaces_in` (the project of that one).
+    ended, for a person), `fingerprint` and `pinned` (the host's key), `former_key` (the one of the ended instance at
+    this address), `checks` (documents with `check`, `status`, `code`, `found`, `fix`), `machine_id` and what the
+    installation needs: `python`, `replaces` (whether another owner's agent is removed, and of which ended instance of
+    ours) with `replaces_in` (the project of that one).
 
     Its neighbours: `zone` is the key of its network (`networks.network_key`), "" where it is in none; `address` is the
     internal one there, "" for as long as another host has that one; `told` are the addresses that its agent told last.
 
     `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
-    nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.
+    nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for;
+    `expires_at` (whole seconds) when the record is of no use any more, None while it is.
     """
 
     project: str
@@ -95,6 +97,7 @@ class HostRecord:
     failure: str = ""
     fingerprint: str = ""
     pinned: str = ""
+    former_key: str = ""
     checks: tuple[Mapping[str, Any], ...] = ()
     machine_id: str = ""
     zone: str = ""
@@ -106,6 +109,7 @@ class HostRecord:
     removed_at: datetime | None = None
     owed_since: datetime | None = None
     refresh: bool = False
+    expires_at: datetime | None = None
     write: str = ""
 
     @property

@@ -29,6 +29,8 @@ from chalicelib.store import journal
 ENDS_WITHIN: Final = timedelta(minutes=20)
 """What an adoption may take in all: ten minutes of an unreachable host, the scripts, and the wait for the agent."""
 
+TOO_LONG: Final = "it took longer than it may"
+
 FIRST_LOOK: Final = timedelta(minutes=4)
 """When the row's timer looks whether the adoption still has a workflow."""
 
@@ -81,7 +83,7 @@ def drive(deps: Deps, row: Instance) -> bool:
     """Start another workflow for an adoption whose own is gone, and after its time end it; returns whether it did."""
     record = store.get(row.project, row.instance_id)
     if record is None or deps.now() - row.created_at > ENDS_WITHIN:
-        _end(deps, row, record, "it took longer than it may")
+        _end(deps, row, record, TOO_LONG)
         return True
     name = journal.execution(row.instance_id)
     if record.from_here or (name and deps.executions.running(deps.settings.adopt_arn, name)):
@@ -100,7 +102,7 @@ def advance(deps: Deps, project: str, pool: str, key: str, *, kind: str) -> Next
         _closed(deps, record, row)
         return Next("end")
     if not record.is_over and deps.now() - record.created_at > ENDS_WITHIN:
-        record = store.change(record, step=Step.FAILED, failure=record.failure or "it took longer than it may")
+        record = _late(record)
     if record.step in (Step.PREFLIGHT, Step.INSTALL, Step.UNINSTALL):
         record = _carried(deps, record, row)
     return _after(deps, record, row)
@@ -119,7 +121,7 @@ def next_step(deps: Deps, record: HostRecord, fingerprint: str = "") -> ClientSt
     if row is not None and row.state not in (State.PENDING, State.PROVISIONING):
         return ClientStep(_closed(deps, record, row), None)
     if not record.is_over and deps.now() - record.created_at > ENDS_WITHIN:
-        record = store.change(record, step=Step.FAILED, failure=record.failure or "it took longer than it may")
+        record = _late(record)
     after = _after(deps, record, row)
     record = store.read_again(record) or record
     if after.next == "end" or record.is_over:
@@ -138,6 +140,14 @@ def answered(deps: Deps, record: HostRecord, step: Step, done: Done, fingerprint
     return next_step(deps, record)
 
 
+def end_late(deps: Deps, record: HostRecord) -> None:
+    """End a check whose time is over and whose workflow, or client, is gone. One that moves just now is not."""
+    try:
+        host_removal.forget_key(deps, _late(record))
+    except LostRaceError:
+        log.event("check-moves-on", host=record.key)
+
+
 def give_up(deps: Deps, project: str, pool: str, key: str, *, kind: str, detail: str) -> None:
     """End an adoption whose workflow cannot go on."""
     record = store.check(project, key) if kind == "check" else store.get(project, key)
@@ -150,6 +160,10 @@ def give_up(deps: Deps, project: str, pool: str, key: str, *, kind: str, detail:
     row = _row(project, pool, key)
     if row is not None and row.state in (State.PENDING, State.PROVISIONING):
         _end(deps, row, record, detail)
+
+
+def _late(record: HostRecord) -> HostRecord:
+    return store.change(record, step=Step.FAILED, failure=record.failure or TOO_LONG)
 
 
 def _carried(deps: Deps, record: HostRecord, row: Instance | None) -> HostRecord:

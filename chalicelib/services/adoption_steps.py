@@ -22,7 +22,7 @@ from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.domain.names import is_name
 from chalicelib.domain.timers import instance_target
 from chalicelib.services import adoption_claims as claims
-from chalicelib.services import bootstrap, neighbours, tokens
+from chalicelib.services import bootstrap, host_removal, neighbours, tokens
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
 from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError, SshError
@@ -173,10 +173,15 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         gpu=gpu_requirements.parse(record.gpu, "gpu") if record.gpu else None,
         take_over=record.take_over or bool(replaces),
         network=networks.parse_network(record.network) if record.network else None,
+        holder=_holder(record, found),
+        is_look=record.is_check,
     )
     results = adoption.judge_connection(_connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
         results = _claimed(record, found, results)
+    if record.former_key not in ("", record.fingerprint) and record.fingerprint and not record.host_key:
+        new = adoption.judge_new_key(record.fingerprint, record.former_key)
+        results = tuple(new if each.check is Check.HOST_KEY else each for each in results)
     placed = neighbours.placed(replace(record, machine_id=found.machine_id), found)
     if adoption.is_adoptable(results):
         placed, results = neighbours.settled(placed, results)
@@ -202,6 +207,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         address=placed.address,
         python=found.python.path if found.python else "",
         replaces=replaces,
+        replaces_in=found.owner.project if found.owner and replaces else "",
     )
 
 
@@ -217,6 +223,13 @@ def _left_behind(deps: Deps, found: HostProbe) -> str:
     return owner.instance_id if row.state is State.TERMINATED else ""
 
 
+def _holder(record: HostRecord, found: HostProbe) -> str:
+    """Name the live instance of the project that this very machine is, if it is another than this one."""
+    what = claims.machine_claim(found.machine_id)
+    holder = claims.taker(record, what, is_look=True) if found.machine_id else ""
+    return "" if holder in ("", record.key) else claims.name_of(record.project, holder)
+
+
 def _claimed(record: HostRecord, found: HostProbe, results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
     """Claim the machine for this instance; where another live one has it, the check of the owner fails."""
     if not found.machine_id:
@@ -224,12 +237,7 @@ def _claimed(record: HostRecord, found: HostProbe, results: tuple[CheckResult, .
     holder = claims.taker(record, claims.machine_claim(found.machine_id))
     if holder == record.key:
         return results
-    words = (
-        f"instance {claims.name_of(record.project, holder)} of this project has the same machine-id {found.machine_id}"
-    )
-    fix = FINDINGS["owner-other-instance"].fix_for(adoption.family_of(found.system))
-    fix = fix.format_map({"instance_id": holder, "user": record.destination.user})
-    clash = CheckResult(Check.OWNER, Status.FAIL, "owner-other-instance", words, fix)
+    clash = adoption.judge_machine(claims.name_of(record.project, holder))
     return (*(each for each in results if each.check is not Check.OWNER), clash)
 
 
@@ -305,8 +313,7 @@ def _launched(deps: Deps, record: HostRecord) -> HostRecord:
             billed_from=now,
         )
         log.event("host-installed", instance=record.key)
-    if record.replaces and (before := store.get(record.project, record.replaces)) is not None:
-        store.change(before, owed_since=None, removed_at=now, ttl=now + journal.KEEP_HISTORY)
+    host_removal.replaced(deps, record)
     return store.change(record, step=Step.AGENT, tries=0)
 
 

@@ -21,6 +21,12 @@ from chalicelib.store.rows import KEEP_ENDED
 CONFIRMS_WITHIN: Final = timedelta(minutes=2)
 """How long a host that is removed may take to say that nothing is left on it."""
 
+CHECKS_KEPT: Final = timedelta(hours=1)
+"""How long what a look at a host found is kept."""
+
+SECRET_KEPT: Final = timedelta(days=7)
+"""How long the record of a check stays that names a key: far longer than the sweep that deletes it may be away."""
+
 OWED_FOR: Final = timedelta(days=90)
 """How long a host may stay away and is still cleaned when it returns."""
 
@@ -33,8 +39,9 @@ def forget_key(deps: Deps, record: HostRecord) -> HostRecord:
         if not record.secret:
             return record
         deps.secrets.delete(record.secret)
+        kept = {"expires_at": deps.now() + CHECKS_KEPT} if record.is_check else {}
         try:
-            return store.change(record, secret="")
+            return store.change(record, secret="", **kept)
         except LostRaceError:
             record = store.read_again(record) or record
     raise LostRaceError(f"host {record.key} keeps moving", host=record.key)
@@ -72,9 +79,9 @@ def confirmed(deps: Deps, project: str, instance_id: str) -> None:
         if record is None or record.removed_at is not None:
             return
         is_owed = record.owed_since is not None
-        ttl = deps.now() + KEEP_ENDED if is_owed else None
+        expires_at = deps.now() + KEEP_ENDED if is_owed else record.expires_at
         try:
-            store.change(record, removed_at=deps.now(), owed_since=None, ttl=ttl)
+            store.change(record, removed_at=deps.now(), owed_since=None, expires_at=expires_at)
         except LostRaceError:
             continue
         log.event("host-cleaned", instance=instance_id, late=is_owed)
@@ -98,12 +105,30 @@ def after_the_end(deps: Deps, token: Token, *, uninstalled: bool) -> str | None:
     return ""
 
 
+def replaced(deps: Deps, record: HostRecord) -> None:
+    """What the installation on a host replaced is not owed any more, in whichever project it was.
+
+    An owner file may say what it likes, so the ended instance must have been this very machine.
+    """
+    if not record.replaces:
+        return
+    before = store.get(record.replaces_in or record.project, record.replaces)
+    is_same = before is not None and bool(record.machine_id) and before.machine_id == record.machine_id
+    if before is not None and is_same and before.owed_since is not None:
+        confirmed(deps, before.project, before.key)
+
+
 def _revoke(project: str, token_id: str) -> None:
     """End the token of an agent that is no more."""
     try:
         token_store.revoke(project, token_id)
     except NotFoundError:
         log.event("token-ended-already", token=token_id)
+
+
+def kept_for(row: Instance) -> timedelta:
+    """How long the row of an instance that has ended stays: that of a host which is owed for as long as that is so."""
+    return OWED_FOR if keeps_token(row) else KEEP_ENDED
 
 
 def keeps_token(row: Instance) -> bool:
@@ -119,13 +144,14 @@ def close(deps: Deps, row: Instance) -> None:
         if record is None:
             return
         record = forget_key(deps, record)
-        store.release(row.project, address_claim(record), record.key)
+        kept_until = deps.now() + (OWED_FOR if record.owed_since else KEEP_ENDED)
+        store.retire(row.project, address_claim(record), record.key, kept_until)
         neighbours.release(record)
         if record.machine_id:
             store.release(row.project, machine_claim(record.machine_id), record.key)
         step = record.step if record.is_over else Step.FAILED
         try:
-            store.change(record, step=step, ttl=deps.now() + (OWED_FOR if record.owed_since else KEEP_ENDED))
+            store.change(record, step=step, expires_at=kept_until)
         except LostRaceError:
             continue
         return

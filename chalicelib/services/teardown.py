@@ -211,7 +211,14 @@ def _bury(deps: Deps, row: Instance) -> None:
     detail = "" if row.detail.startswith(NOT_YET) else row.detail
     try:
         ended = replace(row, spent=spent, detail=detail)
-        store.bury(ended, now=deps.now(), reason=row.reason, actor=row.actor, detail=detail)
+        store.bury(
+            ended,
+            now=deps.now(),
+            reason=row.reason,
+            actor=row.actor,
+            detail=detail,
+            kept_for=host_removal.kept_for(row),
+        )
     except LostRaceError:
         return
     log.event("instance-terminated", instance=row.instance_id, spent_micros=spent)
