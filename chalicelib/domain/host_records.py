@@ -63,8 +63,8 @@ class HostRecord:
     How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
     ended, for a person), `fingerprint` and `pinned` (the host's key), `former_key` (the one of the ended instance at
     this address), `checks` (documents with `check`, `status`, `code`, `found`, `fix`), `machine_id` and what the
-    installation needs: `python`, `replaces` (whether another owner's agent is removed, and of which ended instance of
-    ours) with `replaces_in` (the project of that one).
+    installation needs: `python`, `replaces` (of which ended instance of ours something is left there, which goes first)
+    with `replaces_in` (the project of that one).
 
     Its neighbours: `zone` is the key of its network (`networks.network_key`), "" where it is in none; `address` is the
     internal one there, "" for as long as another host has that one; `told` are the addresses that its agent told last.

@@ -273,7 +273,8 @@ def _installation(deps: Deps, record: HostRecord, attempt: Attempt) -> str:
         token=token,
         python=record.python,
         program=bootstrap.program()[0],
-        take_over=record.take_over or bool(record.replaces),
+        take_over=record.take_over,
+        replaces=record.replaces,
     )
 
 

@@ -37,7 +37,6 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socke
 
 
 OVERHEARD: Final = 1024
-SHOWN: Final = 100
 NO_ROOM: Final = (b"Exceeded MaxStartups", b"Not allowed at this time")
 """What sshd says instead of a version when it takes nobody more, or nobody from there, for now."""
 
@@ -117,7 +116,10 @@ class PromptSocket(socket.socket):
 
 
 class Overheard:
-    """What Paramiko reads from, with the first of what came: it does not tell what a server said that is none."""
+    """What Paramiko reads from, with the first of what came: that tells a server of something else from a lost one.
+
+    It is judged and never shown, so that nobody reads the answers of other services by asking for an adoption.
+    """
 
     def __init__(self, line: "socket.socket | Channel") -> None:
         self._line = line
@@ -242,8 +244,7 @@ def _shaken(
     except (NotSshError, ConnectionLostError) as error:
         closed(transport)
         if line.is_other():
-            said = line.first.splitlines()[0][:SHOWN].decode(errors="backslashreplace")
-            raise NotSshError(f"{where} answers, but not as an SSH server: {said!r}", host=where) from error
+            raise NotSshError(f"{where} answers, but not as an SSH server", host=where) from error
         if kinds and isinstance(error, NotSshError):
             return None
         raise

@@ -109,7 +109,7 @@ def release(project: str, what: str, holder: str) -> None:
 
 
 def retire(project: str, what: str, holder: str, until: datetime) -> None:
-    """Keep a claim of a holder that has ended as a trace of who had it, `until` then at most, if it is still its own."""
+    """Keep a claim of a holder that has ended as a trace of who had it, `until` then, if it is still its own."""
     try:
         row = HostRow(project, CLAIM + what, holder=holder, write=secrets.token_hex(8), ttl=epoch(until))
         calls.put(row, HostRow.holder == holder)

@@ -95,7 +95,12 @@ class SimHost:
             return Finished(said("tidepool-install", step="files", reason="No space left", outcome="failed"), "", 1)
         me = (assigned(script, "control_plane"), assigned(script, "instance_id"))
         is_other = self.owner is not None and (self.owner["control_plane"], self.owner["instance_id"]) != me
-        if is_other and assigned(script, "take_over") != "yes":
+        is_left = (
+            is_other
+            and me[0] == self.owner["control_plane"]
+            and self.owner["instance_id"] == assigned(script, "replaces")
+        )
+        if is_other and not is_left and assigned(script, "take_over") != "yes":
             reason = "owner-foreign" if self.owner and self.owner["control_plane"] != me[0] else "owner-other-instance"
             owner = json.dumps(self.owner)
             return Finished(said("tidepool-install", reason=reason, owner=owner, outcome="refused"), "", 3)
