@@ -7,8 +7,7 @@ import pytest
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
 from chalicelib.domain.host_records import Step
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.services import adoption, hosts, instances, pools, reconcile
-from chalicelib.services.adoption_steps import Done
+from chalicelib.services import hosts, instances, pools, reconcile
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import private_key
@@ -180,7 +179,7 @@ def test_one_machine_under_two_addresses_is_one_instance(world):
     second = add(world, "box-1-again")
     spend(world, 1)
     assert state_of(world, second).state is State.TERMINATED
-    assert codes(world, second) == ["owner-other-instance"]
+    assert codes(world, second) == ["already-adopted"]
     assert row.name in record_of(world, second).failure
     assert again.is_clean
     assert state_of(world, row).state is State.IDLE

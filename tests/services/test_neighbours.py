@@ -100,6 +100,9 @@ def test_a_check_says_who_has_the_address_and_takes_nothing(world):
         found = hosts.get_check(world.deps, "main", record.key).checks
         return [each["code"] for each in found if each["status"] == "fail"]
 
+    world.hosts.known["there"].addresses = ("10.9.0.7/24",)
+    assert failed() == ["no-address-in-network"]
+    world.hosts.known["there"].addresses = ("10.0.0.7/24",)
     assert failed() == []
     adopted(world, "here", "10.0.0.7/24", network=LAN)
     assert failed() == ["address-taken"]
