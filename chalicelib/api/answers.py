@@ -169,6 +169,7 @@ class HostFacts(TypedDict):
     """A server that somebody owns: where it is reached, how far its adoption is, what the checks found.
 
     `host_key` is the fingerprint that is pinned, `address` the internal one, by which hosts of its network reach it.
+    `network` is the key of that: its CIDR, and behind jump hosts the way in.
     """
 
     destination: str

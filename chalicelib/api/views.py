@@ -127,7 +127,7 @@ def host(record: HostRecord) -> answers.HostFacts:
         "step": record.step.value,
         "failure": record.failure,
         "host_key": record.fingerprint,
-        "network": record.network,
+        "network": record.zone or record.network,
         "address": record.address,
         "machine_id": record.machine_id,
         "checks": [cast(answers.HostCheckResult, dict(each)) for each in record.checks],

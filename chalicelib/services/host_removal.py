@@ -105,6 +105,21 @@ def after_the_end(deps: Deps, token: Token, *, uninstalled: bool) -> str | None:
     return ""
 
 
+def forgive(deps: Deps, record: HostRecord) -> None:
+    """Owe a host nothing any more, because somebody says so. Its agent is told so too, if it ever comes back."""
+    for _ in range(TRIES):
+        if record.owed_since is None:
+            return
+        try:
+            store.change(record, owed_since=None, expires_at=deps.now() + KEEP_ENDED)
+        except LostRaceError:
+            record = store.read_again(record) or record
+            continue
+        log.event("host-forgotten", instance=record.key)
+        return
+    raise LostRaceError(f"host {record.key} keeps moving", host=record.key)
+
+
 def replaced(deps: Deps, record: HostRecord) -> None:
     """What the installation on a host replaced is not owed any more, in whichever project it was.
 

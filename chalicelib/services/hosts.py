@@ -140,6 +140,20 @@ def refresh(deps: Deps, project: str, name: str) -> Instance:
     return found.instance
 
 
+def forget(deps: Deps, project: str, name: str) -> Instance:
+    """Wait no longer for a host that was removed while it was away: it will not confirm that nothing is left on it.
+
+    Another control plane has it, or it is no more. What is on it stays. Again changes nothing.
+    """
+    found = get(deps, project, name)
+    if found.instance.state is not State.TERMINATED:
+        raise ConflictError(
+            f"instance {name!r} is {found.instance.state.value}; what has ended can be forgotten: remove it first"
+        )
+    host_removal.forgive(deps, found.record)
+    return found.instance
+
+
 def sweep(deps: Deps, project: str) -> int:
     """Clear away what crashes left: keys of adoptions that are over, records and claims without an instance.
 

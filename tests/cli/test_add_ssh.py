@@ -242,6 +242,13 @@ def test_facts_are_read_again_on_demand(stub, cli):
     assert len(stub.seen("POST", "/box-7/refresh")) == 1
 
 
+def test_a_host_that_never_comes_back_may_be_forgotten(stub, cli):
+    stub.instances = [make_instance(name="box-7", state="terminated")]
+    ended = cli("host", "forget", "box-7")
+    assert (ended.code, ended.out) == (0, "box-7 is forgotten; what is left on the host stays there\n")
+    assert len(stub.seen("POST", "/box-7/forget")) == 1
+
+
 def test_an_instance_that_is_a_host_shows_where_it_is_and_what_was_found(stub, cli, key):
     stub.is_fit = lambda _: False
     unfit(stub)

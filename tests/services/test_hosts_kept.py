@@ -109,6 +109,22 @@ def test_a_host_that_is_owed_is_listed_for_as_long_as_it_is_owed(world):
     assert hosts.listed(world.deps, "main") == []
 
 
+def test_a_host_that_another_control_plane_has_by_now_is_forgotten_on_demand(world):
+    """Its agent of ours is gone, so nobody will ever confirm."""
+    host = world.hosts.add()
+    row = owed(world, host)
+    live = add(world, world.hosts.add("box-2").name)
+    with pytest.raises(ConflictError, match="remove it first"):
+        hosts.forget(world.deps, "main", live.name)
+    for _ in range(2):
+        hosts.forget(world.deps, "main", row.name)
+    ready(world)
+    assert [each.instance.name for each in hosts.listed(world.deps, "main")] == [live.name]
+    host.cut = False
+    world.hosts.sync(host)
+    assert not host.agent  # it was told that it is not wanted
+
+
 def test_a_host_cannot_clear_what_another_host_owes(world):
     owing, liar = world.hosts.add("owing"), world.hosts.add("liar")
     row = owed(world, owing)
