@@ -72,6 +72,8 @@ class NewCheck(Body):
 
     def record(self, *, api_url: str, actor: str, name: str = "") -> HostRecord:
         """What is asked for, as a record that has no place yet. Raises `InvalidInputError`."""
+        if self.way and not self.from_here:
+            raise InvalidInputError("way", self.way, "none without from_here: the control plane takes its own")
         return HostRecord(
             project="",
             key="",
@@ -82,7 +84,7 @@ class NewCheck(Body):
             created_at=adoption.NOT_YET,
             actor=actor,
             jump=self.jump.destination if self.jump else None,
-            way=self.way if self.from_here else "",
+            way=self.way,
             host_key=self.host_key.strip(),
             network=self.network,
             region=self.region,

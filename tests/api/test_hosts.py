@@ -65,6 +65,7 @@ def test_the_same_server_again_is_the_same_instance_or_a_conflict_that_says_why(
         ({"private_key": ""}, "private_key"),
         ({"from_here": True}, "private_key"),
         ({"network": "ten"}, "network"),
+        ({"way": "gate:22"}, "way"),
         ({"gpu": "A100:many"}, "gpu"),
         ({"host_key": "no key"}, "host_key"),
         ({"host": "-oProxyCommand=x"}, "host"),
