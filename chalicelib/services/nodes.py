@@ -125,6 +125,15 @@ def _gpus(row: Instance, facts: Mapping[str, Any]) -> int:
     return sum(gpu.count for gpu in seen or row.offer.resources.gpus)
 
 
+def alone(row: Instance, said: Mapping[str, str]) -> dict[str, str]:
+    """The same variables for a run on one machine, so that what is written for several nodes runs on one, too.
+
+    They are defaults there: it may be part of something that its user has put together.
+    """
+    job = NodeJob(0, address="127.0.0.1", gpus=sum(gpu.count for gpu in row.offer.resources.gpus) if row.offer else 0)
+    return rendezvous.defaults() | rendezvous.environment((job,), job, said)
+
+
 def environment(run: Run, job: NodeJob) -> dict[str, str]:
     """The variables of one node's job."""
     return rendezvous.environment(run.jobs, job, run.spec.env)

@@ -223,6 +223,29 @@ def test_what_an_ended_instance_of_ours_left_is_replaced_and_nothing_else(root):
     assert root.install("cp-1", "i-newer", replaces="i-old").reason == "owner-foreign"
 
 
+@pytest.mark.parametrize(
+    ("identity", "is_left", "kept"),
+    [
+        ('{"secret": "s", "token_id": "t"}', False, ""),
+        ('{"secret": "s"}', True, "before"),
+        ('{"secret": "s"}', False, "after"),
+        ("", True, "after"),
+    ],
+)
+def test_an_agent_that_registered_or_may_have_goes_on_with_the_token_it_has(identity, is_left, kept, root):
+    """The first installation's answer was lost, and its agent was quicker than the second."""
+    quiet = b"import time; time.sleep(300)"
+    root.install(token="before", program=quiet)
+    home = Path(root.layout.home)
+    if not is_left:
+        (home / "bootstrap.env").unlink()
+    if identity:
+        (home / "agent.json").write_text(identity)
+    assert root.install(token="after", program=quiet).outcome is Outcome.INSTALLED
+    path = home / "bootstrap.env"
+    assert (path.read_text() if path.exists() else "") == (f"TIDEPOOL_BOOTSTRAP='{kept}'\n" if kept else "")
+
+
 @pytest.mark.parametrize("take_over", [False, True])
 def test_of_two_control_planes_exactly_one_wins(take_over, root):
     names = [f"cp-{number}" for number in range(4)]

@@ -25,6 +25,21 @@ claim() {
     fi
 }
 
+# has_token: the agent of an earlier try has registered, or may have with its answer lost. It goes on with what it has:
+# one agent registers for an instance, so with another token it would be a stranger.
+has_token() {
+    grep -qs '"token_id"' "$home/agent.json" || { [ -e "$home/agent.json" ] && [ -e "$home/bootstrap.env" ]; }
+}
+
+# end_earlier: the agent of an earlier try, and no job. Nothing registers while the token is chosen.
+end_earlier() {
+    if with_systemd; then
+        [ ! -e "$unit" ] || systemctl stop "${unit##*/}" || fail start 'systemctl stop failed'
+    else
+        end_alone
+    fi
+}
+
 unpack() {
     umask 077
     mkdir -p "$home" && chmod 700 "$home" || fail files "$home cannot be made"
@@ -39,7 +54,7 @@ with open(sys.argv[1] + ".new", "wb") as file:
 os.replace(sys.argv[1] + ".new", sys.argv[1])' "$home/tidepool_agent.py" "$agent_sha256" 2>"$home/unpack.err" ||
         fail files "$(tail -n 1 "$home/unpack.err")"
     rm -f "$home/unpack.err"
-    printf "TIDEPOOL_BOOTSTRAP='%s'\n" "$token" >"$home/bootstrap.new" && mv -f "$home/bootstrap.new" "$home/bootstrap.env" ||
+    has_token || { printf "TIDEPOOL_BOOTSTRAP='%s'\n" "$token" >"$home/bootstrap.new" && mv -f "$home/bootstrap.new" "$home/bootstrap.env"; } ||
         fail files "$home/bootstrap.env cannot be written"
     printf '%s\n' "TIDEPOOL_URL='$url'" "TIDEPOOL_HOME='$home'" "TIDEPOOL_MARK='$home'" 'TIDEPOOL_POWEROFF=' \
         >"$home/agent.env" || fail files "$home/agent.env cannot be written"
@@ -135,7 +150,12 @@ END
 end_alone() {
     for kept in "$home/loop.pid" "$home/agent.pid"; do
         [ -r "$kept" ] && IFS= read -r process <"$kept" || continue
-        { tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$home/" && kill "$process"; } 2>/dev/null
+        tries=0
+        while { tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$home/"; } 2>/dev/null && [ "$tries" -lt 30 ]; do
+            [ "$tries" -lt 25 ] && kill "$process" 2>/dev/null || kill -9 "$process" 2>/dev/null
+            tries=$((tries + 1))
+            sleep 0.2 2>/dev/null || sleep 1
+        done
     done
     return 0
 }
@@ -157,6 +177,7 @@ main() {
     [ "$(id -u)" = 0 ] || fail root 'this needs to run as root'
     locked "$etc/lock" || fail lock "$etc/lock could not be locked within a minute"
     claim
+    end_earlier
     unpack
     if with_systemd; then
         start_with_systemd
