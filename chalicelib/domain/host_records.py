@@ -59,10 +59,11 @@ class HostRecord:
     `region`, `gpu` (as it was said, or ""), `take_over`, `from_here` (the client carries the scripts). `is_check`: it
     is only looked at; `key` is then the id of the check, else that of the instance.
 
-    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
-    ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,
+    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `trouble` (why the
+    last of these did, in a few words), `failure` (why it ended, for a person), `fingerprint` and `pinned` (the host's
+    key), `jump_fingerprint` and `jump_pinned` (that of the jump host), `checks` (documents with `check`, `status`,
     `code`, `found`, `fix`), `machine_id`, `address` (the internal one) and what the installation needs: `python`,
-    `replaces` (whether another owner's agent is removed, and of which ended instance of ours).
+    `replaces` (the ended instance of ours whose agent may be removed), `sent_at` (when it was first given out).
 
     `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
     nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.
@@ -87,14 +88,18 @@ class HostRecord:
     secret: str = ""
     step: Step = Step.PREFLIGHT
     tries: int = 0
+    trouble: str = ""
     failure: str = ""
     fingerprint: str = ""
     pinned: str = ""
+    jump_fingerprint: str = ""
+    jump_pinned: str = ""
     checks: tuple[Mapping[str, Any], ...] = ()
     machine_id: str = ""
     address: str = ""
     python: str = ""
     replaces: str = ""
+    sent_at: datetime | None = None
     removed_at: datetime | None = None
     owed_since: datetime | None = None
     refresh: bool = False
@@ -104,6 +109,11 @@ class HostRecord:
     def is_over(self) -> bool:
         """Whether the adoption, or the check, has ended."""
         return self.step in OVER
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever sent to the host that changes it, so that nothing of ours can be there."""
+        return self.sent_at is None and self.step in (Step.PREFLIGHT, Step.INSTALL, Step.FAILED)
 
 
 ASKED: Final = ("host_key", "network", "region", "gpu", "from_here", "pool")

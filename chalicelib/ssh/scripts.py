@@ -79,12 +79,14 @@ def install(
     python: str,
     program: bytes,
     take_over: bool = False,
+    replaces: str = "",
     layout: Layout = INSTALLED,
 ) -> str:
     """Write the script that claims a host and starts the agent.
 
     `token` is the single-use bootstrap token, `python` the path of an interpreter that fits (`HostProbe.python`),
-    `program` the agent. With `take_over` another owner's agent is removed first.
+    `program` the agent. With `take_over` another owner's agent is removed first, whosever it is; without, only that of
+    `replaces`, an instance of this control plane that has ended.
 
     Raises `InvalidInputError` for a value that could mean something to a shell.
     """
@@ -101,6 +103,7 @@ def install(
         "instance_id": ownership.instance_id,
         "owner_json": json.dumps(owner_json),
         "take_over": "yes" if take_over else "no",
+        "replaces": _plain(replaces, "replaces") if replaces else "",
         "url": checked_url(api_url),
         "token": _plain(token, "token"),
         "python": _plain(python, "python"),

@@ -95,7 +95,8 @@ class SimHost:
             return Finished(said("tidepool-install", step="files", reason="No space left", outcome="failed"), "", 1)
         me = (assigned(script, "control_plane"), assigned(script, "instance_id"))
         is_other = self.owner is not None and (self.owner["control_plane"], self.owner["instance_id"]) != me
-        if is_other and assigned(script, "take_over") != "yes":
+        is_over = is_other and me[0] == self.owner["control_plane"] and assigned(script, "replaces") == self.owner["instance_id"]
+        if is_other and not is_over and assigned(script, "take_over") != "yes":
             reason = "owner-foreign" if self.owner and self.owner["control_plane"] != me[0] else "owner-other-instance"
             owner = json.dumps(self.owner)
             return Finished(said("tidepool-install", reason=reason, owner=owner, outcome="refused"), "", 3)
@@ -185,7 +186,7 @@ class SimHosts:
             raise UnreachableError(f"{record.destination.host} does not resolve", host="", cause="dns")
         host.connections += 1
         if host.down:
-            raise UnreachableError("no answer", host=host.name, cause="timeout")
+            raise FAULTS["timeout"]
         if host.faults:
             raise FAULTS[host.faults.pop(0)]
         if host.refuses_key:
@@ -260,6 +261,7 @@ class SimShell:
     def __init__(self, world: Any, host: SimHost) -> None:
         self.world, self.host = world, host
         self.host_key = ShownKey(host.fingerprint, f"ssh-ed25519 {host.name}")
+        self.jump_key: ShownKey | None = None
 
     def run(self, script: str, *, sudo: bool = False, limit_s: float) -> Finished:
         assert limit_s > 0
@@ -268,6 +270,7 @@ class SimShell:
 
 
 FAULTS: dict[str, SshError] = {
-    "timeout": UnreachableError("no answer", host="h", cause="timeout"),
+    "timeout": UnreachableError("h cannot be reached: no answer", host="h", cause="timeout", reason="no answer"),
+    "refused": UnreachableError("h cannot be reached: refused", host="h", cause="refused", reason="refused"),
     "dns": UnreachableError("no such name", host="h", cause="dns"),
 }

@@ -1,5 +1,6 @@
 """Servers that somebody owns become instances, and everything that can stand in the way."""
 
+import re
 from functools import partial
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
 from chalicelib.domain.host_records import Step
 from chalicelib.domain.lifecycle import Reason, State
-from chalicelib.services import hosts, instances, pools, reconcile
+from chalicelib.services import adoption, hosts, instances, pools, reconcile
+from chalicelib.services.adoption_steps import Done
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import private_key
@@ -77,17 +79,49 @@ def test_a_refused_key_is_not_tried_again(world):
     assert world.secrets.kept == {}
 
 
-def test_a_host_that_does_not_answer_is_tried_for_ten_minutes(world):
+def test_a_host_that_does_not_answer_is_tried_for_five_minutes(world):
     host = world.hosts.add()
     host.down = True
     row = add(world)
-    spend(world, 5)
+    spend(world, 4)
     assert state_of(world, row).state is State.PENDING
-    assert "try" in state_of(world, row).detail
-    spend(world, 10)
+    assert re.fullmatch(r"preflight, try \d+: no answer", state_of(world, row).detail)
+    spend(world, 3)
     assert state_of(world, row).state is State.TERMINATED
     assert codes(world, row) == ["unreachable"]
-    assert 8 <= host.connections <= 40
+    assert 4 <= host.connections <= 20
+
+
+@pytest.mark.parametrize(("fault", "tries", "minutes"), [("refused", 20, 3), ("dns", 3, 2)])
+def test_what_waiting_does_not_cure_ends_soon(world, fault, tries, minutes):
+    host = world.hosts.add()
+    host.faults = [fault] * 100
+    row = add(world)
+    spend(world, minutes)
+    assert state_of(world, row).state is State.TERMINATED
+    assert host.connections <= tries
+
+
+def test_a_host_that_has_answered_before_is_tried_for_ten_minutes(world):
+    host = world.hosts.add()
+    host.install_faults = ["lost-answer"]
+    row = add(world)
+    world.run_workflows()
+    host.faults = ["refused"] * 100
+    spend(world, 8)
+    assert state_of(world, row).state is State.PENDING
+    host.faults = []
+    spend(world, 2)
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_check_of_a_host_that_does_not_answer_is_over_after_two_tries(world):
+    host = world.hosts.add()
+    host.down = True
+    record = hosts.begin_check(world.deps, "main", wanted(), hosts.Key(private_key()))
+    spend(world, 0.5, every_s=10)
+    assert hosts.get_check(world.deps, "main", record.key).is_over
+    assert host.connections == 2
 
 
 def test_a_host_that_answers_in_time_is_adopted_after_all(world):

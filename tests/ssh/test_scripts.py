@@ -211,6 +211,15 @@ def test_taking_over_removes_the_old_agent_and_what_it_ran(root):
     assert root.uninstall("cp-2").reason == "owner-foreign"
 
 
+def test_only_the_instance_that_was_seen_to_have_ended_is_replaced_without_take_over(root):
+    root.install(instance_id="i-gone")
+    assert root.install(instance_id="i-1", replaces="i-gone").did == ("took-over", "claimed", "files", "started")
+    late = root.install(instance_id="i-2", replaces="i-gone")
+    assert (late.outcome, late.reason) == (Outcome.REFUSED, "owner-other-instance")
+    assert root.owner()["instance_id"] == "i-1"
+    assert root.install("cp-2", "i-3", replaces="i-1").reason == "owner-foreign"
+
+
 @pytest.mark.parametrize("take_over", [False, True])
 def test_of_two_control_planes_exactly_one_wins(take_over, root):
     names = [f"cp-{number}" for number in range(4)]
