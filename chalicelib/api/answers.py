@@ -168,9 +168,9 @@ class HostCheckResult(TypedDict):
 class HostFacts(TypedDict):
     """A server that somebody owns: where it is reached, how far its adoption is, what the checks found.
 
-    `failure` says why it ended, or, while it lasts, why the last try came to nothing. `host_key` is the fingerprint that
-    is pinned, `jump_host_key` that of the jump host where the control plane connects through one. `address` is the
-    internal one, by which hosts of its network reach it.
+    `failure` says why it ended, or, while it lasts, why the last try came to nothing. `host_key` is the fingerprint
+    that is pinned, `jump_host_key` that of the jump host where the control plane connects through one. `address` is
+    the internal one, by which hosts of its network reach it.
     """
 
     destination: str

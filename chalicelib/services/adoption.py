@@ -189,14 +189,14 @@ def _carried(deps: Deps, record: HostRecord, row: Instance | None) -> HostRecord
     try:
         began = deps.now()
         with deps.ssh(record, key) as shell:
-            record = steps.through(record, shell.jump_key)
+            record = steps.through(record, shell.jump_key.line if shell.jump_key else "")
             record = steps.connected(record, shell.host_key.fingerprint, shell.host_key.line)
             return _scripts(deps, record, shell, row, until=began + RUN_FOR)
     except SshError as error:
         current = store.read_again(record) or record
         if isinstance(error, ScriptOutputError):
             return verdicts.unreadable(current, error)
-        return verdicts.broke(deps, current, error)
+        return verdicts.broke(deps, steps.through(current, str(error.context.get("jump_key", ""))), error)
 
 
 def _scripts(deps: Deps, record: HostRecord, shell: Shell, row: Instance | None, *, until: datetime) -> HostRecord:

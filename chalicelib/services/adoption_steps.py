@@ -21,10 +21,10 @@ from chalicelib.domain.timers import instance_target
 from chalicelib.services import bootstrap, tokens
 from chalicelib.services.adoption_claims import claimed, left_behind
 from chalicelib.services.adoption_verdicts import SCRIPT_TRIES, connection, docs, summary
-from chalicelib.services.deps import Deps, ShownKey
+from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
 from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError
-from chalicelib.ssh.host_keys import keys_for, shown
+from chalicelib.ssh.host_keys import keys_for, parse_host_keys, shown
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
@@ -117,11 +117,12 @@ def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
     return record
 
 
-def through(record: HostRecord, jump: ShownKey | None) -> HostRecord:
+def through(record: HostRecord, line: str) -> HostRecord:
     """Pin the key that the jump host showed first. That it is the given or the pinned one, the session has checked."""
-    if jump is None or record.jump_pinned:
+    if not line or record.jump is None or record.jump_pinned:
         return record
-    return store.change(record, jump_fingerprint=jump.fingerprint, jump_pinned=jump.line)
+    (fingerprint,) = parse_host_keys(line, record.jump.host, record.jump.port).prints
+    return store.change(record, jump_fingerprint=fingerprint, jump_pinned=line)
 
 
 def connected(record: HostRecord, fingerprint: str, pinned: str = "") -> HostRecord:

@@ -83,7 +83,7 @@ def _public() -> tuple[Network, ...]:
 
 
 def _jump(record: HostRecord, private: PrivateKey) -> Jump:
-    """A host on the way is trusted as the host behind it: by what it showed before, what was given, or what it shows."""
+    """A host on the way is trusted as the one behind it: by what it showed before, what was given, or what it shows."""
     where = record.jump
     assert where is not None
     if record.jump_pinned:

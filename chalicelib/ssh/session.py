@@ -62,8 +62,9 @@ def connect(
     of what is behind it only loopback, link-local and metadata addresses are refused.
 
     Raises an `SshError`: `unreachable`, `target-refused`, `not-ssh`, `host-key-mismatch` (one was given),
-    `host-key-changed` (one was pinned), `auth-failed`, `connection-lost`. `context["hop"]` names the jump host where it
-    is that one which cannot be worked with; `context["host_key"]` is the fingerprint that was shown, if it came so far.
+    `host-key-changed` (one was pinned), `auth-failed`, `connection-lost`. In its `context`, `hop` names the jump host
+    where it is that one which cannot be worked with; `host_key` is the fingerprint that was shown, and `jump_key` what
+    to pin of the jump host, if it came so far.
     """
     if jump is None:
         transport, host_key = log_in(lambda left: dialled(target, allowed, left, lookup), target, key, trust, limits)
@@ -75,6 +76,10 @@ def connect(
         raise _of_the_jump(error, jump.target) from error
     try:
         transport, host_key = log_in(lambda left: through.channel_to(target, left.dial_s), target, key, trust, limits)
+    except SshError as error:
+        error.context["jump_key"] = through.host_key.line
+        through.close()
+        raise
     except BaseException:
         through.close()
         raise

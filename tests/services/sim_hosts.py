@@ -68,6 +68,7 @@ class SimHost:
     ran: list[str] = field(default_factory=list)
     connections: int = 0
     cut: bool = False
+    jump_key: str = ""
 
     def __post_init__(self) -> None:
         self.machine_id = self.machine_id or self.name.encode().hex().ljust(32, "0")
@@ -95,7 +96,11 @@ class SimHost:
             return Finished(said("tidepool-install", step="files", reason="No space left", outcome="failed"), "", 1)
         me = (assigned(script, "control_plane"), assigned(script, "instance_id"))
         is_other = self.owner is not None and (self.owner["control_plane"], self.owner["instance_id"]) != me
-        is_over = is_other and me[0] == self.owner["control_plane"] and assigned(script, "replaces") == self.owner["instance_id"]
+        is_over = (
+            is_other
+            and me[0] == self.owner["control_plane"]
+            and assigned(script, "replaces") == self.owner["instance_id"]
+        )
         if is_other and not is_over and assigned(script, "take_over") != "yes":
             reason = "owner-foreign" if self.owner and self.owner["control_plane"] != me[0] else "owner-other-instance"
             owner = json.dumps(self.owner)
@@ -190,7 +195,8 @@ class SimHosts:
         if host.faults:
             raise FAULTS[host.faults.pop(0)]
         if host.refuses_key:
-            raise AuthFailedError(f"{host.name} does not let in {record.destination.user}", host=host.name)
+            words = f"{host.name} does not let in {record.destination.user}"
+            raise AuthFailedError(words, host=host.name, host_key=host.fingerprint)
         if record.pinned and record.fingerprint != host.fingerprint:
             raise HostKeyChangedError("another key", expected=record.fingerprint, found=host.fingerprint)
         yield SimShell(self.world, host)
@@ -261,7 +267,7 @@ class SimShell:
     def __init__(self, world: Any, host: SimHost) -> None:
         self.world, self.host = world, host
         self.host_key = ShownKey(host.fingerprint, f"ssh-ed25519 {host.name}")
-        self.jump_key: ShownKey | None = None
+        self.jump_key = ShownKey("", host.jump_key) if host.jump_key else None
 
     def run(self, script: str, *, sudo: bool = False, limit_s: float) -> Finished:
         assert limit_s > 0

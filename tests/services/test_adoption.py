@@ -1,18 +1,27 @@
 """Servers that somebody owns become instances, and everything that can stand in the way."""
 
 import re
+from base64 import b64encode
 from functools import partial
 
 import pytest
 
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
-from chalicelib.domain.host_records import Step
+from chalicelib.domain.host_records import Destination, Step
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.services import adoption, hosts, instances, pools, reconcile
 from chalicelib.services.adoption_steps import Done
+from chalicelib.ssh.errors import (
+    AuthFailedError,
+    HostKeyChangedError,
+    HostKeyMismatchError,
+    NotSshError,
+    TargetRefusedError,
+    UnreachableError,
+)
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
-from tests.services.sim_hosts import private_key
+from tests.services.sim_hosts import FAULTS, private_key
 from tests.services.steps import ready, state_of
 from tests.services.world import World
 
@@ -76,6 +85,9 @@ def test_a_refused_key_is_not_tried_again(world):
     ready(world)
     assert state_of(world, row).state is State.TERMINATED
     assert (host.connections, codes(world, row)) == (1, ["auth-failed"])
+    (key,) = [check for check in record_of(world, row).checks if check["check"] == "host-key"]
+    assert (key["status"], key["found"]) == ("pass", f"{host.fingerprint} (first-use)")
+    assert record_of(world, row).fingerprint == host.fingerprint
     assert world.secrets.kept == {}
 
 
@@ -185,6 +197,41 @@ def test_a_changed_host_key_refuses_everything(world):
     spend(world, 1)
     assert state_of(world, row).state is not State.IDLE
     assert "host-key-changed" in record_of(world, row).failure
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "fix"),
+    [
+        (UnreachableError("jump host door is unknown", cause="dns", hop="door"), "jump-unreachable", "--from-here"),
+        (NotSshError("jump host door: banner", hop="door"), "jump-unreachable", "--from-here"),
+        (TargetRefusedError("jump host door is 10.0.0.1", hop="door"), "jump-refused", "TIDEPOOL_HOST_NETWORKS"),
+        (AuthFailedError("jump host door refuses", hop="door"), "jump-auth-failed", "ssh-copy-id -i KEY.pub u@door"),
+        (HostKeyMismatchError("jump host door shows", hop="door"), "jump-host-key", "on the jump host"),
+        (HostKeyChangedError("jump host door shows", hop="door"), "jump-host-key", "on the jump host"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_jump_host_is_told_as_that(world, monkeypatch, error, code, fix):
+    world.hosts.add().faults = [code] * 9
+    monkeypatch.setitem(FAULTS, code, error)
+    row = add(world, jump=Destination("door", "u"))
+    spend(world, 2)
+    (told,) = record_of(world, row).checks
+    assert (told["check"], told["code"]) == ("reachability", code)
+    assert fix in told["fix"]
+    assert "jump host door" in record_of(world, row).failure
+
+
+def test_the_key_of_a_jump_host_is_pinned_as_soon_as_it_was_seen(world, monkeypatch):
+    host = world.hosts.add()
+    host.jump_key = "ssh-ed25519 " + b64encode(b"\0\0\0\x0bssh-ed25519door").decode()
+    late = UnreachableError("box-1 cannot be reached through door", cause="jump", jump_key=host.jump_key)
+    host.faults = ["late"]
+    monkeypatch.setitem(FAULTS, "late", late)
+    row = add(world, jump=Destination("door", "u"))
+    world.run_workflows()
+    assert record_of(world, row).jump_pinned == host.jump_key
+    ready(world)
+    assert record_of(world, row).jump_fingerprint.startswith("SHA256:")
 
 
 def test_the_same_host_again_is_the_same_instance(world):
