@@ -1,5 +1,6 @@
 """Connections to real sshd processes: whom they trust, what they run, and how each failure is told."""
 
+import errno
 import importlib
 import inspect
 import pkgutil
@@ -263,6 +264,12 @@ def test_a_connection_that_breaks_in_the_middle_leaves_open_what_was_done(server
     with joined(server, key) as made, pytest.raises(errors.ConnectionLostError) as caught:
         made.run("kill -9 $PPID; sleep 5", limit_s=10)
     assert caught.value.retryable
+
+
+def test_what_the_system_says_of_a_way_that_is_none_is_told_in_plain_words():
+    told = faults.meaning(OSError(errno.EHOSTUNREACH, "No route to host"), "box-7")
+    assert (told.detail, told.context["reason"]) == ("box-7 cannot be reached: no route to host", "no route to host")
+    assert faults.meaning(TimeoutError("timed out"), "box-7").context["reason"] == "no answer"
 
 
 def test_a_closed_session_runs_nothing(server, key):
