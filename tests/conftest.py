@@ -6,9 +6,10 @@ moto is not safe for threads (it copies whole tables in a transaction), so nothi
 import signal
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from chalicelib.store import tables
 from infra.local.deploy import Emulator
@@ -28,11 +29,28 @@ SHARED = ("e2e", "hosts")
 """Folders whose tests share what takes long to start, so that one worker does them all."""
 
 
+class ByFile(LoadScopeScheduling):
+    """Gives each worker a file at a time, and the folders that share something as a whole.
+
+    It reads the ids of the tests: pytest-xdist's own groups are lost on pytest 9.2, which keeps no id that was changed.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        return folder if folder in SHARED else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Let several workers share the work, in the order of the collection."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let several workers share the work file by file, and the folders that share something as a whole."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARED else str(item.path)))
+    """Put the shared folders first: the longest work must not begin last, and while it waits the others compute."""
+    items.sort(key=lambda item: item.nodeid.split("/")[1] not in SHARED)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore import useragent
 from botocore.model import Shape
-from moto import mock_aws
+from moto import backend_index, mock_aws
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID, responses, serialize
 
@@ -43,6 +43,8 @@ def remember_what_never_changes() -> None:
     """Let moto and botocore look up once what they look up at each call."""
     responses.method_names_from_class = cache(responses.method_names_from_class)
     useragent.sanitize_user_agent_string_component = cache(useragent.sanitize_user_agent_string_component)
+    # Moto asks each service in its turn whether an address is its own, and DynamoDB is the 52nd.
+    backend_index.backend_url_patterns.sort(key=lambda each: each[0] != "dynamodb")
     picked = serialize.ResponseSerializer.get_value
 
     def picked_from_dict(self: serialize.ResponseSerializer, value: Any, key: str, shape: Shape) -> Any:

@@ -18,7 +18,7 @@ from chalicelib.store import listing
 from chalicelib.store.columns import stamp
 from chalicelib.store.documents import offer_doc
 
-UNSAID: Final = frozenset({"names_resources", "on_demand_first"})
+UNSAID: Final = frozenset({"names_resources", "on_demand_first", "containers"})
 """What policies hold besides what a request says."""
 
 

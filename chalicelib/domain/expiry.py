@@ -54,6 +54,10 @@ DRIVE_EVERY: Final = timedelta(minutes=10)
 STALE: Final = Verdict(Action.NOTHING, "stale")
 
 
+NODES_GIVEN_UP: Final = UNREACHABLE_AFTER + timedelta(seconds=30)
+"""How long one of several nodes has for taking its job: a blip, and the next sync after it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The silences after which an instance is flagged, and given up."""
@@ -153,7 +157,7 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
 
     `max-duration`: its time is up. `placement`: nobody placed it, or its machine's agent did not take the job. A
     wake-up may be lost, and then a healthy agent takes the job at its next regular sync; only one that is silent for
-    longer than `give_up_after` is given up.
+    longer than `give_up_after` is given up. Of several nodes others may have begun: a blip of one host ends no job.
     """
     if run.state in RUN_ENDS:
         return STALE
@@ -166,7 +170,7 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
             return Verdict(Action.FILE_AGAIN, "waits for its next try", at=run.tries.retry_at)
         return Verdict(Action.PLACE, "was not placed")
     if run.state is RunState.STARTING:
-        if now - run.changed_at < give_up_after:
+        if now - run.changed_at < (max(give_up_after, NODES_GIVEN_UP) if run.jobs else give_up_after):
             return Verdict(Action.WAKE, "was not picked up yet")
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
     gathers = run.state is RunState.PROVISIONING and run.jobs

@@ -151,7 +151,9 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     ),
     # --- from the probe
     "os-unsupported": Finding(Check.OS, F, "The agent's jobs need Linux.", "use a Linux host"),
-    "os-unknown": Finding(Check.OS, W, "The distribution is not known; fixes are told in general words."),
+    "os-unknown": Finding(
+        Check.OS, W, "The distribution is not known, which changes nothing but that fixes are told in general words."
+    ),
     "architecture-unsupported": Finding(
         Check.ARCHITECTURE, F, "Neither x86-64 nor 64-bit ARM.", "use a host with x86_64 or aarch64"
     ),
@@ -205,7 +207,9 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "disk-full": Finding(
         Check.DISK, F, "There is no room for the agent and a job.", CLEAN_UP
     ),
-    "disk-unknown": Finding(Check.DISK, W, "The host did not tell how much of its disk is free."),
+    "disk-unknown": Finding(
+        Check.DISK, W, "The host did not tell how much of its disk is free.", "df -Pk {path}  # on the host, to see why"
+    ),
     "clock-skewed": Finding(
         Check.CLOCK, W, "The clock is some seconds off: times in logs will not agree.", SYNC_CLOCK, SYNC_CLOCKS
     ),
@@ -217,7 +221,7 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.DNS, F, "The host cannot resolve the name of the API.",
         "getent hosts {api_host}; cat /etc/resolv.conf  # on the host: which name servers it asks",
     ),
-    "dns-unknown": Finding(Check.DNS, W, "Nothing on the host could tell whether names resolve."),
+    "dns-unknown": Finding(Check.DNS, W, "Nothing on the host could tell whether names resolve.", "install curl"),
     "api-unreachable": Finding(
         Check.API, F, "The host cannot connect to the API. The agent connects directly, through no proxy.",
         "curl -v --noproxy '*' {api_url}/v1/health  # on the host; let it connect to {api_host}",
@@ -305,7 +309,11 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "cuda-too-old": Finding(
         Check.CUDA, F, "The driver supports no CUDA 12.1.", "install driver 530 or newer: " + DRIVER_PAGE
     ),
-    "cuda-unknown": Finding(Check.CUDA, W, "nvidia-smi names no version of CUDA."),
+    "cuda-unknown": Finding(
+        Check.CUDA, W, "nvidia-smi names no version of CUDA.",
+        "nvidia-smi  # CUDA Version must not be N/A there: libcuda, the driver's compute library, is not installed",
+        {Family.APT: "sudo apt-get install -y libnvidia-compute-550-server  # or its other version; Debian: libcuda1"},
+    ),
     "toolkit-missing": Finding(
         Check.TOOLKIT, F, "There is a GPU, and containers could not use it.", TOOLKIT_PAGE,
         {

@@ -63,7 +63,8 @@ class HostRecord:
     last of these did, in a few words), `failure` (why it ended, for a person), `fingerprint` and `pinned` (the host's
     key), `jump_fingerprint` and `jump_pinned` (that of the jump host), `checks` (documents with `check`, `status`,
     `code`, `found`, `fix`), `machine_id`, `address` (the internal one) and what the installation needs: `python`,
-    `replaces` (the ended instance of ours whose agent may be removed), `sent_at` (when it was first given out).
+    `replaces` (the ended instance of ours of which something is left there, which goes first), `sent_at` (when the
+    installation was first given out).
 
     `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
     nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.

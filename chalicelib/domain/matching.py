@@ -13,7 +13,7 @@ from chalicelib.domain import gpu_matching
 from chalicelib.domain import requirements as needs
 from chalicelib.domain.gpu_matching import Distance
 from chalicelib.domain.lifecycle import State
-from chalicelib.domain.model import Instance, Offer
+from chalicelib.domain.model import BARE_HOST, Instance, Offer
 from chalicelib.domain.policies import Policies, SpotPolicy
 from chalicelib.domain.requirements import Requirements
 from chalicelib.domain.spans import Span
@@ -302,6 +302,11 @@ def _of_span(wanted: Callable[[Requirements], Span | None], has: Callable[[Offer
     return distance
 
 
+def _image(policies: Policies, offer: Offer) -> str | None:
+    is_bare = policies.containers and offer.instance_type == BARE_HOST
+    return "has no Docker, and an image was asked for" if is_bare else None
+
+
 def _unsaid(part: str) -> Callable[[Policies], Policies]:
     """What holds when a part of the requirements is not said."""
     default = getattr(needs.DEFAULT, part)
@@ -316,6 +321,13 @@ FILTERS: Final = (
     Filter("backends", _backend, reads="backend"),
     Filter("regions", _region, reads="region"),
     Filter("instance_types", _instance_type, reads="instance_type"),
+    Filter(
+        "image",
+        _image,
+        reads="instance_type",
+        unsaid=lambda policies: replace(policies, containers=False),
+        opened=lambda _: "no image",
+    ),
     Filter("spot_policy", _spot, "spot", unsaid=lambda policies: policies, opened=lambda _: "spot_policy auto"),
     Filter(
         "cpu",

@@ -35,6 +35,11 @@ class Resources:
     gpus: tuple[Gpu, ...] = ()
 
 
+HOST: Final = "host"
+BARE_HOST: Final = "host-without-docker"
+"""The types of servers that somebody owns: whether they can run an image decides which work they get."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a backend would rent, where, and for how much. `availability`: `available`, `unknown` or `stocked-out`."""

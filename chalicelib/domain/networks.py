@@ -86,6 +86,23 @@ def private_address(told: object) -> str:
     return str(min(usable, key=lambda ip: (not ip.is_private, ip.version), default=""))
 
 
+def address_in(told: object, network: str, known: str) -> str:
+    """Choose from what an agent says of its addresses the one in a network: the known one if it is still there.
+
+    What cannot be read says nothing: then it is the known one too.
+    """
+    texts = [text for text in told if isinstance(text, str)] if isinstance(told, list) else []
+    if known in texts or not network:
+        return known
+    for text in texts:
+        try:
+            if ip_address(text) in ip_network(network):
+                return text
+        except ValueError:
+            continue
+    return known
+
+
 def network_key(site: str, interface: Interface, network: Network | None = None) -> str:
     """Name the network of a host, such as `remote|10.0.0.0/24`. Nodes of one job come from one key only.
 

@@ -59,7 +59,8 @@ class Policies:
     `names_resources`: the request said something of its resources, be it just what holds by default, or that it wants
     no GPU machine. `max_duration`:
     how long a run may take in all, from the start of its first try; None: as long as it wants. `on_demand_first`:
-    with `AUTO`, every on-demand offer ranks before every spot offer. That is nothing that a request says.
+    with `AUTO`, every on-demand offer ranks before every spot offer; `containers`: the work is an image. These two are
+    nothing that a request says as such.
     """
 
     requirements: Requirements = needs.DEFAULT
@@ -74,6 +75,7 @@ class Policies:
     names_resources: bool = False
     max_duration: timedelta | None = None
     on_demand_first: bool = False
+    containers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def to_doc(policies: Policies) -> dict[str, Any]:
         "names_resources": policies.names_resources,
         "max_duration_s": policies.max_duration.total_seconds() if policies.max_duration else None,
         "on_demand_first": policies.on_demand_first,
+        "containers": policies.containers,
     }
 
 
@@ -158,6 +161,7 @@ def from_doc(doc: Mapping[str, Any]) -> Policies:
         names_resources=doc["names_resources"],
         max_duration=timedelta(seconds=longest_s) if longest_s else None,
         on_demand_first=doc.get("on_demand_first", False),
+        containers=doc.get("containers", False),
     )
 
 

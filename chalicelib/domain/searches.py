@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 LONGEST: Final = timedelta(minutes=30)
-"""How long after its first cluster a search tries yet another one."""
+"""How long after the first cluster of a round yet another one is tried."""
 
 MOST: Final = 10
-"""Clusters that may fail one after the other before a search ends. Each costs what its machines bill meanwhile."""
+"""Clusters that may fail in a round. Each costs what its machines bill meanwhile."""
 
 SAID: Final = 200
 """Characters that are kept of why a cluster failed: they are part of the run's row."""
@@ -16,13 +16,15 @@ SAID: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a run was refused since `since`: keys of clusters, each with the reason, in the order of the tries.
+    """What a run that looks for a cluster `since` then was refused: keys of clusters, each with the reason, in order.
 
-    A key that ends with `|` stands for every region of an account. `rounds` counts how often every cluster had failed
-    and the run waited for capacity, `silent` how many machines came whose agents never reported.
+    A key that ends with `|` stands for every region of an account. They are those of the present round, which began at
+    `round_at`; `rounds` counts the ones before, after each of which the run waited for capacity. `silent` is how many
+    machines came whose agents never reported.
     """
 
     since: datetime
+    round_at: datetime
     failed: tuple[tuple[str, str], ...] = ()
     rounds: int = 0
     silent: int = 0
@@ -33,11 +35,15 @@ class Search:
 
     def may_go_on(self, now: datetime) -> bool:
         """Whether another cluster may be tried."""
-        return len(self.failed) < MOST and now - self.since <= LONGEST
+        return len(self.failed) < MOST and now - self.round_at <= LONGEST
 
     def without(self, key: str, why: str, *, silent: int = 0) -> "Search":
         """The same search after one more cluster has failed, `silent` machines of it without a word."""
         return replace(self, failed=(*self.failed, (key, why[:SAID])), silent=self.silent + silent)
+
+    def next_round(self, at: datetime) -> "Search":
+        """The same search when every cluster has its turn again, from `at` on."""
+        return replace(self, failed=(), rounds=self.rounds + 1, round_at=at)
 
     def explained(self) -> str:
         """Say for a person why each cluster failed."""
@@ -46,7 +52,7 @@ class Search:
 
 def begun(search: Search | None, now: datetime) -> Search:
     """The search that goes on, or a new one."""
-    return search or Search(now)
+    return search or Search(now, now)
 
 
 def account_of(key: str) -> str:

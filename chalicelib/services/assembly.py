@@ -48,8 +48,8 @@ TAKEN: Final = "it was taken away before the others were there"
 def place(deps: Deps, run: Run, policies: Policies) -> Run:
     """Give a submitted run its nodes, or have what is missing bought. Raises as `placement.place` does."""
     taken = _held(deps, run)
-    refusal: NoMatchError | None = None
-    if not taken:
+    if len(taken) < len(run.jobs):  # what is left of a dead placement is no gang: what else is idle counts as well
+        _give_back(deps, run, taken)
         try:
             taken = gangs.acquire(
                 deps,
@@ -61,16 +61,12 @@ def place(deps: Deps, run: Run, policies: Policies) -> Run:
                 duration=deps.settings.lost_after,
             )
         except NoMatchError as none_free:
-            refusal = none_free
+            if run.request["reuse"]:
+                return run_ends.refuse(deps, run, RunReason.NO_IDLE_INSTANCE, none_free)
+            return _complete(deps, run, policies)
         except LostRaceError:
             return run  # its timer places it, when the crowd has what it wants
-    if len(taken) == len(run.jobs):
-        return _start(deps, run, taken)
-    if run.request["reuse"]:
-        _give_back(deps, run, taken)
-        refusal = refusal or NoMatchError(f"{len(taken)} of {len(run.jobs)} nodes are held, the others are gone")
-        return run_ends.refuse(deps, run, RunReason.NO_IDLE_INSTANCE, refusal)
-    return _complete(deps, run, policies, taken)
+    return _start(deps, run, taken)
 
 
 def assemble(deps: Deps, run: Run) -> Run:
@@ -83,18 +79,26 @@ def assemble(deps: Deps, run: Run) -> Run:
     names: dict[str, str] = {}
     for job in run.jobs:
         row = _asked_for(deps, run, job, policies)
+        if row is not None and row.state is State.PENDING and not _still_gathers(deps, run):
+            let_go(deps, run, "placement")
+            return store.get(run.project, run.run_id)
         if row is None:
             return _fail(deps, run, f"{job.title}: {'its instance is gone' if job.lease_id else 'its pool is gone'}")
         names[row.instance_id] = row.name
-        if row.state in OVER:
-            return _without(deps, run, row)
-        if row.lease is not None and run_ends.run_of(row) == run.run_id:
+        lost = _as_lost(run, row)
+        if lost is not None:
+            return _without(deps, run, lost)
+        if row.lease is not None:
             run = node_service.join(deps, row, run)
-        elif row.state not in COMING:
-            return _without(deps, run, replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN))
         if run.state is not RunState.PROVISIONING:
             return run
     return _named(run, names)
+
+
+def _still_gathers(deps: Deps, run: Run) -> bool:
+    """Whether the run still waits for these very instances: to ask for many takes a while, and a stop may come."""
+    found = store.get(run.project, run.run_id)
+    return found.state is RunState.PROVISIONING and found.instance_ids == run.instance_ids
 
 
 def _named(run: Run, names: Mapping[str, str]) -> Run:
@@ -106,6 +110,16 @@ def _named(run: Run, names: Mapping[str, str]) -> Run:
         return store.note(run, jobs)
     except LostRaceError:
         return store.get(run.project, run.run_id)
+
+
+def _as_lost(run: Run, row: Instance) -> Instance | None:
+    """An instance that the run has no use for any more, with the reason; None: it is there, or on its way."""
+    if row.state in OVER:
+        return row
+    if row.interrupted and row.state is State.BUSY:
+        return replace(row, reason=Reason.INTERRUPTED, detail="its machine is taken back")
+    is_held = row.lease is not None and run_ends.run_of(row) == run.run_id
+    return None if is_held or row.state in COMING else replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN)
 
 
 def _without(deps: Deps, run: Run, row: Instance) -> Run:
@@ -122,6 +136,8 @@ def let_go(deps: Deps, run: Run, actor: str) -> None:
         row = _find(run, job)
         if row is None or run_ends.run_of(row) != run.run_id:
             continue
+        if job.lease_id and row.lease is not None and row.lease.lease_id != job.lease_id:
+            continue  # the run has it again, in a later placement
         try:
             if row.state in COMING:
                 teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
@@ -140,7 +156,7 @@ def take_back(deps: Deps, run: Run) -> Run:
     if len(idle) < len(run.jobs):
         for job in idle:
             detail = "its agent did not take the job"
-            run = node_ends.ended(deps, run, job, RunReason.NOT_PICKED_UP, actor="timer", detail=detail)
+            run = node_ends.ended(deps, run, job, RunReason.MACHINE_LOST, actor="timer", detail=detail)
     else:
         now = deps.now()
         run = store.step(
@@ -178,22 +194,23 @@ def _start(deps: Deps, run: Run, taken: list[Instance]) -> Run:
     """All nodes were idle. A run that moved on meanwhile gives them back."""
     jobs = _with(deps, run, taken)
     try:
-        return node_service.start(
+        started = node_service.start(
             deps, run, jobs, reason=RunReason.REUSED, actor="placement", placements=run.placements + 1
         )
     except LostRaceError:
         return _moved_on(deps, run, taken)
+    if started.state in RUN_ENDS:
+        _give_back(deps, run, taken)
+    return started
 
 
-def _complete(deps: Deps, run: Run, policies: Policies, taken: list[Instance]) -> Run:
+def _complete(deps: Deps, run: Run, policies: Policies) -> Run:
     """Choose where the missing machines come from, take what is idle there, write that down, and have them bought."""
     _, market = purchases.preferred(deps, run, policies)
-    cheap = cluster_choice.cheapest(deps, run, policies, taken, market)
+    cheap = cluster_choice.cheapest(deps, run, policies, market)
     if cheap is None:
-        _give_back(deps, run, taken)
         return cluster_choice.none_left(deps, run, policies, market)
-    if not taken:
-        taken = _take_idle(deps, run, policies, cheap)
+    taken = _take_idle(deps, run, policies, cheap)
     jobs = _with(deps, run, taken)
     number = run.placements + 1
     stem = f"i-{run.run_id.removeprefix('run-')}-{number}"
@@ -288,8 +305,8 @@ def _buy(deps: Deps, run: Run, job: NodeJob, policies: Policies) -> Instance | N
     It is not waited for capacity there while the other nodes are held: the run itself looks elsewhere, or waits.
     """
     backend, _, region = job.cluster.partition("|")
-    preferred = purchases.preferred(deps, run, policies)[0]
-    there = replace(preferred, backends=(backend,), regions=(region,), retry=None)
+    accepted = purchases.accepted(deps, run, policies)
+    there = replace(accepted, backends=(backend,), regions=(region,), retry=None)
     actor = f"run:{run.name}"
     row = instances.new_instance(
         deps, run.project, run.pool, there, job.instance_id, Reason.RUN, actor, reserved_for=run.run_id

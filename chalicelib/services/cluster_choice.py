@@ -8,8 +8,8 @@ from typing import Final
 
 from chalicelib.domain import clusters, searches
 from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
-from chalicelib.domain.errors import NoOffersError
-from chalicelib.domain.model import Instance, Offer, Run, RunReason, RunState
+from chalicelib.domain.errors import NoOffersError, TidepoolError
+from chalicelib.domain.model import Offer, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, RetryEvent
 from chalicelib.domain.retry import backoff
 from chalicelib.services import gangs, offers, purchases, run_ends
@@ -37,16 +37,16 @@ def completions(
     return list(ways.values())
 
 
-def cheapest(
-    deps: Deps, run: Run, policies: Policies, taken: list[Instance], market: offers.Market
-) -> Completion | None:
-    """Where the missing machines cost least: in the cluster of what is held already, else in any that did not fail."""
-    held_in, search = gangs.cluster_key(deps, taken[0]) if taken else "", run.tries.search
+def cheapest(deps: Deps, run: Run, policies: Policies, market: offers.Market) -> Completion | None:
+    """Where the missing machines cost least, of the clusters that did not fail. None: there is none to be tried."""
+    search = run.tries.search
+    if search is not None and not search.may_go_on(deps.now()):
+        return None
     free = {each.cluster: len(each.candidates) for each in gangs.free(deps, run.project, run.pool, policies)}
     ways = [
         way
         for way in completions(deps, run.project, policies, market.offers, free)
-        if held_in in ("", way.cluster.key) and not (search and search.excludes(way.cluster.key))
+        if search is None or not search.excludes(way.cluster.key)
     ]
     return clusters.cheapest(ways, len(run.jobs))
 
@@ -62,8 +62,17 @@ def none_left(deps: Deps, run: Run, policies: Policies, market: offers.Market) -
         detail = f"no cluster gave the run its {len(run.jobs)} nodes: {search.explained()}"
         reason = RunReason.PROVISIONING_FAILED
         return run_ends.finish(deps, run, RunState.FAILED, reason, actor="placement", detail=detail)
-    refusal = market.refusal(NOTHING) or NoOffersError(f"{NOTHING}: none of the backends that do has clusters")
-    return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, refusal)
+    return run_ends.refuse(deps, run, RunReason.NO_CAPACITY, _refusal(deps, run, policies, market))
+
+
+def _refusal(deps: Deps, run: Run, policies: Policies, market: offers.Market) -> TidepoolError:
+    """Say why nothing can be bought, and of each cluster of the pool how many of its instances are free."""
+    found = market.refusal(NOTHING) or NoOffersError(f"{NOTHING} whose machines reach each other", filters=[])
+    if not isinstance(found, NoOffersError):
+        return found
+    free, _ = gangs.reasons(deps, run.project, run.pool, policies, len(run.jobs))
+    why = [*found.context.get("filters", ()), *(f"{key}: {reason}" for key, reason in free.items())]
+    return NoOffersError(found.detail, filters=why)
 
 
 def _wait_for_capacity(deps: Deps, run: Run) -> Run:
@@ -80,7 +89,7 @@ def _wait_for_capacity(deps: Deps, run: Run) -> Run:
         actor="placement",
         deadline=now + pause,
         detail=f"waiting for capacity: {why}",
-        tries=replace(run.tries, search=replace(search, failed=(), rounds=search.rounds + 1), retry_at=now + pause),
+        tries=replace(run.tries, search=search.next_round(now + pause), retry_at=now + pause),
     )
 
 

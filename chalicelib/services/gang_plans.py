@@ -58,7 +58,7 @@ def plan(
             alone[offer.backend] += 1
     counts = {cluster: len(each.candidates) for cluster, each in free.items()}
     ways = cluster_choice.completions(deps, project, policies, usable, counts)
-    possible = _possible(free, ways, nodes)
+    possible = _possible(gangs.complete(deps, project, pool, policies, nodes), free, ways, nodes)
     taken = _taken(free, possible[0], nodes) if possible else []
     instances = [store.get(project, pool, instance_id, consistent=False) for instance_id in taken]
     refused, _ = gangs.reasons(deps, project, pool, policies, nodes)
@@ -74,10 +74,8 @@ def plan(
     return GangPlan([*possible, *impossible], instances, usable[:max_offers], len(usable), [] if possible else refusals)
 
 
-def _possible(free: dict[Cluster, Free], ways: list[Completion], nodes: int) -> list[ClusterPlan]:
+def _possible(idle: list[Free], free: dict[Cluster, Free], ways: list[Completion], nodes: int) -> list[ClusterPlan]:
     """The clusters that can give all nodes, in the order in which a placement tries them."""
-    idle = [each for each in free.values() if len(each.candidates) >= nodes]
-    idle.sort(key=lambda each: sum(each.prices[:nodes]))
     found = [ClusterPlan(each.cluster.key, nodes, 0, total=sum(each.prices[:nodes])) for each in idle]
     for way in by_cost(ways, nodes):
         if way.free < nodes:

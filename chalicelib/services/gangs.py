@@ -12,13 +12,14 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain import matching
 from chalicelib.domain.clusters import Cluster, cluster_of, grouped
-from chalicelib.domain.errors import LostRaceError, NoMatchError, NotFoundError
+from chalicelib.domain.errors import BackendError, LostRaceError, NoMatchError, NotFoundError, UnavailableError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Instance, Offer, Run
 from chalicelib.domain.policies import Policies
 from chalicelib.services import leases, run_ends, shapes
 from chalicelib.services.deps import Deps
 from chalicelib.store import gangs as gang_store
+from chalicelib.store import hosts as host_store
 from chalicelib.store import instances as store
 from chalicelib.store.instances import Candidate
 
@@ -57,10 +58,10 @@ def acquire(
     """
     duration = leases.check_duration(duration) or deps.settings.lease_for
     for _ in range(LOOKS):
-        found = [each for each in free(deps, project, pool, policies) if len(each.candidates) >= nodes]
+        found = complete(deps, project, pool, policies, nodes)
         if not found:
             raise no_match(deps, project, pool, policies, nodes)
-        for each in sorted(found, key=lambda one: (sum(one.prices[:nodes]), deps.rng.random())):
+        for each in found:
             try:
                 return take(deps, each.candidates[:nodes], holder, duration)
             except LostRaceError:
@@ -78,9 +79,26 @@ def take(deps: Deps, candidates: Sequence[Candidate], holder: str, duration: tim
     return gang_store.claim(candidates, wanted, now=now, actor=holder)
 
 
+def complete(deps: Deps, project: str, pool: str, policies: Policies, nodes: int) -> list[Free]:
+    """The clusters with enough that is idle, the cheapest first.
+
+    Those whose machines are but taken because they are there (too small, or with GPUs that nobody asked for) come in
+    when there is no other.
+    """
+    for accepted in matching.reuse_passes(policies):
+        found = [each for each in _free(deps, project, pool, accepted) if len(each.candidates) >= nodes]
+        if found:
+            return sorted(found, key=lambda one: (sum(one.prices[:nodes]), deps.rng.random()))
+    return []
+
+
 def free(deps: Deps, project: str, pool: str, policies: Policies) -> list[Free]:
-    """What is idle and fits, by cluster. Equal machines come in an order of chance, so that a crowd spreads out."""
-    accepted = matching.reuse_passes(policies)[-1]
+    """What is idle and could be taken, by cluster."""
+    return _free(deps, project, pool, matching.reuse_passes(policies)[-1])
+
+
+def _free(deps: Deps, project: str, pool: str, accepted: Policies) -> list[Free]:
+    """What is idle and fits. Equal machines come in an order of chance, so that a crowd spreads out."""
     clusters = grouped(
         shapes.matching_offers(deps, project, pool, accepted, fresh=True),
         lambda name: is_clustered(deps, project, name),
@@ -89,21 +107,42 @@ def free(deps: Deps, project: str, pool: str, policies: Policies) -> list[Free]:
 
 
 def _free_in(deps: Deps, project: str, pool: str, cluster: Cluster, offers: list[Offer]) -> Free:
+    """An index may lag: what changed its shape a moment ago is counted once."""
     found = Free(cluster)
     for offer in offers:
+        known = {each.instance_id for each in found.candidates}
         page = store.claimable(project, pool, offer.shape, limit=READ)
+        page = [each for each in page if each.instance_id not in known]
         fresh = [each for each in page if each.seen_at and deps.now() - each.seen_at < deps.settings.unreachable_after]
         deps.rng.shuffle(fresh)
         found.candidates.extend(fresh)
         found.prices.extend([offer.price] * len(fresh))
-    return found
+    return _at_own_addresses(found) if cluster.network else found
+
+
+def _at_own_addresses(found: Free) -> Free:
+    """Leave out hosts whose address another one has: networks with the same numbers at two sites are not one."""
+    seen, own = set[str](), Free(found.cluster)
+    for candidate, price in zip(found.candidates, found.prices, strict=True):
+        record = host_store.get(candidate.project, candidate.instance_id)
+        if record is not None and record.address not in seen:
+            seen.add(record.address)
+            own.candidates.append(candidate)
+            own.prices.append(price)
+    return own
 
 
 def is_clustered(deps: Deps, project: str, backend: str) -> bool:
-    """Whether machines that a backend rents in one region reach each other. One that is gone says nothing any more."""
+    """Whether machines that a backend rents in one region reach each other.
+
+    One that is gone says nothing any more, and one that cannot be opened now keeps nobody from the others.
+    """
     try:
         return deps.backend(project, backend).capabilities.cluster
     except NotFoundError:
+        return False
+    except (BackendError, UnavailableError) as error:
+        log.error("cluster-unknown", backend=backend, detail=error.detail)
         return False
 
 

@@ -5,7 +5,6 @@ what was on its way is removed. What a provider took back is asked for again. An
 """
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from chalicelib import log
@@ -33,7 +32,7 @@ def node_lost(deps: Deps, run: Run, row: Instance, reason: RunReason, *, actor: 
             return ()
         others = tuple(each for each in run.instance_ids if each != row.instance_id)
         detail = f"{job.title}: {row.detail or row.reason.value}"
-        search = _next_search(run, job, detail, now=deps.now()) if reason is RunReason.PROVISIONING_FAILED else None
+        search = _next_search(run, job, detail) if reason is RunReason.PROVISIONING_FAILED else None
         try:
             if reason in EVENTS:
                 again(deps, run, reason, actor=actor, detail=detail)
@@ -74,15 +73,15 @@ def again(deps: Deps, run: Run, reason: RunReason, *, actor: str, detail: str, s
     )
 
 
-def _next_search(run: Run, job: NodeJob, detail: str, *, now: datetime) -> Search | None:
-    """The search without the cluster of a node that could not be bought; None when no other may be tried.
+def _next_search(run: Run, job: NodeJob, detail: str) -> Search | None:
+    """The search without the cluster of a node that could not be bought; None when it is over.
 
     Machines that come and whose agents never report are a fault that other regions would show too, at a price.
     """
-    search = searches.begun(run.tries.search, now if run.tries.search else run.changed_at)
+    search = searches.begun(run.tries.search, run.changed_at)
     tried = journal.attempts(job.instance_id)
     silent = sum(attempt.kind == rules.SILENT for attempt in tried)
-    if search.silent + silent >= rules.SILENT_LIMIT or not search.may_go_on(now):
+    if search.silent + silent >= rules.SILENT_LIMIT:
         return None
     is_account = any(attempt.kind in rules.BACKEND_OUT for attempt in tried)
     return search.without(searches.account_of(job.cluster) if is_account else job.cluster, detail, silent=silent)

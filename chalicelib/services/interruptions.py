@@ -11,6 +11,7 @@ from chalicelib import log
 from chalicelib.backends.base import MachineEvent, Sign
 from chalicelib.domain.errors import LostRaceError, NotFoundError, ThrottledError
 from chalicelib.domain.expiry import OVERSTAYED
+from chalicelib.domain.host_records import is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
@@ -35,9 +36,12 @@ def notice(deps: Deps, row: Instance, ends_at: datetime | None, *, source: str, 
     """Note that a machine is taken back at `ends_at` (None: soon); return the instance as it is then.
 
     An idle one is removed at once, one that is busy when its job has ended, one whose agent was not heard of yet is
-    replaced by the next offer. The timer that ends it in any case is filed before the flag. Raises `NotFoundError`
-    when the instance has ended meanwhile.
+    replaced by the next offer. The timer that ends it in any case is filed before the flag. A server that somebody owns
+    is its owner's to remove, whatever its agent hears. Raises `NotFoundError` when the instance has ended meanwhile.
     """
+    if is_host(row):
+        log.event("interruption-of-a-host", instance=row.instance_id, source=source)
+        return row
     for _ in range(TRIES):
         if row.state not in RENTED:
             return row

@@ -184,7 +184,8 @@ def wanted(deps: Deps, row: Instance, now: datetime, *, is_working: bool = False
     if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
         leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
         return None
-    return _described(deps, row, run, {}, {}, stop=run.state is RunState.STOPPING)
+    defaults = nodes.alone(row, run.spec.env)
+    return _described(deps, row, run, defaults, {}, stop=run.state is RunState.STOPPING)
 
 
 def _wanted_of_node(deps: Deps, row: Instance, run: Run, *, is_working: bool) -> WantedJob | None:

@@ -83,7 +83,8 @@ def conclude(deps: Deps, run: Run, *, actor: str) -> Run:
     failed = nodes.failure(run.jobs)
     if run.state is RunState.STOPPING:
         code = next((job.exit_code for job in run.jobs if job.exit_code), run.jobs[0].exit_code)
-        return run_ends.finish(deps, run, RunState.STOPPED, run.reason, actor=actor, exit_code=code)
+        detail = nodes.explained(failed) if failed else ""
+        return run_ends.finish(deps, run, RunState.STOPPED, run.reason, actor=actor, detail=detail, exit_code=code)
     if failed is None:
         return run_ends.finish(deps, run, RunState.DONE, RunReason.EXITED, actor=actor, exit_code=0)
     reason, detail = RunReason(failed.reason), "; ".join([nodes.explained(failed), *nodes.unseen(run.jobs)])

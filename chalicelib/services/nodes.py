@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.domain import networks, nodes, rendezvous
-from chalicelib.domain.errors import LostRaceError
+from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.host_records import is_host
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
-from chalicelib.services import host_facts, node_ends
+from chalicelib.services import host_facts, node_ends, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as host_store
+from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
 from chalicelib.store import runs as store
 
@@ -40,8 +41,11 @@ def join(deps: Deps, row: Instance, run: Run) -> Run:
 
 
 def start_if_complete(deps: Deps, run: Run, *, reason: RunReason, actor: str) -> Run:
-    """Hand the jobs out when a machine is held for each. Raises `LostRaceError` when the run moved."""
-    if not all(job.lease_id for job in run.jobs):
+    """Hand the jobs out when a machine is held for each. Raises `LostRaceError` when the run moved.
+
+    Not on one that its provider takes back: nothing has begun yet, so it is replaced first.
+    """
+    if not all(job.lease_id for job in run.jobs) or any(_is_leaving(run, job) for job in run.jobs):
         return run
     return start(deps, run, run.jobs, reason=reason, actor=actor, placements=run.placements)
 
@@ -49,8 +53,12 @@ def start_if_complete(deps: Deps, run: Run, *, reason: RunReason, actor: str) ->
 def start(deps: Deps, run: Run, jobs: Jobs, *, reason: RunReason, actor: str, placements: int) -> Run:
     """Write down which machines have the jobs, and wake their agents. Raises `LostRaceError` when the run moved.
 
-    Each must take its job within its time.
+    Each must take its job within its time. A run whose nodes cannot reach each other ends instead.
     """
+    mute = next((job for job in jobs if not job.address), None)
+    if mute is not None:
+        detail = f"{mute.title} has told no address at which the other nodes could reach it"
+        return run_ends.finish(deps, run, RunState.FAILED, RunReason.PROVISIONING_FAILED, actor=actor, detail=detail)
     now = deps.now()
     started = store.step(
         run,
@@ -69,9 +77,16 @@ def start(deps: Deps, run: Run, jobs: Jobs, *, reason: RunReason, actor: str, pl
     return started
 
 
+def _is_leaving(run: Run, job: NodeJob) -> bool:
+    try:
+        return instance_store.find(run.project, job.instance_id, run.pool).interrupted
+    except NotFoundError:
+        return True
+
+
 def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:
     """A job with the machine that is held for it."""
-    facts = {} if is_host(row) else journal.facts(row.instance_id) or {}
+    facts = journal.facts(row.instance_id) or {}
     return replace(
         blank,
         cluster=cluster,
@@ -85,13 +100,15 @@ def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:
 
 
 def _address(deps: Deps, row: Instance, facts: Mapping[str, Any]) -> str:
-    """Where the other nodes reach a machine: a host's is known from its adoption, a rented one's from its agent.
+    """Where the other nodes reach a machine: a rented one's is known from its agent, a host's from its adoption, unless
+    its agent has told since that it has another one in the same network.
 
     A simulated machine has none of its own: all of them are this computer.
     """
     if is_host(row):
         record = host_store.get(row.project, row.instance_id)
-        return record.address if record else ""
+        known = record.address if record else ""
+        return networks.address_in(facts.get("addresses"), row.offer.zone if row.offer else "", known)
     told = networks.private_address(facts.get("addresses"))
     if not told and row.offer and deps.backend(row.project, row.offer.backend).capabilities.simulated:
         return "127.0.0.1"
@@ -105,8 +122,17 @@ def _gpus(row: Instance, facts: Mapping[str, Any]) -> int:
     """
     if row.offer is None:
         return 0
-    seen = host_facts.resources(facts, row.offer.resources).gpus
+    seen = () if is_host(row) else host_facts.resources(facts, row.offer.resources).gpus
     return sum(gpu.count for gpu in seen or row.offer.resources.gpus)
+
+
+def alone(row: Instance, said: Mapping[str, str]) -> dict[str, str]:
+    """The same variables for a run on one machine, so that what is written for several nodes runs on one, too.
+
+    They are defaults there: it may be part of something that its user has put together.
+    """
+    job = NodeJob(0, address="127.0.0.1", gpus=sum(gpu.count for gpu in row.offer.resources.gpus) if row.offer else 0)
+    return rendezvous.defaults() | rendezvous.environment((job,), job, said)
 
 
 def environment(run: Run, job: NodeJob) -> dict[str, str]:

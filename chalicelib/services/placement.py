@@ -78,7 +78,9 @@ def _place_one(deps: Deps, run: Run, policies: Policies) -> Run:
 def _why_over(deps: Deps, run: Run, policies: Policies) -> tuple[RunReason, str] | None:
     """Say why a run is given no further machine, if it is not."""
     if run.placements - run.tries.placements >= PLACEMENTS:
-        return RunReason.NOT_PICKED_UP, f"{PLACEMENTS} machines were given the job and none took it"
+        if run.reason is RunReason.NOT_PICKED_UP or not run.jobs:
+            return RunReason.NOT_PICKED_UP, f"{PLACEMENTS} machines were given the job and none took it"
+        return run.reason, f"{PLACEMENTS} times its machines were lost before its job began; {run.detail}"
     closes_at = window_closes_at(policies.retry, run.tries)
     if closes_at is None or deps.now() <= closes_at:
         return None

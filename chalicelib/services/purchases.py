@@ -18,7 +18,13 @@ SPOT_LOSSES: Final = 2
 
 
 def preferred(deps: Deps, run: Run, policies: Policies) -> tuple[Policies, offers.Market]:
-    """What a run accepts of an instance that is bought for its present try, and what there is of that.
+    """What a run accepts of an instance that is bought for its present try, and what there is of that."""
+    accepts = accepted(deps, run, policies)
+    return accepts, offers.market(deps, run.project, accepts)
+
+
+def accepted(deps: Deps, run: Run, policies: Policies) -> Policies:
+    """What a run accepts of an instance that is bought for its present try.
 
     One that lost spot machines twice prefers one that stays: which kind is cheaper is what `auto` leaves open, and what
     a run does again costs too. A further try waits for capacity no longer than its window lasts.
@@ -26,8 +32,7 @@ def preferred(deps: Deps, run: Run, policies: Policies) -> tuple[Policies, offer
     closes_at, retry = window_closes_at(policies.retry, run.tries), policies.retry
     if retry is not None and closes_at is not None:
         retry = replace(retry, duration=closes_at - deps.now())
-    policies = replace(policies, retry=retry, on_demand_first=run.tries.interruptions >= SPOT_LOSSES)
-    return policies, offers.market(deps, run.project, policies)
+    return replace(policies, retry=retry, on_demand_first=run.tries.interruptions >= SPOT_LOSSES)
 
 
 def waited(deps: Deps, run: Run) -> timedelta:

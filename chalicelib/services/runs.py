@@ -73,7 +73,7 @@ def submit(deps: Deps, project: str, wanted: RunSubmission, *, actor: str, api_u
         changed_at=now,
         spec=wanted.spec,
         request={
-            "policies": to_doc(wanted.policies),
+            "policies": to_doc(replace(wanted.policies, containers=bool(wanted.spec.image))),
             "reuse": wanted.reuse,
             "instance": wanted.instance,
             "api_url": api_url,

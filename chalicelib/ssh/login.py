@@ -37,7 +37,6 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socke
 
 
 OVERHEARD: Final = 1024
-SHOWN: Final = 100
 SHORTEST_S: Final = 0.5
 """What a last handshake is given at least."""
 
@@ -120,7 +119,10 @@ class PromptSocket(socket.socket):
 
 
 class Overheard:
-    """What Paramiko reads from, with the first of what came: it does not tell what a server said that is none."""
+    """What Paramiko reads from, with the first of what came: that tells a server of something else from a lost one.
+
+    It is judged and never shown, so that nobody reads the answers of other services by asking for an adoption.
+    """
 
     def __init__(self, line: "socket.socket | Channel") -> None:
         self._line = line
@@ -253,8 +255,7 @@ def _shaken(
     except (NotSshError, ConnectionLostError) as error:
         closed(transport)
         if line.is_other():
-            said = line.first.splitlines()[0][:SHOWN].decode(errors="backslashreplace")
-            raise NotSshError(f"{where} answers, but not as an SSH server: {said!r}", host=where) from error
+            raise NotSshError(f"{where} answers, but not as an SSH server", host=where) from error
         if kinds and isinstance(error, NotSshError):
             return None
         raise

@@ -85,8 +85,8 @@ def install(
     """Write the script that claims a host and starts the agent.
 
     `token` is the single-use bootstrap token, `python` the path of an interpreter that fits (`HostProbe.python`),
-    `program` the agent. With `take_over` another owner's agent is removed first, whosever it is; without, only that of
-    `replaces`, an instance of this control plane that has ended.
+    `program` the agent. With `take_over` another owner's agent is removed first, with `replaces` that of
+    this instance of the same control plane.
 
     Raises `InvalidInputError` for a value that could mean something to a shell.
     """

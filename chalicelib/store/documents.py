@@ -123,13 +123,18 @@ def tries_from(doc: Mapping[str, Any] | None) -> Tries:
 
 
 def _search_doc(search: Search) -> dict[str, Any]:
-    failed = [list(each) for each in search.failed]
-    return {"since": stamp(search.since), "failed": failed, "rounds": search.rounds, "silent": search.silent}
+    return {
+        "since": stamp(search.since),
+        "round_at": stamp(search.round_at),
+        "failed": [list(each) for each in search.failed],
+        "rounds": search.rounds,
+        "silent": search.silent,
+    }
 
 
 def _search_from(doc: Mapping[str, Any]) -> Search:
     failed = tuple((key, why) for key, why in doc["failed"])
-    return Search(moment(doc["since"]), failed, int(doc["rounds"]), int(doc["silent"]))
+    return Search(moment(doc["since"]), moment(doc["round_at"]), failed, int(doc["rounds"]), int(doc["silent"]))
 
 
 def nodes_doc(jobs: Jobs) -> list[dict[str, Any]] | None:

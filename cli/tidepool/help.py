@@ -148,6 +148,8 @@ Runs on several nodes
   DSTACK_NODE_RANK, DSTACK_NODES_NUM, DSTACK_NODES_IPS, DSTACK_MASTER_NODE_IP, DSTACK_GPUS_PER_NODE, DSTACK_GPUS_NUM
                                     the same for what was written for dstack
 
+  A run on one machine has them too, as defaults: what is written for several nodes runs on one.
+
   The output of all nodes comes together, each line behind its [rank]; `tidepool logs --node 1 NAME` shows one alone.
   The first node that fails ends the run: the others are stopped, the exit code is its, and `ps` names it.
 """

@@ -107,6 +107,17 @@ def test_a_client_gets_the_scripts_and_hands_in_what_they_print(api):
     assert api("GET", f"/projects/{PROJECT}/instances/mine").body["host"]["host_key"] == host.fingerprint
 
 
+def test_a_question_with_another_key_than_the_pinned_one_is_answered_by_the_end(api):
+    host = api.world.hosts.add("box-1")
+    api("POST", HOSTS, {"host": "box-1", "user": "ubuntu", "from_here": True, "name": "mine"})
+    path = f"/projects/{PROJECT}/hosts/mine/steps"
+    assert api("POST", path, {"host_key": host.fingerprint}).body["script"]
+    ended = api("POST", path, {"host_key": "SHA256:" + "x" * 43}).body
+    assert (ended["over"], ended["script"]) == (True, None)
+    assert ended["host"]["failure"].startswith("host-key-changed: ")
+    assert ended["host"]["host_key"] == host.fingerprint
+
+
 def test_a_client_may_not_carry_what_the_control_plane_carries(api):
     api.world.hosts.add("box-1")
     api("POST", HOSTS, box(name="mine"))

@@ -1,6 +1,8 @@
 """The AWS edges against moto in this process."""
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import boto3
 import pytest
@@ -12,16 +14,28 @@ from tests.emulation import set_keys
 BUCKET = "tidepool-test"
 
 
+@pytest.fixture(scope="package", autouse=True)
+def own_clients() -> Iterator[None]:
+    """Clients that nobody else has. The tests share them, as making one takes longer than most tests do."""
+    forget_clients()
+    yield
+    forget_clients()
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keys that open nothing, a bucket, and clients of their own."""
+    """Keys that open nothing, and a bucket."""
     set_keys(monkeypatch)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session-token")
-    forget_clients()
     with mock_aws():
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        client("s3").create_bucket(Bucket=BUCKET)
         yield
-    forget_clients()
+
+
+@cache
+def client(service: str) -> Any:
+    """A plain client of moto."""
+    return boto3.client(service)
 
 
 def forget_clients() -> None:

@@ -172,6 +172,36 @@ def test_the_clock_is_judged_at_its_bounds(skew_s, code):
     assert judged(recording(clock=NOW + timedelta(seconds=skew_s)))[Check.CLOCK].code == code
 
 
+@pytest.mark.parametrize(("version", "code"), [("3.7.17", "python-too-old"), ("3.8.0", OK), ("3.14.0", OK)])
+def test_python_is_judged_at_its_bound(version, code):
+    assert judged(recording(pythons=[f"/usr/bin/python3 {version} yes"]))[Check.PYTHON].code == code
+
+
+@pytest.mark.parametrize(
+    ("machine", "code"),
+    [("x86_64", OK), ("aarch64", OK), ("armv7l", "architecture-unsupported"), ("riscv64", "architecture-unsupported")],
+)
+def test_two_architectures_are_served(machine, code):
+    assert judged(recording().replace("arch\tx86_64", f"arch\t{machine}"))[Check.ARCHITECTURE].code == code
+
+
+@pytest.mark.parametrize("check", Check)
+def test_every_check_can_fail_but_those_that_a_host_can_do_without(check):
+    """Without systemd a loop starts the agent, and without Docker runs without an image work."""
+    statuses = {finding.status for finding in FINDINGS.values() if finding.check is check}
+    assert (Status.FAIL in statuses) == (check not in {Check.INIT, Check.DOCKER})
+    assert statuses
+
+
+UNFIXED = {"os-unknown", "no-systemd", "owner-taken-over", "files-left"}
+"""Warnings about what is as it should be, or was asked for."""
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_everything_that_can_be_put_right_says_how(code):
+    assert bool(FINDINGS[code].fix) == (code not in UNFIXED)
+
+
 @pytest.mark.parametrize(
     ("cuda", "code"), [("12.0", "cuda-too-old"), ("12.1", OK), ("13.0", OK), ("11.8", "cuda-too-old")]
 )
@@ -291,7 +321,21 @@ def test_every_finding_is_told_in_public_words(code):
         assert "{" not in finding.fix_for(family).format_map(filled)
 
 
-COMMANDS = ("sudo ", "curl ", "echo ", "ssh", "su -c ", "cat ", "getent ", "nvidia-smi ", "timeout ", "v=", "ip -o")
+COMMANDS = (
+    "sudo ",
+    "curl ",
+    "echo ",
+    "ssh",
+    "su -c ",
+    "cat ",
+    "getent ",
+    "nvidia-smi ",
+    "timeout ",
+    "v=",
+    "ip -o",
+    "df ",
+    "nvidia-smi ",
+)
 
 
 @pytest.mark.parametrize("code", FINDINGS)

@@ -254,6 +254,7 @@ def test_every_filter_holds_for_an_instance_as_for_an_offer():
         "backends": make_policies({"backends": ["aws"]}),
         "regions": make_policies({"regions": ["eu"]}),
         "instance_types": make_policies({"instance_types": ["large"]}),
+        "image": replace(make_policies(), containers=True),
         "spot_policy": make_policies({"spot_policy": "spot"}),
         "cpu": make_policies(cpu=99),
         "memory": make_policies(memory="1TB"),
@@ -264,7 +265,7 @@ def test_every_filter_holds_for_an_instance_as_for_an_offer():
     }
     assert list(requests_) == [each.name for each in FILTERS]
     for name, policies in requests_.items():
-        row = make_instance()
+        row = make_instance(offer=make_offer(instance_type="host-without-docker"))
         assert [each.name for each in FILTERS if each.check(policies, row.offer)] == [name]
         assert instance_verdict(policies, row, now=NOW, fresh_for=FRESH) is not None
 

@@ -11,6 +11,11 @@ FAIL = 'if [ "$NODE_RANK" = 1 ]; then sleep 1; exit 9; fi; sleep 120'
 
 def test_a_run_on_two_nodes_tells_each_its_rank_and_ends_with_the_first_that_fails(plane):
     plane.tidepool("pool", "add", "--cpu", "2..", "--name", "one", "-y")
+    plan = json.loads(plane.tidepool("run", "--nodes", "2", "--cpu", "2..", "--explain", "--json", "--", "true").out)
+    best = plan["clusters"][0]
+    assert (best["free"], best["missing"]) == (1, 1)
+    assert best["total_micros"] == plan["instances"][0]["price_micros"] + best["price_micros"]
+    assert plan["instances"][0]["name"] == "one"
     ran = plane.tidepool("run", "--nodes", "2", "--cpu", "2..", "--", "sh", "-c", PRINT)
     lines = sorted(ran.out.splitlines())
     assert [line.split(",")[0] for line in lines] == ["[0] rank 0 of 2", "[1] rank 1 of 2"]

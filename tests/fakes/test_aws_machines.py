@@ -54,7 +54,7 @@ def home(state: Path, ref: str) -> Path:
 
 
 def test_the_user_data_runs_on_a_machine_with_its_gpus(state, backend, offers):
-    ref = launch(backend, offers, "nvidia-smi -L > gpus; exec sleep 600", type_="p4d.24xlarge")
+    ref = launch(backend, offers, "nvidia-smi -L > all && mv all gpus; exec sleep 600", type_="p4d.24xlarge")
     gpus = home(state, ref) / "gpus"
     assert len(eventually(lambda: gpus.exists() and gpus.read_text()).splitlines()) == 8
 

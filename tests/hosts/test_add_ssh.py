@@ -133,8 +133,8 @@ def test_the_control_plane_goes_through_a_bastion_that_has_a_user_and_a_port_of_
     key = lab.key("rsa", passphrase=PASSPHRASE)
     lab.network("vault", "10.78.0.0/24")
     users = [User("jumper", [key], sudo="refused")]
-    door = desk.host("door", users=users, port=2200, networks={"public": "", "vault": "10.78.0.1"})
-    inner = desk.host("inner", key=key, port=2222, networks={"vault": "10.78.0.7"}, interfaces=[docker0()])
+    door = desk.host("vault-door", users=users, port=2200, networks={"public": "", "vault": "10.78.0.1"})
+    inner = desk.host("vault-inner", key=key, port=2222, networks={"vault": "10.78.0.7"}, interfaces=[docker0()])
     way = ("-i", str(key.path), "-p", "2222", "-J", f"jumper@{door.address}:2200")
     plane.tidepool("pool", "add-ssh", *way, inner.target, "--network", "10.78.0.0/24", "--name", "box-7")
     shown = plane.instance("box-7")
@@ -144,7 +144,7 @@ def test_the_control_plane_goes_through_a_bastion_that_has_a_user_and_a_port_of_
         f"jumper@{door.address}:2200",
     )
     ran = plane.tidepool("run", "--reuse", "--instance", "box-7", "--no-code", "--", "hostname")
-    assert ran.out == "inner\n"
+    assert ran.out == "vault-inner\n"
     plane.tidepool("pool", "rm", "-y", "box-7")
     for host in (door, inner):
         assert not host.run("ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout

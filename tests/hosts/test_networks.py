@@ -51,12 +51,14 @@ def racks(lab, first, key) -> Iterator[Racks]:
     """`left-1` and `left-2` in one, `right-1` in the other. Docker's bridge is each one's first interface."""
     assert first.request("POST", "/projects/main/pools", {"name": "racks"})[0] == 201
     for name in ("left", "right"):
-        lab.network(name, LAN)
+        lab.network(f"rack-{name}", LAN)
     places = {"left-1": "10.88.0.1", "left-2": "10.88.0.2", "right-1": "10.88.0.1"}
     hosts, rows = {}, {}
     for name, address in places.items():
         rack = name.partition("-")[0]
-        hosts[name] = bare(lab, first, key, name, networks={"public": "", rack: address}, interfaces=[docker0()])
+        hosts[name] = bare(
+            lab, first, key, name, networks={"public": "", f"rack-{rack}": address}, interfaces=[docker0()]
+        )
         rows[name] = ask(first, hosts[name], key, path=POOL, network=LAN, region=f"{rack}-hall")
     rows = {name: ready(first, row) for name, row in rows.items()}
     yield Racks(first, hosts, rows)
@@ -65,7 +67,7 @@ def racks(lab, first, key) -> Iterator[Racks]:
 
 
 def test_a_host_is_known_by_the_address_that_leads_to_it_and_not_by_docker_s(lab, plane, key, racks):
-    host = bare(lab, plane, key, "many-homed", networks={"public": "", "left": ""}, interfaces=[docker0()])
+    host = bare(lab, plane, key, "many-homed", networks={"public": "", "rack-left": ""}, interfaces=[docker0()])
     assert host.run("hostname -I").stdout.split()[0] == "172.17.0.1"
     shown = add(plane, host, key)
     assert shown["host"]["address"] == host.address
@@ -83,7 +85,7 @@ def test_two_nodes_of_one_network_meet_at_the_master_s_address(racks):
     jobs = racks.plane.request("GET", "/projects/main/runs/meeting")[1]["jobs"]
     first, second = [job["instance"]["name"] for job in jobs]
     assert {first, second} == {"left-1", "left-2"}
-    addresses = [racks.hosts[name].address_in("left") for name in (first, second)]
+    addresses = [racks.hosts[name].address_in("rack-left") for name in (first, second)]
     nodes = " ".join(addresses)
     assert sorted(ran.out.splitlines()) == [
         f"[0] node 0 {first} of 2 met {second} from {addresses[1]} {nodes}",

@@ -20,9 +20,11 @@ from tests.hosts.machine import Machine
 
 BLIP_S = 4
 FLAG = "/run/flag"
-JOBS = {"blip": "", "absence": "", "loss": "some-image"}
+JOBS = {"after-blip": "", "after-absence": "", "after-loss": "some-image"}
 """Which hosts have a job, and in which image."""
-GONE = ("prodigal", "returnee")
+OFF = "prodigal"
+GONE = (OFF, "returnee")
+"""Which are removed meanwhile. One of them is not cut off but switched off."""
 
 
 @dataclass
@@ -62,56 +64,59 @@ def silence(lab, first, key) -> Iterator[Silence]:
     for name in JOBS:
         until(lambda name=name: "line 3" in told.log(name), f"the job on {name} does not begin")
     for host in hosts:
-        host.cut()
+        if host.name == OFF:
+            host.power_off()
+        else:
+            host.cut()
     told.began = time.monotonic()
     for name in GONE:
         remove(first, rows[[row["name"] for row in rows].index(name)])
     time.sleep(max(0.0, told.began + BLIP_S - time.monotonic()))
-    found["blip"].mend()
+    found["after-blip"].mend()
     yield told
     for host in hosts:
         host.power_off()
 
 
 def test_a_job_lives_through_a_blip_and_ends_with_its_code_and_its_whole_log(silence):
-    before = len(silence.log("blip").splitlines())
-    until(lambda: len(silence.log("blip").splitlines()) > before, "the log does not go on")
-    assert not silence.instance("blip")["unreachable"]
-    silence.hosts["blip"].run(f"touch {FLAG}")
-    run = silence.ended("blip")
+    before = len(silence.log("after-blip").splitlines())
+    until(lambda: len(silence.log("after-blip").splitlines()) > before, "the log does not go on")
+    assert not silence.instance("after-blip")["unreachable"]
+    silence.hosts["after-blip"].run(f"touch {FLAG}")
+    run = silence.ended("after-blip")
     assert (run["state"], run["exit_code"], run["placements"]) == ("failed", 7, 1)
-    assert is_whole(silence.log("blip"))
+    assert is_whole(silence.log("after-blip"))
 
 
 def test_a_job_that_ends_while_nobody_hears_of_its_host_tells_how_when_it_is_back(silence):
-    host = silence.hosts["absence"]
-    until(lambda: silence.instance("absence")["unreachable"], "nobody noticed")
-    assert (silence.instance("absence")["state"], silence.run("absence")["state"]) == ("busy", "running")
+    host = silence.hosts["after-absence"]
+    until(lambda: silence.instance("after-absence")["unreachable"], "nobody noticed")
+    assert (silence.instance("after-absence")["state"], silence.run("after-absence")["state"]) == ("busy", "running")
     host.run(f"touch {FLAG}")
     host.mend()
-    run = silence.ended("absence")
+    run = silence.ended("after-absence")
     assert (run["state"], run["exit_code"], run["placements"]) == ("failed", 7, 1)
-    assert is_whole(silence.log("absence"))
-    until(lambda: not silence.instance("absence")["unreachable"], "it did not come back")
+    assert is_whole(silence.log("after-absence"))
+    until(lambda: not silence.instance("after-absence")["unreachable"], "it did not come back")
 
 
 def test_a_host_that_is_away_for_too_long_loses_its_run_and_what_is_left_of_it_before_new_work(silence):
-    host, plane = silence.hosts["loss"], silence.plane
-    run = silence.ended("loss")
+    host, plane = silence.hosts["after-loss"], silence.plane
+    run = silence.ended("after-loss")
     assert (run["state"], run["reason"], run["exit_code"]) == ("failed", "machine-lost", None)
     assert "unreachable" in run["detail"]
-    seen = silence.instance("loss")
+    seen = silence.instance("after-loss")
     assert (seen["state"], seen["unreachable"]) == ("idle", True)
-    refused = plane.tidepool("run", "--reuse", "--instance", "loss", "--", "true", code=6)
+    refused = plane.tidepool("run", "--reuse", "--instance", "after-loss", "--", "true", code=6)
     assert "unreachable" in refused.err
     running = "docker ps --format '{{.Names}}'"
     assert host.run(running).stdout, "the job goes on where nobody hears of it"
     host.mend()
-    until(lambda: not silence.instance("loss")["unreachable"], "it did not come back")
+    until(lambda: not silence.instance("after-loss")["unreachable"], "it did not come back")
     assert not host.run(running).stdout
-    words = ("--reuse", "--instance", "loss", "--no-code", "--image", "some-image")
+    words = ("--reuse", "--instance", "after-loss", "--no-code", "--image", "some-image")
     assert plane.tidepool("run", *words, "--", "echo", "as if nothing had been").out == "as if nothing had been\n"
-    told = silence.run("loss")
+    told = silence.run("after-loss")
     assert (told["state"], told["reason"], told["ended_at"]) == ("failed", "machine-lost", run["ended_at"])
 
 
@@ -122,7 +127,7 @@ def test_a_host_that_is_away_when_it_is_removed_is_cleaned_when_it_returns(silen
     assert silence.instance("prodigal")["host"]["cleanup_pending_since"]
     assert "cleanup pending" in silence.plane.tidepool("host", "list").out
     host = silence.hosts["prodigal"]
-    host.mend()
+    host.power_on()
     until(lambda: traces(host) == silence.before["prodigal"], "it is not cleaned")
     until(lambda: not silence.instance("prodigal")["host"]["cleanup_pending_since"], "the note stays")
 

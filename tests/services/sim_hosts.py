@@ -96,12 +96,12 @@ class SimHost:
             return Finished(said("tidepool-install", step="files", reason="No space left", outcome="failed"), "", 1)
         me = (assigned(script, "control_plane"), assigned(script, "instance_id"))
         is_other = self.owner is not None and (self.owner["control_plane"], self.owner["instance_id"]) != me
-        is_over = (
+        is_left = (
             is_other
             and me[0] == self.owner["control_plane"]
-            and assigned(script, "replaces") == self.owner["instance_id"]
+            and self.owner["instance_id"] == assigned(script, "replaces")
         )
-        if is_other and not is_over and assigned(script, "take_over") != "yes":
+        if is_other and not is_left and assigned(script, "take_over") != "yes":
             reason = "owner-foreign" if self.owner and self.owner["control_plane"] != me[0] else "owner-other-instance"
             owner = json.dumps(self.owner)
             return Finished(said("tidepool-install", reason=reason, owner=owner, outcome="refused"), "", 3)

@@ -137,3 +137,30 @@ def test_a_host_that_a_client_cannot_reach_may_be_tried_again(world, words):
     assert not said.is_over
     assert said.script is not None
     assert said.pause_s > 0
+
+
+@pytest.mark.parametrize(
+    ("other", "code", "fix"),
+    [
+        ("another", "owner-foreign", "remove it there, or add it with --take-over"),
+        ("", "owner-other-instance", "remove i-x first, or add it with --take-over"),
+    ],
+)
+def test_a_host_that_somebody_else_takes_between_look_and_installation_is_told_as_the_check_it_fails(
+    world, other, code, fix
+):
+    host = world.hosts.add()
+    row = add(world, from_here=True)
+    look = adoption.next_step(world.deps, record_of(world, row)).script
+    printed = Done(host.execute(look.text, world.clock).stdout, "", 0)
+    install = adoption.answered(world.deps, record_of(world, row), Step.PREFLIGHT, printed).script
+    names = ("control_plane", "control_plane_url", "project", "instance_id", "since")
+    host.owner = dict(zip(names, (other or world.deps.settings.owner, "http://b", "x", "i-x", "2024"), strict=True))
+    printed = Done(host.execute(install.text, world.clock).stdout, "", 3)
+    said = adoption.answered(world.deps, record_of(world, row), Step.INSTALL, printed)
+    assert said.is_over
+    assert codes(world, row) == [code]
+    assert said.record.failure == f"{code} (http://b, project x, instance i-x, since 2024)"
+    (told,) = [check for check in said.record.checks if check["check"] == "owner"]
+    assert told["fix"] == fix
+    assert host.owner["instance_id"] == "i-x"

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.errors import NoOffersError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
-from chalicelib.services import gatherings, pools, runs, teardown
+from chalicelib.services import gatherings, pools, reconcile, runs, teardown
 from chalicelib.store import instances as instance_store
 from tests.builders import make_offer
 from tests.services.steps import add, fire_due, ready, run_of, settle, submit
@@ -115,6 +115,8 @@ def test_a_run_that_may_wait_for_capacity_holds_nothing_meanwhile_and_asks_every
     assert found.tries.retry_at > world.clock
     assert all(region in found.detail for region in ("sim|a", "sim|b", "sim|c"))
     assert [row for row in live(world) if row.state is not State.TERMINATING] == []
+    world.pass_time(50 * 60)
+    reconcile.compare(world.deps)
     world.cloud.sold_out = {A.key, B.key}
     assert regions(world, until(world, run, RunState.RUNNING, minutes=30)) == {"c"}
 

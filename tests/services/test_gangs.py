@@ -116,12 +116,17 @@ def test_a_gang_is_never_mixed_from_two_regions(world):
 def test_hosts_of_one_network_make_a_gang_and_one_of_another_network_is_left_alone(world):
     adopt(world, "box-1", "box-2", address="10.0.0.{}/24")
     adopt(world, "far-1", address="10.9.0.{}/24")
+    world.cloud.shelf = []
     run = submit(world, nodes=2, reuse=True)
     assert {job.instance_name for job in run.jobs} == {"box-1", "box-2"}
     assert {job.cluster for job in run.jobs} == {"remote|10.0.0.0/24"}
     assert {job.address for job in run.jobs} == {"10.0.0.5", "10.0.0.6"}
     with pytest.raises(NoMatchError, match="3 idle"):
         submit(world, nodes=3, reuse=True)
+    with pytest.raises(NoOffersError) as refused:
+        submit(world, nodes=3)
+    (few,) = [line for line in refused.value.context["filters"] if "10.9.0.0/24" in line]
+    assert few == "remote|10.9.0.0/24: 1 of 3 nodes free"
 
 
 def test_machines_of_a_backend_without_clusters_are_no_gang(world):

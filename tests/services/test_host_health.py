@@ -8,6 +8,7 @@ from chalicelib.domain.errors import InvalidInputError, NoMatchError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.services import hosts, instances, leases, pools, reconcile, run_output
+from chalicelib.services.agents import Notice
 from chalicelib.services.jobs import JobReport, LogChunk
 from chalicelib.store import runs as run_store
 from tests.services.host_steps import add, spend
@@ -48,6 +49,17 @@ def test_a_host_rests_for_ever(world, box):
     world.pass_time(timedelta(days=100).total_seconds())
     spend(world, 10)
     assert state_of(world, row).state is State.IDLE
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_host_that_says_it_is_taken_back_is_not_removed_by_a_timer(world, box, is_busy):
+    """An adopted spot machine may hear its provider's notice. Its row is its owner's to remove."""
+    host, row = box
+    if is_busy:
+        work(world, host)
+    world.hosts.sync(host, interruption=Notice(world.clock + timedelta(seconds=120), "spot"))
+    spend(world, 10)
+    assert state_of(world, row).state is (State.BUSY if is_busy else State.IDLE)
 
 
 def test_a_blip_changes_nothing(world, box):

@@ -111,7 +111,7 @@ def test_a_run_whose_machine_is_lost_before_it_had_the_job_needs_no_policy(world
     run = submit(world)
     world.run_workflows()
     with monkeypatch.context() as dying:
-        dying.setattr(agents, "_answer", lambda *_: 1 / 0)
+        dying.setattr(agents, "_answer", lambda *_, **__: 1 / 0)
         world.boot()
         with pytest.raises(ZeroDivisionError):
             world.sync_all()

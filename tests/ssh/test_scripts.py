@@ -211,13 +211,16 @@ def test_taking_over_removes_the_old_agent_and_what_it_ran(root):
     assert root.uninstall("cp-2").reason == "owner-foreign"
 
 
-def test_only_the_instance_that_was_seen_to_have_ended_is_replaced_without_take_over(root):
-    root.install(instance_id="i-gone")
-    assert root.install(instance_id="i-1", replaces="i-gone").did == ("took-over", "claimed", "files", "started")
-    late = root.install(instance_id="i-2", replaces="i-gone")
-    assert (late.outcome, late.reason) == (Outcome.REFUSED, "owner-other-instance")
-    assert root.owner()["instance_id"] == "i-1"
-    assert root.install("cp-2", "i-3", replaces="i-1").reason == "owner-foreign"
+def test_what_an_ended_instance_of_ours_left_is_replaced_and_nothing_else(root):
+    """Between the look that saw it and the installation another may have taken the host."""
+    root.install("cp-1", "i-old")
+    root.starts()
+    assert root.install("cp-1", "i-new").reason == "owner-other-instance"
+    assert root.install("cp-1", "i-new", replaces="i-older").reason == "owner-other-instance"
+    assert root.install("cp-1", "i-new", replaces="i-old").did == ("took-over", "claimed", "files", "started")
+    root.starts()
+    root.install("cp-2", "i-old", take_over=True)
+    assert root.install("cp-1", "i-newer", replaces="i-old").reason == "owner-foreign"
 
 
 @pytest.mark.parametrize("take_over", [False, True])

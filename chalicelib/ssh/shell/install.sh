@@ -1,18 +1,14 @@
 # Makes the host ours and starts the agent. May be killed anywhere and repeated: what is done is done again, or seen.
-# Set by what precedes this text: the paths, who we are, owner_json, take_over, replaces, url, token, python,
-# agent_sha256, and agent_program (gzip, base64). The program's text holds a secret, so nothing of it goes on a command line: printf and
-# here-documents are the shell's own.
+# Set by what precedes this text: the paths, who we are, owner_json, take_over, replaces (an instance of ours that has
+# ended, or nothing), url, token, python, agent_sha256, and agent_program (gzip, base64). The program's text holds a
+# secret, so nothing of it goes on a command line: printf and here-documents are the shell's own.
 
 name=tidepool-install
-
-# may_replace: whether the host is still the very instance that had ended when it was looked at. Somebody else may have
-# taken the host since then, and that one is alive.
-may_replace() { [ -n "$replaces" ] && [ "$(field instance_id)" = "$replaces" ]; }
 
 claim() {
     case $(whose) in
     free | ours) ;;
-    sibling) [ "$take_over" = yes ] || may_replace || refuse owner-other-instance ;;
+    sibling) [ "$take_over" = yes ] || [ "$(field instance_id)" = "${replaces:-nobody}" ] || refuse owner-other-instance ;;
     foreign) [ "$take_over" = yes ] || refuse owner-foreign ;;
     esac
     case $(whose) in

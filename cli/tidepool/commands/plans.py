@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tidepool.wire import ClusterPlan, Plan
 
 
+CLUSTERS_SHOWN = 5
 CLUSTER_HEADER = ("CLUSTER", "IDLE", "TO BUY", "EACH", "TOGETHER", "WHY NOT")
 
 
@@ -27,7 +28,11 @@ def show_plan(out: Output, plan: Plan) -> None:
     """Show the best offers, and what is to be known about them; for several nodes first where they come together."""
     if plan.get("clusters"):
         out.line(f"{plan['nodes']} nodes of one cluster, prices an hour:")
-        out.table(CLUSTER_HEADER, [_cluster_row(each) for each in plan["clusters"]], shrink=(5,))
+        possible = [each for each in plan["clusters"] if not each["why"]]
+        shown = possible[:CLUSTERS_SHOWN] + [each for each in plan["clusters"] if each["why"]]
+        out.table(CLUSTER_HEADER, [_cluster_row(each) for each in shown], shrink=(5,))
+        if len(possible) > CLUSTERS_SHOWN:
+            out.line(f"… and {len(possible) - CLUSTERS_SHOWN} more clusters, dearer")
         out.line()
     if plan["offers"]:
         out.table(OFFER_HEADER, [offer_row(offer) for offer in plan["offers"]], shrink=(2,))
