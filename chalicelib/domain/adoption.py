@@ -56,7 +56,8 @@ class Wanted:
 class Connection:
     """How connecting went. `problem` is a code of `FINDINGS`, "" where a command could be run; `detail` is its words.
 
-    `trust` says where the host key was known from: `given`, `pinned` or `first-use`.
+    `trust` says where the host key was known from: `given`, `pinned` or `first-use`. `jump` is the host on the way,
+    "" where there is none.
     """
 
     host: str
@@ -66,6 +67,7 @@ class Connection:
     problem: str = ""
     detail: str = ""
     port: int = 22
+    jump: str = ""
 
     @property
     def target(self) -> str:
@@ -75,7 +77,8 @@ class Connection:
     @property
     def words(self) -> str:
         """Where, as ssh(1) takes it."""
-        return f"{self.user}@{self.host}" if self.port == 22 else f"-p {self.port} {self.user}@{self.host}"
+        way = f"-o ProxyJump={self.jump} " if self.jump else ""
+        return f"{way}{self.user}@{self.host}" if self.port == 22 else f"{way}-p {self.port} {self.user}@{self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": connection.user, "target": connection.words}
+            filled = {"user": connection.user, "target": connection.words, "jump": connection.jump}
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)

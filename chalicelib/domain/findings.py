@@ -116,6 +116,23 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.REACHABILITY, F, "The host took too long for a command.",
         "timeout 30 nvidia-smi; timeout 30 sudo docker info  # on the host, to see what hangs",
     ),
+    "jump-unreachable": Finding(
+        Check.REACHABILITY, F,
+        "The jump host could not be connected to. Names of it that only an ssh_config knows are not known here.",
+        "name the jump host by its address with -J, or use --from-here, which knows the aliases of your ssh_config",
+    ),
+    "jump-refused": Finding(
+        Check.REACHABILITY, F, "The jump host's address is outside of what this control plane may connect to.",
+        "use --from-here, or have the operator add the jump host's network to TIDEPOOL_HOST_NETWORKS",
+    ),
+    "jump-auth-failed": Finding(
+        Check.REACHABILITY, F, "The jump host does not let this user in with this key. One key is used for both hosts.",
+        "ssh-copy-id -i KEY.pub {jump}  # or use --from-here, where each host may have a key of its own",
+    ),
+    "jump-host-key": Finding(
+        Check.REACHABILITY, F, "The jump host's key is not the one that was given, or that was pinned.",
+        "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the jump host, to compare",
+    ),
     "host-key-mismatch": Finding(
         Check.HOST_KEY, F, "The host's key is not the one that was given.",
         "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the host, to compare",

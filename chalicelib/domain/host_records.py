@@ -60,11 +60,12 @@ class HostRecord:
     `take_over`, `from_here` (the client carries the scripts). `is_check`: it is only looked at; `key` is then the id of
     the check, else that of the instance.
 
-    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
-    ended, for a person), `fingerprint` and `pinned` (the host's key), `former_key` (the one of the ended instance at
-    this address), `checks` (documents with `check`, `status`, `code`, `found`, `fix`), `machine_id` and what the
-    installation needs: `python`, `replaces` (of which ended instance of ours something is left there, which goes first)
-    with `replaces_in` (the project of that one).
+    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `trouble` (why the
+    last of these did, in a few words), `failure` (why it ended, for a person), `fingerprint` and `pinned` (the host's
+    key), `former_key` (the one of the ended instance at this address), `jump_fingerprint` and `jump_pinned` (that of
+    the jump host), `checks` (documents with `check`, `status`, `code`, `found`, `fix`), `machine_id` and what the
+    installation needs: `python`, `replaces` (the ended instance of ours of which something is left there, which goes
+    first) with `replaces_in` (its project), `sent_at` (when the installation was first given out).
 
     Its neighbours: `zone` is the key of its network (`networks.network_key`), "" where it is in none; `address` is the
     internal one there, "" for as long as another host has that one; `told` are the addresses that its agent told last.
@@ -94,10 +95,13 @@ class HostRecord:
     secret: str = ""
     step: Step = Step.PREFLIGHT
     tries: int = 0
+    trouble: str = ""
     failure: str = ""
     fingerprint: str = ""
     pinned: str = ""
     former_key: str = ""
+    jump_fingerprint: str = ""
+    jump_pinned: str = ""
     checks: tuple[Mapping[str, Any], ...] = ()
     machine_id: str = ""
     zone: str = ""
@@ -106,6 +110,7 @@ class HostRecord:
     python: str = ""
     replaces: str = ""
     replaces_in: str = ""
+    sent_at: datetime | None = None
     removed_at: datetime | None = None
     owed_since: datetime | None = None
     refresh: bool = False
@@ -126,6 +131,11 @@ class HostRecord:
     def via(self) -> str:
         """What tells its network from others with the same addresses: the way in, unless a region was named for it."""
         return self.hops if self.region == REMOTE else ""
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever sent to the host that changes it, so that nothing of ours can be there."""
+        return self.sent_at is None and self.step in (Step.PREFLIGHT, Step.INSTALL, Step.FAILED)
 
 
 ASKED: Final = ("host_key", "network", "region", "gpu", "from_here", "pool")

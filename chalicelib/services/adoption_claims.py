@@ -1,12 +1,19 @@
-"""What makes two hosts one: the machine itself, and until that is known the address under which it is reached.
+"""Whose a host is: the claims that make two hosts one, and what an instance that has ended left on it.
 
-A claim is a project's. Who holds one and has ended loses it to the next who asks.
+Until the machine itself is known, the address under which it is reached stands for it. A claim is a project's. Who
+holds one and has ended loses it to the next who asks.
 """
 
+from chalicelib.domain import adoption
+from chalicelib.domain.adoption import CheckResult
 from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.findings import Check
 from chalicelib.domain.host_records import HostRecord
+from chalicelib.domain.hosts import HostProbe
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Instance
+from chalicelib.domain.names import is_name
+from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 
@@ -57,3 +64,35 @@ def name_of(project: str, instance_id: str) -> str:
     """What an instance is called, or its id where it is not there any more."""
     row = find(project, instance_id)
     return row.name if row else instance_id
+
+
+def left_behind(deps: Deps, found: HostProbe) -> str:
+    """The instance of ours that the host was, if that has ended: what it left may be replaced without asking."""
+    owner = found.owner
+    if owner is None or owner.control_plane != deps.settings.owner:
+        return ""
+    if not (is_name(owner.project) and is_name(owner.instance_id)):
+        return ""
+    try:
+        row = instance_store.find(owner.project, owner.instance_id)
+    except NotFoundError:
+        return owner.instance_id
+    return owner.instance_id if row.state is State.TERMINATED else ""
+
+
+def holder_of(record: HostRecord, found: HostProbe) -> str:
+    """Name the live instance of the project that this very machine is, if it is another than this one."""
+    what = machine_claim(found.machine_id)
+    holder = taker(record, what, is_look=True) if found.machine_id else ""
+    return "" if holder in ("", record.key) else name_of(record.project, holder)
+
+
+def claimed(record: HostRecord, found: HostProbe, results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
+    """Claim the machine for this instance; where another live one has it, the check of the owner fails."""
+    if not found.machine_id:
+        return results
+    holder = taker(record, machine_claim(found.machine_id))
+    if holder == record.key:
+        return results
+    clash = adoption.judge_machine(name_of(record.project, holder))
+    return (*(each for each in results if each.check is not Check.OWNER), clash)

@@ -9,6 +9,7 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.host_records import HostRecord, Step, is_host
+from chalicelib.domain.lifecycle import Reason
 from chalicelib.domain.model import Instance, Token
 from chalicelib.services import neighbours
 from chalicelib.services.adoption_claims import address_claim, machine_claim
@@ -57,7 +58,7 @@ def forget_key_of(deps: Deps, row: Instance) -> None:
 def settle(deps: Deps, row: Instance) -> str | None:
     """Bring a host that is removed closer to its end. None: nothing is left, or it is owed; else why not yet."""
     record = store.get(row.project, row.instance_id)
-    if record is None or record.removed_at is not None or record.owed_since is not None:
+    if record is None or record.is_untouched or record.removed_at is not None or record.owed_since is not None:
         return None
     if deps.now() - row.changed_at < min(CONFIRMS_WITHIN, deps.settings.lost_after):
         deps.wake.send(row.instance_id)
@@ -152,12 +153,15 @@ def keeps_token(row: Instance) -> bool:
     return record is not None and record.owed_since is not None
 
 
-def close(deps: Deps, row: Instance) -> None:
-    """What belonged to a host goes before its row does: the key, the claims, and, if nothing is owed, the record."""
+def close(deps: Deps, row: Instance) -> Reason:
+    """What belonged to a host goes before its row does: the key, the claims, and, if nothing is owed, the record.
+
+    Returns how the host ended, for the history.
+    """
     for _ in range(TRIES):
         record = store.get(row.project, row.instance_id)
         if record is None:
-            return
+            return Reason.NOTHING_INSTALLED
         record = forget_key(deps, record)
         kept_until = deps.now() + (OWED_FOR if record.owed_since else KEEP_ENDED)
         store.retire(row.project, address_claim(record), record.key, kept_until)
@@ -169,5 +173,7 @@ def close(deps: Deps, row: Instance) -> None:
             store.change(record, step=step, expires_at=kept_until)
         except LostRaceError:
             continue
-        return
+        if record.is_untouched:
+            return Reason.NOTHING_INSTALLED
+        return Reason.CLEANUP_PENDING if record.owed_since else Reason.UNINSTALLED
     raise LostRaceError(f"host {row.instance_id} keeps moving", host=row.instance_id)

@@ -214,7 +214,7 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
     holder = store.holder_of(project, address_claim(wanted))
     row = find(project, holder) if holder else None
     record = store.get(project, holder) if holder else None
-    if row is None or record is None or row.state is State.TERMINATED:
+    if row is None or record is None or not _is_held(row, record):
         return None
     if row.state is State.TERMINATING:
         raise ConflictError(
@@ -235,6 +235,12 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
             differences=found,
         )
     return Added(row, record)
+
+
+def _is_held(row: Instance, record: HostRecord | None) -> bool:
+    """Whether an instance still has its address: one that goes, and has left nothing on the host, has not."""
+    is_going = row.state is State.TERMINATING and record is not None and record.is_untouched
+    return row.state is not State.TERMINATED and not is_going
 
 
 def _stored(deps: Deps, record: HostRecord, key: Key | None) -> HostRecord:
@@ -261,7 +267,7 @@ def _claim(deps: Deps, record: HostRecord) -> tuple[str, str]:
         return holder, ""
     row, before = find(record.project, holder), store.get(record.project, holder)
     is_unfinished = row is None and before is not None and deps.now() - before.created_at < UNFINISHED
-    if is_unfinished or (row is not None and row.state is not State.TERMINATED):
+    if is_unfinished or (row is not None and _is_held(row, before)):
         return holder, ""
     holder = store.claim(record.project, what, record.key, instead_of=holder)
     return holder, before.fingerprint if before else ""

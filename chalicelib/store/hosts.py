@@ -20,7 +20,7 @@ from chalicelib.store.models import HostRow
 HOST: Final = "host#"
 CHECK: Final = "check#"
 CLAIM: Final = "claim#"
-MOMENTS: Final = ("created_at", "removed_at", "owed_since")
+MOMENTS: Final = ("created_at", "sent_at", "removed_at", "owed_since")
 DESTINATIONS: Final = ("destination", "jump")
 OWN_COLUMNS: Final = ("project", "key", "is_check", "write", "expires_at")
 

@@ -298,9 +298,10 @@ def bury(
     reason: Reason,
     actor: str,
     detail: str = "",
+    how: Reason = Reason.CONFIRMED_GONE,
     kept_for: timedelta = rows.KEEP_ENDED,
 ) -> Instance:
-    """End an instance whose machine is confirmed gone, and free its name; return it as it ended.
+    """End an instance of which nothing is left, and free its name; return it as it ended. `how` is for the history.
 
     The row leaves the live ones for the ended ones, where it stays for 7 days unless `kept_for` says otherwise, and its
     name leads there until another instance takes it. Raises `IllegalTransitionError` unless it is terminating,
@@ -319,6 +320,7 @@ def bury(
         lease=None,
     )
     row = rows.encode(new, wrote="step", write=calls.fresh_write())
+    row.ended_how = how.value
     row.ttl = epoch(now + kept_for)
     freed = {"ended": rows.ended_key(new), "ttl": epoch(now + kept_for)}
     writes = calls.Transaction()

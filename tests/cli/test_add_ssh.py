@@ -8,7 +8,7 @@ import pytest
 from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
 from tests.cli.builders import NOW_TEXT, make_check, make_host_facts, make_instance
-from tests.cli.stub_hosts import SHOWN, UNFIT
+from tests.cli.stub_hosts import JUMP_KEY, SHOWN, UNFIT
 from tests.ssh.server import private_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3nLXgWDlVgH1EsHwr7yyvTfGkWw7Wo9jC9bTrC0Fz4"
@@ -58,7 +58,7 @@ def test_everything_that_may_be_said_is_sent(stub, cli, key):
     )
     ended = cli("pool", "add-ssh", *words)
     assert ended.code == 0
-    assert ended.err.endswith(f"10.0.0.7: host key {SHOWN}\n")
+    assert ended.err.endswith(f"10.0.0.7: host key {SHOWN}; the jump host showed {JUMP_KEY}\n")
     (host,) = stub.hosts.values()
     assert host.request == {
         "host": "10.0.0.7",
@@ -101,6 +101,9 @@ def test_the_key_of_a_jump_host_is_sent_by_its_name_also_where_it_is_hashed(stub
     ended = cli("pool", "add-ssh", "-i", str(key), "-J", "ann@bastion:2200", "u@10.0.0.7")
     assert stub.uploaded[0]["host_key"] == f"[bastion]:2200 {KEY}"
     assert "host key not known" in ended.err
+    assert "; jump host bastion: host key known from known_hosts: SHA256:" in ended.err
+    assert "was trusted on first use" in ended.err
+    assert f"the jump host showed {JUMP_KEY}" in ended.err
     cli("pool", "add-ssh", "-i", str(key), "-J", "ann@door", "--host-key", KEY, "u@10.0.0.8")
     assert stub.uploaded[1]["host_key"] == KEY
 

@@ -317,7 +317,7 @@ def test_every_finding_is_told_in_public_words(code):
     assert finding.meaning.endswith(".")
     assert finding.status is not Status.PASS
     assert finding.fix or finding.status is Status.WARN
-    filled = dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index", "target"), "x")
+    filled = dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index", "target", "jump"), "x")
     for family in (None, *Family):
         assert "{" not in finding.fix_for(family).format_map(filled)
 
@@ -345,7 +345,8 @@ def test_a_fix_that_is_a_command_can_be_pasted_into_a_shell(code):
     fixes = {FINDINGS[code].fix_for(family) for family in (None, *Family)}
     for fix in filter(None, fixes):
         filled = fix.format_map(
-            dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index"), "x") | {"target": "x@y"}
+            dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index"), "x")
+            | {"target": "x@y", "jump": "x@z"}
         )
         if filled.startswith(COMMANDS):
             assert subprocess.run(["sh", "-n"], input=filled, text=True, check=False).returncode == 0, filled

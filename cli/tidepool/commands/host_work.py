@@ -37,6 +37,7 @@ class Look:
         self.asked = asked
         self.here: Here | None = None
         self.requests: dict[str, HostRequest] = {}
+        self._new: set[str] = set()
         self._by_text = {destination.text: destination for destination in asked.destinations}
 
     def prepare(self, stack: ExitStack) -> None:
@@ -50,6 +51,7 @@ class Look:
             request, note = uploads.request(destination)
             self.requests[destination.text] = {**request, **more_of(self.args)}
             self.session.out.note(clean(note))
+        self._new = uploads.new
 
     def work(self, text: str, tell: Tell) -> Result:
         """Do one host."""
@@ -61,7 +63,7 @@ class Look:
 
     def _with_trust(self, result: Result) -> Result:
         """Note whether the control plane had a key to hold the host's against."""
-        result.is_new_key = bool(result.fingerprint) and "host_key" not in self.requests[result.host]
+        result.is_new_key = bool(result.fingerprint) and result.host in self._new
         return result
 
     def half_done(self) -> list[str]:
@@ -73,7 +75,8 @@ class Look:
         if not result.fingerprint:
             return ""
         words = f"host key {result.fingerprint}"
-        return f"{words} was trusted on first use; {COMPARE}" if result.is_new_key else words
+        of_jump = f"; the jump host showed {result.jump_fingerprint}" if result.jump_fingerprint else ""
+        return (f"{words} was trusted on first use; {COMPARE}" if result.is_new_key else words) + of_jump
 
 
 class Adoption(Look):
