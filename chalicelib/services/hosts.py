@@ -218,7 +218,9 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
         return None
     if row.state is State.TERMINATING:
         raise ConflictError(
-            f"{wanted.destination} is instance {row.name!r}, which is being removed; ask again", instance=row.name
+            f"{wanted.destination} is instance {row.name!r}, which is being removed; ask again",
+            instance=row.name,
+            state=row.state.value,
         )
     found = differences(record, wanted)
     if "host_key" in found and record.fingerprint:

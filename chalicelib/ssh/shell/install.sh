@@ -7,7 +7,11 @@ name=tidepool-install
 
 claim() {
     case $(whose) in
-    free | ours) ;;
+    ours) ;;
+    free)
+        # Files without an owner are an earlier agent's. Its identity would win over the new token.
+        ! left_over || remove_traces '' || fail claim 'what an earlier agent left could not be removed'
+        ;;
     sibling) [ "$take_over" = yes ] || [ "$(field instance_id)" = "${replaces:-nobody}" ] || refuse owner-other-instance ;;
     foreign) [ "$take_over" = yes ] || refuse owner-foreign ;;
     esac
@@ -34,7 +38,7 @@ has_token() {
 # end_earlier: the agent of an earlier try, and no job. Nothing registers while the token is chosen.
 end_earlier() {
     if with_systemd; then
-        [ ! -e "$unit" ] || systemctl stop "${unit##*/}" || fail start 'systemctl stop failed'
+        [ ! -e "$unit" ] || limited 40 systemctl stop "${unit##*/}" || fail start 'systemctl stop failed'
     else
         end_alone
     fi
@@ -60,7 +64,7 @@ os.replace(sys.argv[1] + ".new", sys.argv[1])' "$home/tidepool_agent.py" "$agent
         >"$home/agent.env" || fail files "$home/agent.env cannot be written"
     # The token is of no use once the agent has registered with it, and its file goes then: as soon as that is seen, or
     # at the agent's next start.
-    cat >"$home/forget.sh" <<END
+    cat >"$home/forget.new" <<END || fail files "$home/forget.sh cannot be written"
 #!/bin/sh
 # Removes the bootstrap token when the agent has registered: forget.sh [SECONDS to wait for that]
 left=\${1:-0}
@@ -70,12 +74,13 @@ until grep -qs '"token_id"' $home/agent.json && rm -f $home/bootstrap.env; do
     sleep 1
 done
 END
+    mv -f "$home/forget.new" "$home/forget.sh" || fail files "$home/forget.sh cannot be written"
     say did files
 }
 
 # Systemd ends the agent alone, so that jobs outlive its restarts; nothing powers off a machine that somebody owns.
 write_unit() {
-    cat >"$unit.new" <<END
+    cat >"$unit.new" <<END || fail unit "$unit cannot be written"
 [Unit]
 Description=tidepool agent
 Wants=network-online.target
@@ -110,7 +115,7 @@ start_with_systemd() {
 
 # Without systemd a loop restarts the agent, and cron or OpenRC starts the loop at boot.
 start_alone() {
-    cat >"$home/start.sh" <<END
+    cat >"$home/start.new" <<END || fail files "$home/start.sh cannot be written"
 #!/bin/sh
 # Starts the tidepool agent again whenever it ends, until $home/keep is gone.
 echo \$\$ >$home/loop.pid
@@ -128,10 +133,11 @@ while [ -e $home/keep ]; do
     [ ! -e $home/keep ] || sleep 5
 done
 END
+    mv -f "$home/start.new" "$home/start.sh" || fail files "$home/start.sh cannot be written"
     end_alone
-    : >"$home/keep"
     if [ -d "${boot%/*}" ]; then
-        printf '#!/bin/sh\nTIDEPOOL_MARK=%s sh %s/start.sh </dev/null >/dev/null 2>&1 &\n' "$home" "$home" >"$boot" && chmod 755 "$boot"
+        printf '#!/bin/sh\nTIDEPOOL_MARK=%s sh %s/start.sh </dev/null >/dev/null 2>&1 &\n' "$home" "$home" >"$boot.new" &&
+            chmod 755 "$boot.new" && mv -f "$boot.new" "$boot" || fail start "$boot cannot be written"
         has rc-update && rc-update add local default >/dev/null 2>&1
         say boot openrc
     elif has crontab; then
@@ -141,7 +147,7 @@ END
     else
         say boot none
     fi
-    detached env "TIDEPOOL_MARK=$home" sh "$home/start.sh"
+    start_loop || fail start "$home/keep cannot be written"
     say did started
     say agent active
 }
@@ -160,22 +166,13 @@ end_alone() {
     return 0
 }
 
-# detached COMMAND...: in a session of its own and with none of our descriptors; neither the lock nor the connection may
-# stay open for it.
-detached() {
-    if has setsid; then
-        setsid "$@" </dev/null >/dev/null 2>&1 9>&- &
-    else
-        nohup "$@" </dev/null >/dev/null 2>&1 9>&- &
-    fi
-}
-
 main() {
     PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
     export PATH
     say "$name" 1
     [ "$(id -u)" = 0 ] || fail root 'this needs to run as root'
-    locked "$etc/lock" || fail lock "$etc/lock could not be locked within a minute"
+    know_timeout
+    lock "$etc/lock"
     claim
     end_earlier
     unpack
