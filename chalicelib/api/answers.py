@@ -168,7 +168,10 @@ class HostCheckResult(TypedDict):
 class HostFacts(TypedDict):
     """A server that somebody owns: where it is reached, how far its adoption is, what the checks found.
 
-    `host_key` is the fingerprint that is pinned, `address` the internal one, by which hosts of its network reach it.
+    `failure` says why it ended, or, while it lasts, why the last try came to nothing. `host_key` is the fingerprint
+    that is pinned, `jump_host_key` that of the jump host where the control plane connects through one. `address` is
+    the internal one, by which hosts of its network reach it; `network` is the key of that: its CIDR, and behind jump
+    hosts the way in.
     """
 
     destination: str
@@ -177,6 +180,7 @@ class HostFacts(TypedDict):
     step: str
     failure: str
     host_key: str
+    jump_host_key: str
     network: str
     address: str
     machine_id: str

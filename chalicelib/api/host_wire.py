@@ -19,13 +19,14 @@ MAX_OUTPUT: Final = 800_000
 
 
 def _one_line(text: str) -> str:
-    if any(character in text for character in "\0\r\n\t ") or text.startswith("-"):
-        raise ValueError("text without blanks that does not begin with a hyphen")
+    if not text.isprintable() or " " in text or text.startswith("-"):
+        raise ValueError("printable text without blanks that does not begin with a hyphen")
     return text
 
 
 HostName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_one_line)]
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
+Way = Annotated[str, StringConstraints(max_length=128), AfterValidator(_one_line)]
 Region = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Lines = Annotated[str, StringConstraints(max_length=MAX_LINES)]
 KeyText = Annotated[str, StringConstraints(max_length=MAX_KEY)]
@@ -51,12 +52,15 @@ class NewCheck(Body):
 
     With `from_here` the caller runs the scripts through an ssh of its own, and there is no key. `host_key` is what the
     host may show: lines of known_hosts, bare keys or fingerprints; without it the first one is trusted, and pinned.
+    `way` is how the caller's ssh comes there where that is more than `jump`: hosts with the same network behind
+    different ways are two networks, unless a `region` is named.
     """
 
     host: HostName
     user: UserName
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     jump: Place | None = None
+    way: Way = ""
     private_key: KeyText = ""
     passphrase: KeyText = ""
     host_key: Lines = ""
@@ -68,6 +72,8 @@ class NewCheck(Body):
 
     def record(self, *, api_url: str, actor: str, name: str = "") -> HostRecord:
         """What is asked for, as a record that has no place yet. Raises `InvalidInputError`."""
+        if self.way and not self.from_here:
+            raise InvalidInputError("way", self.way, "none without from_here: the control plane takes its own")
         return HostRecord(
             project="",
             key="",
@@ -78,6 +84,7 @@ class NewCheck(Body):
             created_at=adoption.NOT_YET,
             actor=actor,
             jump=self.jump.destination if self.jump else None,
+            way=self.way,
             host_key=self.host_key.strip(),
             network=self.network,
             region=self.region,

@@ -73,6 +73,20 @@ def refresh_host(call: Call[None], project: str, name: str) -> Response:
 @endpoint(
     routes,
     "POST",
+    "/v1/projects/{project}/instances/{name}/forget",
+    MANAGER,
+    answer=answers.Instance,
+    errors=[ConflictError, LostRaceError],
+    repeatable=True,
+)
+def forget_host(call: Call[None], project: str, name: str) -> Response:
+    """Wait no longer for a server that was removed while it was away to say that nothing is left on it."""
+    return answer(views.instance(hosts.forget(deps(), project, name)))
+
+
+@endpoint(
+    routes,
+    "POST",
     "/v1/projects/{project}/host-checks",
     MANAGER,
     body=NewCheck,

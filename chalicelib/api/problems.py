@@ -24,8 +24,11 @@ SHOWN: Final = 200
 
 RETRY_AFTER_S: Final = "1"
 
-HIDDEN: Final = frozenset({"credentials", "env", "proposed_token"})
-"""Fields that may hold secrets: what was given there is not echoed."""
+HIDDEN: Final = frozenset({"credentials", "env", "passphrase", "private_key", "proposed_token"})
+"""Fields that may hold secrets: what was given there is not echoed. Nor is what stands in a field that is not known:
+its name may be a slip of one of these."""
+
+NOT_SHOWN: Final = "(not shown)"
 
 _THROTTLED: Final = frozenset({"SlowDown", "ThrottlingException", "TooManyRequestsException", "RequestThrottled"})
 _UNAVAILABLE: Final = frozenset({"InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable"})
@@ -111,8 +114,8 @@ def _field_error(error: Any) -> dict[str, Any]:
 def _shown(field: str, given: object, kind: str) -> object:
     if kind == "missing":
         return None
-    if field.partition(".")[0] in HIDDEN:
-        return "(not shown)"
+    if kind == "extra_forbidden" or not HIDDEN.isdisjoint(field.split(".")):
+        return NOT_SHOWN
     if isinstance(given, str):
         return given if len(given) <= SHOWN else f"{given[:SHOWN]}…"
     if isinstance(given, bool | int | float | None):

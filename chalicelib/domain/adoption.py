@@ -43,7 +43,8 @@ Found = tuple[str, str] | str
 class Wanted:
     """What the host is adopted for. `gpu` and `network` are what was stated, None where nothing was.
 
-    `control_plane` and `instance_id` are what the owner file would say.
+    `control_plane` and `instance_id` are what the owner file would say. `holder` names the live instance of the project
+    that this very machine is, "" where it is none; `is_look`: it is only looked at, so that is no reason to fail.
     """
 
     api_url: str
@@ -52,13 +53,16 @@ class Wanted:
     gpu: GpuRequirement | None = None
     take_over: bool = False
     network: networks.Network | None = None
+    holder: str = ""
+    is_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """How connecting went. `problem` is a code of `FINDINGS`, "" where a command could be run; `detail` is its words.
 
-    `trust` says where the host key was known from: `given`, `pinned` or `first-use`.
+    `trust` says where the host key was known from: `given`, `pinned` or `first-use`. `jump` is the host on the way,
+    "" where there is none.
     """
 
     host: str
@@ -68,6 +72,7 @@ class Connection:
     problem: str = ""
     detail: str = ""
     port: int = 22
+    jump: str = ""
 
     @property
     def target(self) -> str:
@@ -77,8 +82,9 @@ class Connection:
     @property
     def words(self) -> str:
         """Where, as ssh(1) takes it."""
+        way = f"-o ProxyJump={copyable(self.jump, 'JUMP')} " if self.jump else ""
         there = f"{copyable(self.user, 'USER')}@{copyable(self.host, 'HOST')}"
-        return there if self.port == 22 else f"-p {self.port} {there}"
+        return f"{way}{there}" if self.port == 22 else f"{way}-p {self.port} {there}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,11 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": copyable(connection.user, "USER"), "target": connection.words}
+            filled = {
+                "user": copyable(connection.user, "USER"),
+                "target": connection.words,
+                "jump": copyable(connection.jump, "JUMP"),
+            }
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)
@@ -118,7 +128,7 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
         "api_url": wanted.api_url,
         "api_host": address.hostname or wanted.api_url,
         "api_port": str(address.port or (443 if address.scheme == "https" else 80)),
-        "instance_id": probe.owner.instance_id if probe.owner else "",
+        "instance_id": wanted.holder or (probe.owner.instance_id if probe.owner else ""),
         "index": ",".join(str(each.index) for each in probe.nvidia.gpus if each.is_split),
     }
     filled = {name: copyable(value, name.upper()) for name, value in values.items()}
@@ -140,6 +150,21 @@ def judge_refusal(code: str, owner: Owner) -> CheckResult:
 def copyable(value: str, placeholder: str) -> str:
     """What stands in a command that a person may copy: the value, or the word for it where it could mean something."""
     return value if COPYABLE.fullmatch(value) else placeholder
+
+
+def judge_address(found: str, *, is_named: bool) -> CheckResult:
+    """Judge a host whose internal address another one has: that stands in the way where its network was named."""
+    return _failed("address-taken" if is_named else "address-shared", found, None, {})
+
+
+def judge_machine(holder: str) -> CheckResult:
+    """Judge a machine that turned out to be a live instance of the project only when it was to be claimed."""
+    return _failed("already-adopted", f"it is instance {holder} of this project", None, {"instance_id": holder})
+
+
+def judge_new_key(found: str, before: str) -> CheckResult:
+    """Judge a key that is trusted on first use where an instance that has ended had another one."""
+    return _failed("host-key-new", f"{found}; the instance that was here before had {before}", None, {})
 
 
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:
@@ -302,6 +327,9 @@ def _docker(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found
 
 def _owner(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     owner = probe.owner
+    if wanted.holder and (owner is None or owner.control_plane == wanted.control_plane):
+        yield "adopted-here" if wanted.is_look else "already-adopted", f"it is instance {wanted.holder} of this project"
+        return
     if owner is None:
         yield "nobody" if not probe.agent else ("files-left", f"agent: {probe.agent}")
         return

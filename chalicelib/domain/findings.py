@@ -122,6 +122,23 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.REACHABILITY, F, "The host took too long for a command.",
         "timeout 30 nvidia-smi; timeout 30 sudo docker info  # on the host, to see what hangs",
     ),
+    "jump-unreachable": Finding(
+        Check.REACHABILITY, F,
+        "The jump host could not be connected to. Names of it that only an ssh_config knows are not known here.",
+        "name the jump host by its address with -J, or use --from-here, which knows the aliases of your ssh_config",
+    ),
+    "jump-refused": Finding(
+        Check.REACHABILITY, F, "The jump host's address is outside of what this control plane may connect to.",
+        "use --from-here, or have the operator add the jump host's network to TIDEPOOL_HOST_NETWORKS",
+    ),
+    "jump-auth-failed": Finding(
+        Check.REACHABILITY, F, "The jump host does not let this user in with this key. One key is used for both hosts.",
+        "ssh-copy-id -i KEY.pub {jump}  # or use --from-here, where each host may have a key of its own",
+    ),
+    "jump-host-key": Finding(
+        Check.REACHABILITY, F, "The jump host's key is not the one that was given, or that was pinned.",
+        "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the jump host, to compare",
+    ),
     "host-key-mismatch": Finding(
         Check.HOST_KEY, F, "The host's key is not the one that the request gave, by --host-key or from known_hosts.",
         "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the host, to compare",
@@ -129,6 +146,10 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "host-key-changed": Finding(
         Check.HOST_KEY, F, "The host's key is not the one that was pinned: another machine, or somebody in between.",
         "if the host was really reinstalled: remove it from the pool and add it again",
+    ),
+    "host-key-new": Finding(
+        Check.HOST_KEY, W, "The instance that was at this address before had another host key.",
+        "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the host, to compare, unless it was reinstalled",
     ),
     "auth-failed": Finding(
         Check.AUTHENTICATION, F, "The host does not let this user in with this key.",
@@ -249,6 +270,14 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.NETWORK, W, "No address is one that neighbours would use, so the host is alone: no run on several nodes.",
         "ip -o addr  # on the host; if neighbours reach one of these, say its network with --network",
     ),
+    "address-taken": Finding(
+        Check.NETWORK, F, "Another host has the same address in that network: they are two networks of two sites.",
+        "name the site of each with --region, such as --region berlin, so that each is a cluster of its own",
+    ),
+    "address-shared": Finding(
+        Check.NETWORK, W, "Another host has the same address in that network: this one is in no run on several nodes.",
+        "name the site with --region, or with --network the network in which neighbours reach the host",
+    ),
     "docker-missing": Finding(
         Check.DOCKER, W, "Without Docker only runs without an image work.", GET_DOCKER, INSTALL_DOCKER
     ),
@@ -342,9 +371,14 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.OWNER, F, "The host belongs to another control plane.", "remove it there, or add it with --take-over"
     ),
     "owner-other-instance": Finding(
-        Check.OWNER, F, "The host is another instance of this control plane.",
+        Check.OWNER, F, "The owner file names another instance of this control plane, such as of another project.",
         "remove {instance_id} first, or add it with --take-over",
     ),
+    "already-adopted": Finding(
+        Check.OWNER, F, "The machine is an instance of this project already, under another address.",
+        "tidepool pool rm {instance_id}  # first, to add it anew",
+    ),
+    "adopted-here": Finding(Check.OWNER, W, "The machine is an instance of this project already."),
     "owner-unreadable": Finding(
         Check.OWNER, F, "There is an owner file, and it cannot be read as one.",
         "look at it, then add the host with --take-over",

@@ -38,6 +38,9 @@ FAMILIES: Final[Mapping[str, tuple[int, int]]] = {
 }  # fmt: skip
 """GeForce cards by series: one series has one compute capability."""
 
+LONGEST_NAME: Final = 80
+"""Characters of a model's name. NVML has at most 96 bytes for one, and the longest in use has about 60."""
+
 _GEFORCE: Final = re.compile(r"([rg]tx[1-5][06])[0-9]0(?:ti)?(?:super)?")
 _NOISE: Final = re.compile(
     r"nvidia|amd|intel|google|tesla|geforce|instinct|quadro"
@@ -59,8 +62,12 @@ def key(name: str) -> str:
 
 
 def sold_as(name: str) -> str:
-    """Shorten what a driver calls a model to the name it is sold by: `NVIDIA RTX 6000 Ada Generation`: `RTX6000Ada`."""
-    words = re.split(r"[\s_-]+", name)
+    """Shorten what a driver calls a model to the name it is sold by: `NVIDIA RTX 6000 Ada Generation`: `RTX6000Ada`.
+
+    A host may print what it likes: what is no printable character, and what is longer than any name, is left out.
+    """
+    printable = "".join(each if each.isprintable() else " " for each in name[:LONGEST_NAME])
+    words = re.split(r"[\s_-]+", printable.strip())
     telling = [word for word in words if not _NOISE.fullmatch(word.casefold())]
     text = _GLUED.sub("", "".join(telling or words))
     return text[3:] if _PREFIXED.fullmatch(text) else text

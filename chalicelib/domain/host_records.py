@@ -59,17 +59,24 @@ class Destination:
 class HostRecord:
     """A host. `write` is the token of the very write that made it so; a change is conditional on it.
 
-    What was asked for: `destination`, `jump`, `host_key` (lines, or "" to trust on first use), `network` (CIDR or ""),
-    `region`, `gpu` (as it was said, or ""), `take_over`, `from_here` (the client carries the scripts). `is_check`: it
-    is only looked at; `key` is then the id of the check, else that of the instance.
+    What was asked for: `destination`, `jump`, `way` (the whole way there, where a client has another than `jump`),
+    `host_key` (lines, or "" to trust on first use), `network` (CIDR or ""), `region`, `gpu` (as it was said, or ""),
+    `take_over`, `from_here` (the client carries the scripts). `is_check`: it is only looked at; `key` is then the id of
+    the check, else that of the instance.
 
-    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `failure` (why it
-    ended, for a person), `fingerprint` and `pinned` (the host's key), `checks` (documents with `check`, `status`,
-    `code`, `found`, `fix`), `machine_id`, `address` (the internal one) and what the installation needs: `python`,
-    `replaces` (of which ended instance of ours something is left there, which goes first).
+    How it went: `step`, `tries` (connections that did not come about, or installations that failed), `trouble` (why the
+    last of these did, in a few words), `failure` (why it ended, for a person), `fingerprint` and `pinned` (the host's
+    key), `former_key` (the one of the ended instance at this address), `jump_fingerprint` and `jump_pinned` (that of
+    the jump host), `checks` (documents with `check`, `status`, `code`, `found`, `fix`), `machine_id` and what the
+    installation needs: `python`, `replaces` (the ended instance of ours of which something is left there, which goes
+    first) with `replaces_in` (its project), `sent_at` (when the installation was first given out).
+
+    Its neighbours: `zone` is the key of its network (`networks.network_key`), "" where it is in none; `address` is the
+    internal one there, "" for as long as another host has that one; `told` are the addresses that its agent told last.
 
     `secret` names the uploaded key for as long as it exists, or may. `removed_at` is when the host confirmed that
-    nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for.
+    nothing is left; `owed_since` when the instance ended without that; `refresh` that fresh facts were asked for;
+    `expires_at` (whole seconds) when the record is of no use any more, None while it is.
     """
 
     project: str
@@ -82,6 +89,7 @@ class HostRecord:
     actor: str = ""
     is_check: bool = False
     jump: Destination | None = None
+    way: str = ""
     host_key: str = ""
     network: str = ""
     region: str = REMOTE
@@ -91,23 +99,47 @@ class HostRecord:
     secret: str = ""
     step: Step = Step.PREFLIGHT
     tries: int = 0
+    trouble: str = ""
     failure: str = ""
     fingerprint: str = ""
     pinned: str = ""
+    former_key: str = ""
+    jump_fingerprint: str = ""
+    jump_pinned: str = ""
     checks: tuple[Mapping[str, Any], ...] = ()
     machine_id: str = ""
+    zone: str = ""
     address: str = ""
+    told: tuple[str, ...] = ()
     python: str = ""
     replaces: str = ""
+    replaces_in: str = ""
+    sent_at: datetime | None = None
     removed_at: datetime | None = None
     owed_since: datetime | None = None
     refresh: bool = False
+    expires_at: datetime | None = None
     write: str = ""
 
     @property
     def is_over(self) -> bool:
         """Whether the adoption, or the check, has ended."""
         return self.step in OVER
+
+    @property
+    def hops(self) -> str:
+        """The way to the host as text, such as `bastion-a:22`; "" where it is reached directly."""
+        return self.way or (f"{self.jump.host.casefold()}:{self.jump.port}" if self.jump else "")
+
+    @property
+    def via(self) -> str:
+        """What tells its network from others with the same addresses: the way in, unless a region was named for it."""
+        return self.hops if self.region == REMOTE else ""
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever sent to the host that changes it, so that nothing of ours can be there."""
+        return self.sent_at is None and self.step in (Step.PREFLIGHT, Step.INSTALL, Step.FAILED)
 
 
 def kept_short(record: HostRecord) -> HostRecord:

@@ -64,7 +64,18 @@ class Reason(StrEnum):
     POOL_DELETED = "pool-deleted"
     RUN_STOPPED = "run-stopped"
     CONFIRMED_GONE = "confirmed-gone"
+    UNINSTALLED = "uninstalled"
+    NOTHING_INSTALLED = "nothing-installed"
+    CLEANUP_PENDING = "cleanup-pending"
 
+
+ENDED_BY: Final[Mapping[Reason, str]] = {
+    Reason.CONFIRMED_GONE: "provider",
+    Reason.UNINSTALLED: "host",
+    Reason.NOTHING_INSTALLED: "teardown",
+    Reason.CLEANUP_PENDING: "teardown",
+}
+"""Why an instance counts as ended -> who says so. In the history only."""
 
 LIVE: Final = frozenset(State) - {State.TERMINATED}
 REMOVABLE: Final = LIVE - {State.TERMINATING}

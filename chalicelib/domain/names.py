@@ -47,6 +47,14 @@ def require_name(text: object, field: str) -> str:
     raise InvalidInputError(field, text, NAME_FORM)
 
 
+def require_own_name(text: object, field: str) -> str:
+    """Return the name of something that has an id too, and is found by either: it is not made like an id."""
+    name = require_name(text, field)
+    if is_id(name):
+        raise InvalidInputError(field, text, f"{NAME_FORM}; and not made like an id")
+    return name
+
+
 def new_id(prefix: str, now: datetime, rng: Random) -> str:
     """Make an id like `run-0k3v9q2m1x5r7t8w2a`: `prefix`, ten digits of milliseconds, eight random ones.
 

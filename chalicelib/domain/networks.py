@@ -26,8 +26,17 @@ MADE_HERE: Final = re.compile(
 CARRIER_GRADE: Final = ip_network("100.64.0.0/10")
 """RFC 6598. Overlays such as Tailscale hand out addresses of it; some providers do as well."""
 
-SEPARATOR: Final = "|"
-"""Between a site and its network in a key. No CIDR has it, and no name of a region does."""
+OF_THIS_HOST: Final = re.compile(
+    r"docker[0-9]|br-[0-9a-f]{12}$|veth|virbr|vnet|vmnet|vboxnet|lxcbr|lxdbr|podman|cni|cali|lxc|nodelocal|dummy"
+)
+"""How those of them begin that lead to containers and guests of this very host. Every host has the same addresses there
+(172.17.0.1 is docker0's everywhere), so they are not taken even when their network is named."""
+
+MOST_TOLD: Final = 64
+"""Addresses of one host that are looked at. A host of a Kubernetes cluster has some dozens."""
+
+VIA: Final = " via "
+"""Between a network and the way to it in a key. No CIDR has blanks."""
 
 
 class NoAddressInNetworkError(TidepoolError):
@@ -52,10 +61,10 @@ def internal_address(
 ) -> Interface:
     """Choose the address that other hosts of the same network reach this one by.
 
-    With `network`, one inside it, on whatever interface. Without, one that leads somewhere: not of an interface that
-    was made on this host, no overlay, not link-local, not carrier-grade. Among several: on the interface of the default
-    route first, private before public, IPv4 before IPv6, then by interface and by value: the order of the list may
-    change with each start.
+    With `network`, one inside it, on whatever interface but those of `OF_THIS_HOST`. Without, one that leads somewhere:
+    not of an interface that was made on this host, no overlay, not link-local, not carrier-grade. Among several: on the
+    interface of the default route first, private before public, IPv4 before IPv6, then by interface and by value: the
+    order of the list may change with each start.
 
     Raises `NoAddressInNetworkError`, with everything the host has.
     """
@@ -86,32 +95,29 @@ def private_address(told: object) -> str:
     return str(min(usable, key=lambda ip: (not ip.is_private, ip.version), default=""))
 
 
-def address_in(told: object, network: str, known: str) -> str:
-    """Choose from what an agent says of its addresses the one in a network: the known one if it is still there.
+def network_key(network: Network, via: str = "") -> str:
+    """Name the network of hosts, such as `10.0.0.0/24` or `10.0.0.0/24 via bastion-a:22`.
 
-    What cannot be read says nothing: then it is the known one too.
+    Hosts of one region and of one such key reach each other, and nodes of one job come from one only. Two sites may
+    both use 10.0.0.0/24 and are still two networks, so the way in (`HostRecord.via`) is part of the key.
     """
-    texts = [text for text in told if isinstance(text, str)] if isinstance(told, list) else []
-    if known in texts or not network:
-        return known
-    for text in texts:
+    return f"{network.compressed}{VIA}{via}" if via else network.compressed
+
+
+def network_of(key: str) -> Network:
+    """Return the network that a key names."""
+    return ip_network(key.partition(VIA)[0])
+
+
+def told_addresses(told: object) -> tuple[str, ...]:
+    """Return the addresses among what an agent says of them (a list of texts), in its order, at most `MOST_TOLD`."""
+    found: list[str] = []
+    for text in told[:MOST_TOLD] if isinstance(told, list) else []:
         try:
-            if ip_address(text) in ip_network(network):
-                return text
+            found.append(str(ip_address(str(text))))
         except ValueError:
             continue
-    return known
-
-
-def network_key(site: str, interface: Interface, network: Network | None = None) -> str:
-    """Name the network of a host, such as `remote|10.0.0.0/24`. Nodes of one job come from one key only.
-
-    The network is the one that was named, else the one the address's own prefix says. Two sites may both use
-    10.0.0.0/24 and are still two networks, so the site (an instance's region) is part of the key. A bare host prefix
-    (/32, /128: what clouds and overlays configure) says nothing of neighbours, so without a named network such a host
-    is a network of its own.
-    """
-    return f"{site}{SEPARATOR}{(network or interface.network).compressed}"
+    return tuple(dict.fromkeys(found))
 
 
 def _is_usable(address: Address, network: Network | None) -> bool:
@@ -119,7 +125,7 @@ def _is_usable(address: Address, network: Network | None) -> bool:
     if ip.is_loopback or ip.is_multicast or ip.is_unspecified:
         return False
     if network is not None:
-        return ip in network
+        return ip in network and not OF_THIS_HOST.match(address.interface)
     return not (MADE_HERE.match(address.interface) or ip.is_link_local or (ip.version == 4 and ip in CARRIER_GRADE))
 
 
@@ -127,6 +133,12 @@ def _no_address(addresses: Sequence[Address], network: Network | None) -> NoAddr
     has = [f"{each.value.compressed} ({each.interface})" for each in addresses]
     listed = ", ".join(has) or "none"
     if network is not None:
-        return NoAddressInNetworkError(f"the host has no address inside {network}; it has {listed}", addresses=has)
+        inside = [each.interface for each in addresses if each.value.ip in network]
+        words = (
+            f" that other hosts could reach: {', '.join(inside)} leads to guests of this host alone" if inside else ""
+        )
+        return NoAddressInNetworkError(
+            f"the host has no address inside {network}{words}; it has {listed}", addresses=has
+        )
     words = "the host has no address that other hosts could reach it by; name its network with --network. It has "
     return NoAddressInNetworkError(words + listed, addresses=has)

@@ -6,57 +6,49 @@ and each step's effect is written down before the next one is begun.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import adoption, gpu_requirements, hosts, networks
-from chalicelib.domain.adoption import CheckResult, Connection
 from chalicelib.domain.errors import LostRaceError, NotFoundError
-from chalicelib.domain.findings import FINDINGS, Check, Status
+from chalicelib.domain.findings import Check
 from chalicelib.domain.host_records import HostRecord, Step, offer_of
 from chalicelib.domain.hosts import HostProbe
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
-from chalicelib.domain.names import is_name
 from chalicelib.domain.timers import instance_target
-from chalicelib.services import bootstrap, tokens
-from chalicelib.services.adoption_claims import machine_claim
+from chalicelib.services import bootstrap, host_removal, neighbours, tokens
+from chalicelib.services.adoption_claims import claimed, holder_of, left_behind
+from chalicelib.services.adoption_verdicts import SCRIPT_TRIES, connection, docs, summary
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
-from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError, SshError
-from chalicelib.ssh.host_keys import keys_for, shown
+from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError
+from chalicelib.ssh.host_keys import keys_for, parse_host_keys, shown
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
 from chalicelib.store import pools as pool_store
 
-NETWORK_FOR: Final = timedelta(minutes=10)
-"""How long a host that cannot be reached is tried again."""
-
-UNRESOLVED_TRIES: Final = 3
-"""A name that does not resolve is a typing slip more often than a hiccup."""
-
-INSTALL_TRIES: Final = 3
 TOKEN_FOR: Final = timedelta(minutes=30)
 AGENT_WITHIN: Final = timedelta(minutes=3)
 """From the start of the agent to its first sync; that it reaches the API was checked before."""
+
+CLIENT_ENDS_WITHIN: Final = timedelta(minutes=2)
+"""How long after that a client may take to undo its installation, before the host is left to itself."""
 
 LIMITS: Final[Mapping[Step, timedelta]] = {
     Step.PREFLIGHT: timedelta(seconds=90),
     Step.INSTALL: timedelta(seconds=120),
     Step.UNINSTALL: timedelta(seconds=60),
 }
-"""What each script may take. Together with the connection they fit one run of the function that carries them."""
+"""What each script may take."""
 
 FIRST: Final = 1
 """The number of the one attempt that an adoption makes."""
 
-FIXES_SHOWN: Final = 3
-
-Docs = tuple[Mapping[str, Any], ...]
-"""Results of checks as they are stored."""
+STDERR_SHOWN: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +73,25 @@ class Done:
     exit_code: int
 
 
-def script(deps: Deps, record: HostRecord) -> Script | None:
-    """Write the script of the present step; None where the host has nothing to do, or is not wanted any more."""
+def script(deps: Deps, record: HostRecord) -> tuple[HostRecord, Script | None]:
+    """Write the script of the present step; None where the host has nothing to do, or is not wanted any more.
+
+    That an installation leaves this hand is written down first, and the record is returned as it is then.
+    """
+    text = ""
     if record.step is Step.PREFLIGHT:
         text = probe.script(record.api_url)
     elif record.step is Step.INSTALL:
         attempt = _attempt(record)
-        if attempt is None or _pending(record) is None:
-            return None
-        text = _installation(deps, record, attempt)
+        if attempt is not None and record.sent_at is None and _pending(record) is not None:
+            record = store.change(record, sent_at=deps.now())
+        if attempt is not None and _pending(record) is not None:
+            text = _installation(deps, record, attempt)
     elif record.step is Step.UNINSTALL:
         text = scripts.uninstall(deps.settings.owner, record.key)
-    else:
-        return None
-    return Script(record.step, text, record.step is not Step.PREFLIGHT, LIMITS[record.step])
+    if not text:
+        return record, None
+    return record, Script(record.step, text, record.step is not Step.PREFLIGHT, LIMITS[record.step])
 
 
 def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
@@ -104,18 +101,32 @@ def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
     """
     if step is not record.step:
         return record
-    if step is Step.PREFLIGHT:
-        return _judged(deps, record, probe.parse(done.stdout))
-    if step is Step.INSTALL:
-        return _installed(deps, record, scripts.parse_install(done.stdout))
-    if step is Step.UNINSTALL:
-        report = scripts.parse_uninstall(done.stdout)
-        is_clean = report.outcome in (scripts.Outcome.REMOVED, scripts.Outcome.ABSENT)
-        return store.change(record, step=Step.FAILED, removed_at=deps.now() if is_clean else None)
+    try:
+        if step is Step.PREFLIGHT:
+            return _judged(deps, record, probe.parse(done.stdout))
+        if step is Step.INSTALL:
+            return _installed(deps, record, scripts.parse_install(done.stdout))
+        if step is Step.UNINSTALL:
+            report = scripts.parse_uninstall(done.stdout)
+            is_clean = report.outcome in (scripts.Outcome.REMOVED, scripts.Outcome.ABSENT)
+            return store.change(record, step=Step.FAILED, removed_at=deps.now() if is_clean else None)
+    except ScriptOutputError as error:
+        complaint = " ".join(done.stderr.split())[-STDERR_SHOWN:]
+        if not complaint:
+            raise
+        raise ScriptOutputError(f"{error.detail}; what it says instead: {complaint}", **error.context) from error
     return record
 
 
-def connected(deps: Deps, record: HostRecord, fingerprint: str, pinned: str = "") -> HostRecord:
+def through(record: HostRecord, line: str) -> HostRecord:
+    """Pin the key that the jump host showed first. That it is the given or the pinned one, the session has checked."""
+    if not line or record.jump is None or record.jump_pinned:
+        return record
+    (fingerprint,) = parse_host_keys(line, record.jump.host, record.jump.port).prints
+    return store.change(record, jump_fingerprint=fingerprint, jump_pinned=line)
+
+
+def connected(record: HostRecord, fingerprint: str, pinned: str = "") -> HostRecord:
     """Pin the key that the host showed first. A client whose ssh does not say which it was reports "".
 
     Raises `HostKeyChangedError` for another key than the pinned one, and `HostKeyMismatchError` for the first where
@@ -135,37 +146,9 @@ def connected(deps: Deps, record: HostRecord, fingerprint: str, pinned: str = ""
     return store.change(record, fingerprint=fingerprint, pinned=pinned or fingerprint)
 
 
-def broke(deps: Deps, record: HostRecord, error: SshError) -> HostRecord:
-    """Take in that the host could not be worked with. Only what the network did is tried again, and not for ever."""
-    is_slip = error.context.get("cause") == "dns" and record.tries + 1 >= UNRESOLVED_TRIES
-    log.event("adoption-broke", host=record.key, step=record.step.value, code=error.code, tries=record.tries)
-    if error.retryable and not is_slip and deps.now() - record.created_at < NETWORK_FOR:
-        return store.change(record, tries=record.tries + 1)
-    if record.step is Step.UNINSTALL:
-        return store.change(record, step=Step.FAILED)
-    failure = f"{error.code}: {error.detail}"
-    problem = error.code if error.code in FINDINGS else "connection-lost"
-    found = adoption.judge_connection(_connection(record, problem, error.detail))
-    step = Step.UNINSTALL if record.step is Step.INSTALL and error.retryable else Step.FAILED
-    return store.change(record, step=step, failure=failure, checks=_overruled(record.checks, _docs(found)))
-
-
-def _overruled(before: Docs, found: Docs) -> Docs:
-    """What was judged before, with the failure of now in its place: what passed then does not hold any more."""
-    failed = {each["check"]: each for each in found if each["status"] == Status.FAIL.value}
-    return tuple(failed.get(each["check"], each) for each in before) if before else found
-
-
-def _connection(record: HostRecord, problem: str = "", detail: str = "") -> Connection:
-    where = record.destination
-    trust = "ssh of the client" if record.from_here else "given" if record.host_key else "first-use"
-    fingerprint = record.fingerprint or "checked by the client's ssh"
-    return Connection(where.host, where.user, fingerprint, trust, problem, detail, where.port)
-
-
 def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
     """Judge the host; one that may be adopted is claimed and gets its intent, before anything is changed on it."""
-    replaces = _left_behind(deps, found)
+    replaces = left_behind(deps, found)
     wanted = adoption.Wanted(
         api_url=record.api_url,
         control_plane=deps.settings.owner,
@@ -173,17 +156,24 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         gpu=gpu_requirements.parse(record.gpu, "gpu") if record.gpu else None,
         take_over=record.take_over or bool(replaces),
         network=networks.parse_network(record.network) if record.network else None,
+        holder=holder_of(record, found),
+        is_look=record.is_check,
     )
-    results = adoption.judge_connection(_connection(record)) + adoption.judge(found, wanted, deps.now())
+    results = adoption.judge_connection(connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
-        results = _claimed(deps, record, found, results)
-    docs = _docs(results)
+        results = claimed(record, found, results)
+    if record.former_key not in ("", record.fingerprint) and record.fingerprint and not record.host_key:
+        new = adoption.judge_new_key(record.fingerprint, record.former_key)
+        results = tuple(new if each.check is Check.HOST_KEY else each for each in results)
+    placed = neighbours.placed(replace(record, machine_id=found.machine_id), found)
+    if adoption.is_adoptable(results):
+        placed, results = neighbours.settled(placed, results)
+    checks = docs(results)
     if not adoption.is_adoptable(results):
-        return store.change(record, step=Step.FAILED, failure=_summary(results), checks=docs)
+        return store.change(record, step=Step.FAILED, failure=summary(results), checks=checks)
     if record.is_check:
-        return store.change(record, step=Step.DONE, checks=docs)
-    address, network = _internal(found, wanted.network)
-    offer = offer_of(record.region, hosts.resources(found), network)
+        return store.change(record, step=Step.DONE, checks=checks)
+    offer = offer_of(record.region, hosts.resources(found), placed.zone if placed.address else "")
     now = deps.now()
     attempt = Attempt(f"{record.key}-{FIRST}", FIRST, offer, AttemptState.INTENT, now, now + TOKEN_FOR)
     try:
@@ -194,66 +184,15 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         record,
         step=Step.INSTALL,
         tries=0,
-        checks=docs,
+        trouble="",
+        checks=checks,
         machine_id=found.machine_id,
-        address=address,
+        zone=placed.zone,
+        address=placed.address,
         python=found.python.path if found.python else "",
         replaces=replaces,
+        replaces_in=found.owner.project if found.owner and replaces else "",
     )
-
-
-def _internal(found: HostProbe, named: networks.Network | None) -> tuple[str, str]:
-    """Choose the address by which the neighbours reach the host, and its network. A host may have none of its own."""
-    try:
-        address = networks.internal_address(found.addresses, found.default_interfaces, named)
-    except networks.NoAddressInNetworkError:
-        return "", ""  # of a network that was named, the check has failed
-    return str(address.ip), (named or address.network).compressed
-
-
-def _left_behind(deps: Deps, found: HostProbe) -> str:
-    """The instance of ours that the host was, if that has ended: what it left may be replaced without asking."""
-    owner = found.owner
-    if owner is None or owner.control_plane != deps.settings.owner or not is_name(owner.project):
-        return ""
-    try:
-        row = instance_store.find(owner.project, owner.instance_id)
-    except NotFoundError:
-        return owner.instance_id
-    return owner.instance_id if row.state is State.TERMINATED else ""
-
-
-def _claimed(
-    deps: Deps, record: HostRecord, found: HostProbe, results: tuple[CheckResult, ...]
-) -> tuple[CheckResult, ...]:
-    """Claim the machine for this instance; where another live one has it, the check of the owner fails."""
-    if not found.machine_id:
-        return results
-    what = machine_claim(found.machine_id)
-    holder = store.claim(record.project, what, record.key)
-    if holder not in ("", record.key) and not _is_live(record.project, holder):
-        holder = store.claim(record.project, what, record.key, instead_of=holder)
-    if holder == record.key:
-        return results
-    words = f"instance {_name(record.project, holder)} of this project has the same machine-id {found.machine_id}"
-    fix = FINDINGS["owner-other-instance"].fix_for(adoption.family_of(found.system))
-    fix = fix.format_map({"instance_id": holder, "user": record.destination.user})
-    clash = CheckResult(Check.OWNER, Status.FAIL, "owner-other-instance", words, fix)
-    return (*(each for each in results if each.check is not Check.OWNER), clash)
-
-
-def _is_live(project: str, instance_id: str) -> bool:
-    try:
-        return instance_store.find(project, instance_id).state is not State.TERMINATED
-    except NotFoundError:
-        return False
-
-
-def _name(project: str, instance_id: str) -> str:
-    try:
-        return instance_store.find(project, instance_id).name
-    except NotFoundError:
-        return instance_id
 
 
 def _pending(record: HostRecord) -> Instance | None:
@@ -298,18 +237,19 @@ def _installed(deps: Deps, record: HostRecord, report: scripts.Report) -> HostRe
         return _launched(deps, record)
     if report.outcome is scripts.Outcome.REFUSED:
         clash = adoption.judge_refusal(report.reason, probe.read_owner(report.owner))
-        checks = (*(each for each in record.checks if each["check"] != clash.check.value), *_docs((clash,)))
-        failure = _summary((clash,))
+        checks = (*(each for each in record.checks if each["check"] != clash.check.value), *docs((clash,)))
+        failure = summary((clash,))
         return store.change(record, step=Step.FAILED, failure=failure, checks=checks, removed_at=deps.now())
-    if record.tries + 1 < INSTALL_TRIES:
-        return store.change(record, tries=record.tries + 1)
+    if record.tries + 1 < SCRIPT_TRIES:
+        return store.change(record, tries=record.tries + 1, trouble=f"{report.step}: {report.reason}")
     failure = f"the installation failed at {report.step!r}: {report.reason}"
-    return store.change(record, step=Step.UNINSTALL, failure=failure)
+    return store.change(record, step=Step.UNINSTALL, tries=0, failure=failure)
 
 
 def _launched(deps: Deps, record: HostRecord) -> HostRecord:
     """The agent was started: move the row to `provisioning`, unless it was removed meanwhile, and then the record."""
     now, row = deps.now(), _pending(record)
+    host_removal.replaced(deps, record)
     if row is not None:
         known = journal.end_attempt(
             record.key, FIRST, AttemptState.LAUNCHED, machine_ref=record.machine_id or record.key
@@ -321,7 +261,7 @@ def _launched(deps: Deps, record: HostRecord) -> HostRecord:
             now=now,
             reason=Reason.LAUNCHED,
             actor="adopt",
-            deadline=now + AGENT_WITHIN + timedelta(minutes=1),
+            deadline=now + AGENT_WITHIN + CLIENT_ENDS_WITHIN,
             detail=Step.AGENT.value,
             offer=known.offer,
             machine_ref=known.machine_ref,
@@ -329,32 +269,9 @@ def _launched(deps: Deps, record: HostRecord) -> HostRecord:
             billed_from=now,
         )
         log.event("host-installed", instance=record.key)
-    if record.replaces and (before := store.get(record.project, record.replaces)) is not None:
-        store.change(before, owed_since=None, removed_at=now, ttl=now + journal.KEEP_HISTORY)
-    return store.change(record, step=Step.AGENT, tries=0)
+    return awaiting(record)
 
 
-def _docs(results: tuple[CheckResult, ...]) -> Docs:
-    return tuple({**asdict(each), "check": each.check.value, "status": each.status.value} for each in results)
-
-
-def _summary(results: tuple[CheckResult, ...]) -> str:
-    """Name every check that failed, and for the first ones what was found."""
-    failed = [each for each in results if each.status is Status.FAIL]
-    shown = "; ".join(f"{each.code} ({each.found[:100]})" for each in failed[:FIXES_SHOWN])
-    more = "".join(f", {each.code}" for each in failed[FIXES_SHOWN:])
-    return f"{shown}{more}"
-
-
-def unreadable(record: HostRecord, error: ScriptOutputError) -> HostRecord:
-    """The host answers with something else than our script's output: nothing more is tried."""
-    failure = f"{error.code}: {error.detail}"
-    found = _docs(adoption.judge_connection(_connection(record, error.code, error.detail)))
-    step = Step.UNINSTALL if record.step is Step.INSTALL else Step.FAILED
-    checks = _overruled(record.checks, found)
-    return store.change(record, step=step, failure=record.failure or failure, checks=checks)
-
-
-def progress(record: HostRecord) -> str:
-    """What a listing says of a host that is being adopted."""
-    return record.step.value + (f", try {record.tries + 1}" if record.tries else "")
+def awaiting(record: HostRecord) -> HostRecord:
+    """The row has moved: what is left is the wait for the agent."""
+    return store.change(record, step=Step.AGENT, tries=0, trouble="")

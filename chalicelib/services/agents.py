@@ -15,7 +15,17 @@ from chalicelib.domain.host_records import SYNC_EVERY, is_host
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, RunState, Token
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
-from chalicelib.services import host_facts, host_removal, interruptions, jobs, leases, placement, run_ends, tokens
+from chalicelib.services import (
+    adoption,
+    host_facts,
+    host_removal,
+    interruptions,
+    jobs,
+    leases,
+    placement,
+    run_ends,
+    tokens,
+)
 from chalicelib.services.deps import Deps
 from chalicelib.services.jobs import JobReport, LogChunk, WantedJob
 from chalicelib.store import instances as store
@@ -138,6 +148,8 @@ def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
         if row.state is State.IDLE and any(job.state in LIVE_JOBS for job in report.jobs):
             return SyncAnswer(instance_id, EARLY)  # what is left over from before its silence ends first
         row = host_facts.take_in(deps, row, report.facts)
+        if row.state is State.PROVISIONING and not adoption.agent_came(row):
+            return SyncAnswer(instance_id, EARLY)
     row = _ready(deps, row) if row.state is State.PROVISIONING else _heard(deps, row)
     return _taken_in(deps, row, report)
 

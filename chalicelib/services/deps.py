@@ -132,6 +132,10 @@ class Shell(Protocol):
     @property
     def host_key(self) -> ShownKey: ...
 
+    @property
+    def jump_key(self) -> ShownKey | None:
+        """The key of the host on the way, where there is one."""
+
     def run(self, script: str, *, sudo: bool = False, limit_s: float) -> Finished:
         """Feed a script to a shell. Raises an `SshError`; the script may then have done its work."""
 

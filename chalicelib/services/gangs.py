@@ -19,7 +19,6 @@ from chalicelib.domain.policies import Policies
 from chalicelib.services import leases, run_ends, shapes
 from chalicelib.services.deps import Deps
 from chalicelib.store import gangs as gang_store
-from chalicelib.store import hosts as host_store
 from chalicelib.store import instances as store
 from chalicelib.store.instances import Candidate
 
@@ -117,19 +116,7 @@ def _free_in(deps: Deps, project: str, pool: str, cluster: Cluster, offers: list
         deps.rng.shuffle(fresh)
         found.candidates.extend(fresh)
         found.prices.extend([offer.price] * len(fresh))
-    return _at_own_addresses(found) if cluster.network else found
-
-
-def _at_own_addresses(found: Free) -> Free:
-    """Leave out hosts whose address another one has: networks with the same numbers at two sites are not one."""
-    seen, own = set[str](), Free(found.cluster)
-    for candidate, price in zip(found.candidates, found.prices, strict=True):
-        record = host_store.get(candidate.project, candidate.instance_id)
-        if record is not None and record.address not in seen:
-            seen.add(record.address)
-            own.candidates.append(candidate)
-            own.prices.append(price)
-    return own
+    return found
 
 
 def is_clustered(deps: Deps, project: str, backend: str) -> bool:

@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from chalicelib import log
-from chalicelib.domain import gpus
+from chalicelib.domain import gpus, networks
 from chalicelib.domain.errors import LostRaceError
+from chalicelib.domain.host_records import HostRecord
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Gpu, Instance, Resources
+from chalicelib.services import neighbours
 from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
@@ -17,29 +19,50 @@ from chalicelib.store import pools as pool_store
 DISK_MOVES: Final = 0.2
 """Which share of its free disk a host may gain or lose before it counts as another shape."""
 
+TRIES: Final = 5
+
 
 def take_in(deps: Deps, row: Instance, facts: Mapping[str, Any] | None) -> Instance:
     """Let the row of a host follow its facts; return it as it is then. A lost race is made good by the next facts."""
-    if facts is None or row.offer is None or row.state not in (State.IDLE, State.BUSY):
+    if facts is None or row.offer is None or row.state not in (State.PROVISIONING, State.IDLE, State.BUSY):
         return row
-    record = store.get(row.project, row.instance_id)
-    if record is not None and record.refresh:
-        try:
-            store.change(record, refresh=False)
-        except LostRaceError:
-            log.event("refresh-lost-race", instance=row.instance_id)
-    found = resources(facts, row.offer.resources)
-    if found == row.offer.resources:
+    record = _noted(row, facts)
+    if row.state is State.PROVISIONING:
         return row
-    offer = replace(row.offer, resources=found)
+    zone = row.offer.zone if record is None else record.zone if record.address else ""
+    offer = replace(row.offer, resources=resources(facts, row.offer.resources), zone=zone)
+    if offer == row.offer:
+        return row
     pool_store.note_shape(row.project, row.pool, offer)
     try:
         row = instance_store.renew(row, offer)
     except LostRaceError:
         log.event("renewal-lost-race", instance=row.instance_id)
         return instance_store.get(row.project, row.pool, row.instance_id)
-    log.event("host-changed", instance=row.instance_id, resources=repr(found))
+    log.event("host-changed", instance=row.instance_id, resources=repr(offer.resources), network=offer.zone)
     return row
+
+
+def _noted(row: Instance, facts: Mapping[str, Any]) -> HostRecord | None:
+    """Let the record follow the addresses: new ones are claimed before they are written, old ones let go after it.
+
+    A crash before the end leaves a claim of a host that has gone on, which is let go at its end.
+    """
+    for _ in range(TRIES):
+        record = store.get(row.project, row.instance_id)
+        if record is None:
+            return None
+        now = replace(neighbours.followed(record, networks.told_addresses(facts.get("addresses"))), refresh=False)
+        if now == record:
+            return record
+        try:
+            now = store.change(record, address=now.address, told=now.told, refresh=False)
+        except LostRaceError:
+            continue
+        neighbours.let_go(record, now)
+        return now
+    log.event("facts-lost-race", instance=row.instance_id)
+    return None
 
 
 def are_asked_for(row: Instance) -> bool:

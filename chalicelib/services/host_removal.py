@@ -9,7 +9,9 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.host_records import HostRecord, Step, is_host
+from chalicelib.domain.lifecycle import Reason
 from chalicelib.domain.model import Instance, Token
+from chalicelib.services import neighbours
 from chalicelib.services.adoption_claims import address_claim, machine_claim
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import scripts
@@ -20,6 +22,12 @@ from chalicelib.store.rows import KEEP_ENDED
 CONFIRMS_WITHIN: Final = timedelta(minutes=2)
 """How long a host that is removed may take to say that nothing is left on it. One that had been silent for that long
 when it was removed is not waited for: it is told when it returns."""
+
+CHECKS_KEPT: Final = timedelta(hours=1)
+"""How long what a look at a host found is kept."""
+
+SECRET_KEPT: Final = timedelta(days=7)
+"""How long the record of a check stays that names a key: far longer than the sweep that deletes it may be away."""
 
 OWED_FOR: Final = timedelta(days=90)
 """How long a host may stay away and is still cleaned when it returns."""
@@ -33,8 +41,9 @@ def forget_key(deps: Deps, record: HostRecord) -> HostRecord:
         if not record.secret:
             return record
         deps.secrets.delete(record.secret)
+        kept = {"expires_at": deps.now() + CHECKS_KEPT} if record.is_check else {}
         try:
-            return store.change(record, secret="")
+            return store.change(record, secret="", **kept)
         except LostRaceError:
             record = store.read_again(record) or record
     raise LostRaceError(f"host {record.key} keeps moving", host=record.key)
@@ -50,7 +59,7 @@ def forget_key_of(deps: Deps, row: Instance) -> None:
 def settle(deps: Deps, row: Instance) -> str | None:
     """Bring a host that is removed closer to its end. None: nothing is left, or it is owed; else why not yet."""
     record = store.get(row.project, row.instance_id)
-    if record is None or record.removed_at is not None or record.owed_since is not None:
+    if record is None or record.is_untouched or record.removed_at is not None or record.owed_since is not None:
         return None
     limit = min(CONFIRMS_WITHIN, deps.settings.lost_after)
     was_silent = row.seen_at is not None and row.changed_at - row.seen_at >= limit
@@ -74,9 +83,9 @@ def confirmed(deps: Deps, project: str, instance_id: str) -> None:
         if record is None or record.removed_at is not None:
             return
         is_owed = record.owed_since is not None
-        ttl = deps.now() + KEEP_ENDED if is_owed else None
+        expires_at = deps.now() + KEEP_ENDED if is_owed else record.expires_at
         try:
-            store.change(record, removed_at=deps.now(), owed_since=None, ttl=ttl)
+            store.change(record, removed_at=deps.now(), owed_since=None, expires_at=expires_at)
         except LostRaceError:
             continue
         log.event("host-cleaned", instance=instance_id, late=is_owed)
@@ -100,6 +109,34 @@ def after_the_end(deps: Deps, token: Token, *, uninstalled: bool) -> str | None:
     return ""
 
 
+def forgive(deps: Deps, record: HostRecord) -> None:
+    """Owe a host nothing any more, because somebody says so. Its agent is told so too, if it ever comes back."""
+    for _ in range(TRIES):
+        if record.owed_since is None:
+            return
+        try:
+            store.change(record, owed_since=None, expires_at=deps.now() + KEEP_ENDED)
+        except LostRaceError:
+            record = store.read_again(record) or record
+            continue
+        log.event("host-forgotten", instance=record.key)
+        return
+    raise LostRaceError(f"host {record.key} keeps moving", host=record.key)
+
+
+def replaced(deps: Deps, record: HostRecord) -> None:
+    """What the installation on a host replaced is not owed any more, in whichever project it was.
+
+    An owner file may say what it likes, so the ended instance must have been this very machine.
+    """
+    if not record.replaces:
+        return
+    before = store.get(record.replaces_in or record.project, record.replaces)
+    is_same = before is not None and bool(record.machine_id) and before.machine_id == record.machine_id
+    if before is not None and is_same and before.owed_since is not None:
+        confirmed(deps, before.project, before.key)
+
+
 def _revoke(project: str, token_id: str) -> None:
     """End the token of an agent that is no more."""
     try:
@@ -108,26 +145,38 @@ def _revoke(project: str, token_id: str) -> None:
         log.event("token-ended-already", token=token_id)
 
 
+def kept_for(row: Instance) -> timedelta:
+    """How long the row of an instance that has ended stays: that of a host which is owed for as long as that is so."""
+    return OWED_FOR if keeps_token(row) else KEEP_ENDED
+
+
 def keeps_token(row: Instance) -> bool:
     """Whether the agent of an instance that ends may still be needed: it has not confirmed that nothing is left."""
     record = store.get(row.project, row.instance_id) if is_host(row) else None
     return record is not None and record.owed_since is not None
 
 
-def close(deps: Deps, row: Instance) -> None:
-    """What belonged to a host goes before its row does: the key, the claims, and, if nothing is owed, the record."""
+def close(deps: Deps, row: Instance) -> Reason:
+    """What belonged to a host goes before its row does: the key, the claims, and, if nothing is owed, the record.
+
+    Returns how the host ended, for the history.
+    """
     for _ in range(TRIES):
         record = store.get(row.project, row.instance_id)
         if record is None:
-            return
+            return Reason.NOTHING_INSTALLED
         record = forget_key(deps, record)
-        store.release(row.project, address_claim(record), record.key)
+        kept_until = deps.now() + (OWED_FOR if record.owed_since else KEEP_ENDED)
+        store.retire(row.project, address_claim(record), record.key, kept_until)
+        neighbours.release(record)
         if record.machine_id:
             store.release(row.project, machine_claim(record.machine_id), record.key)
         step = record.step if record.is_over else Step.FAILED
         try:
-            store.change(record, step=step, ttl=deps.now() + (OWED_FOR if record.owed_since else KEEP_ENDED))
+            store.change(record, step=step, expires_at=kept_until)
         except LostRaceError:
             continue
-        return
+        if record.is_untouched:
+            return Reason.NOTHING_INSTALLED
+        return Reason.CLEANUP_PENDING if record.owed_since else Reason.UNINSTALLED
     raise LostRaceError(f"host {row.instance_id} keeps moving", host=row.instance_id)

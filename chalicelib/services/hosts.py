@@ -22,9 +22,9 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.host_records import UNKNOWN, HostRecord, Step, differences, offer_of
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Instance
-from chalicelib.domain.names import new_id, pleasant_name, require_name
+from chalicelib.domain.names import new_id, pleasant_name, require_own_name
 from chalicelib.services import adoption, host_removal, pools
-from chalicelib.services.adoption_claims import address_claim
+from chalicelib.services.adoption_claims import address_claim, find, is_live
 from chalicelib.services.deps import Deps
 from chalicelib.ssh.host_keys import keys_for, keys_for_jump
 from chalicelib.ssh.keys import read_private_key
@@ -34,8 +34,6 @@ from chalicelib.store import instances as instance_store
 NAME_TRIES: Final = 5
 UNFINISHED: Final = timedelta(minutes=5)
 """How old a record without an instance must be to count as what a crash left."""
-
-CHECKS_KEPT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def add(deps: Deps, project: str, pool: str, wanted: HostRecord, key: Key | None
         return known
     record = replace(wanted, project=project, key=new_id("i", deps.now(), deps.rng), created_at=deps.now())
     record = _stored(deps, record, key)
-    holder = _claim(deps, record)
+    holder, former_key = _claim(deps, record)
     if holder != record.key:
         _withdraw(deps, record)
         if (known := _known(project, wanted)) is not None:
@@ -83,7 +81,7 @@ def add(deps: Deps, project: str, pool: str, wanted: HostRecord, key: Key | None
         if "made" in error.context:
             return get(deps, project, error.context["made"])
         raise
-    record = store.change(record, name=row.name)
+    record = store.change(record, name=row.name, former_key=former_key)
     if not record.from_here:
         adoption.start(deps, record)
     log.event("host-requested", instance=row.instance_id, name=row.name, pool=pool)
@@ -96,6 +94,7 @@ def begin_check(deps: Deps, project: str, wanted: HostRecord, key: Key | None) -
     wanted = _checked(wanted, key)
     check_id = new_id("c", deps.now(), deps.rng)
     record = replace(wanted, project=project, pool="", key=check_id, created_at=deps.now(), is_check=True)
+    record = _seen_before(record)
     record = _stored(deps, record, key)
     if not record.from_here:
         adoption.start(deps, record)
@@ -123,7 +122,7 @@ def listed(deps: Deps, project: str) -> list[Added]:
     """Return the hosts of a project: the live ones, and those that have ended and are still to be cleaned."""
     found = []
     for record in store.list_hosts(project):
-        row = _find(project, record.key)
+        row = find(project, record.key)
         if row is not None and (row.state is not State.TERMINATED or record.owed_since is not None):
             found.append(Added(row, record))
     return found
@@ -138,6 +137,20 @@ def refresh(deps: Deps, project: str, name: str) -> Instance:
         )
     store.change(found.record, refresh=True)
     deps.wake.send(found.instance.instance_id)
+    return found.instance
+
+
+def forget(deps: Deps, project: str, name: str) -> Instance:
+    """Wait no longer for a host that was removed while it was away: it will not confirm that nothing is left on it.
+
+    Another control plane has it, or it is no more. What is on it stays. Again changes nothing.
+    """
+    found = get(deps, project, name)
+    if found.instance.state is not State.TERMINATED:
+        raise ConflictError(
+            f"instance {name!r} is {found.instance.state.value}; what has ended can be forgotten: remove it first"
+        )
+    host_removal.forgive(deps, found.record)
     return found.instance
 
 
@@ -160,13 +173,15 @@ def _cleared(deps: Deps, record: HostRecord) -> bool:
         is_live = not record.is_over and deps.now() - record.created_at < adoption.ENDS_WITHIN
         row = None
     else:
-        row = _find(record.project, record.key)
+        row = find(record.project, record.key)
         is_live = row is not None and row.state in (State.PENDING, State.PROVISIONING)
     if is_live or deps.now() - record.created_at < UNFINISHED:
         return False
     is_unmade = row is None and not record.is_check and record.owed_since is None and record.removed_at is None
     if is_unmade:
         _withdraw(deps, record)
+    elif record.is_check and not record.is_over:
+        adoption.end_late(deps, record)
     elif record.secret:
         host_removal.forget_key(deps, record)
     else:
@@ -179,7 +194,7 @@ def _checked(wanted: HostRecord, key: Key | None) -> HostRecord:
     """Refuse what cannot be, before anything is stored."""
     where = wanted.destination
     if wanted.name:
-        require_name(wanted.name, "name")
+        require_own_name(wanted.name, "name")
     keys_for(wanted.host_key, where, wanted.jump)
     if wanted.jump is not None:
         keys_for_jump(wanted.host_key, wanted.jump)
@@ -197,9 +212,9 @@ def _checked(wanted: HostRecord, key: Key | None) -> HostRecord:
 def _known(project: str, wanted: HostRecord) -> Added | None:
     """The live instance that has this address, if there is one. Raises `ConflictError` where something differs."""
     holder = store.holder_of(project, address_claim(wanted))
-    row = _find(project, holder) if holder else None
+    row = find(project, holder) if holder else None
     record = store.get(project, holder) if holder else None
-    if row is None or record is None or row.state is State.TERMINATED:
+    if row is None or record is None or not _is_held(row, record):
         return None
     if row.state is State.TERMINATING:
         raise ConflictError(
@@ -208,6 +223,11 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
             state=row.state.value,
         )
     found = differences(record, wanted)
+    if "host_key" in found and record.fingerprint:
+        found["host_key"]["is"] = record.fingerprint
+        given = keys_for(wanted.host_key, wanted.destination, wanted.jump)
+        if given is None or record.fingerprint in given:
+            del found["host_key"]
     if wanted.name and wanted.name != row.name:
         found["name"] = {"is": row.name, "asked": wanted.name}
     if found:
@@ -219,27 +239,51 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
     return Added(row, record)
 
 
+def _is_held(row: Instance, record: HostRecord | None) -> bool:
+    """Whether an instance still has its address: one that goes, and has left nothing on the host, has not."""
+    is_going = row.state is State.TERMINATING and record is not None and record.is_untouched
+    return row.state is not State.TERMINATED and not is_going
+
+
 def _stored(deps: Deps, record: HostRecord, key: Key | None) -> HostRecord:
     """Write the record, which names the secret, and then the secret."""
     if key is not None:
         record = replace(record, secret=f"hosts/{record.project}/{record.key}/{random.token_hex(8)}")
-    record = store.put(record, ttl=deps.now() + CHECKS_KEPT if record.is_check else None)
+    if record.is_check:
+        kept_for = host_removal.SECRET_KEPT if record.secret else host_removal.CHECKS_KEPT
+        record = replace(record, expires_at=deps.now() + kept_for)
+    record = store.put(record)
     if key is not None:
         deps.secrets.put(record.secret, {"private_key": key.private_key, "passphrase": key.passphrase})
     return record
 
 
-def _claim(deps: Deps, record: HostRecord) -> str:
-    """Take the address; one whose holder has ended, or never came to be, is taken over."""
+def _claim(deps: Deps, record: HostRecord) -> tuple[str, str]:
+    """Take the address; one whose holder has ended, or never came to be, is taken over.
+
+    Returns who has it now, and the host key of an ended instance that had it.
+    """
     what = address_claim(record)
     holder = store.claim(record.project, what, record.key)
     if holder == record.key:
-        return holder
-    row, before = _find(record.project, holder), store.get(record.project, holder)
+        return holder, ""
+    row, before = find(record.project, holder), store.get(record.project, holder)
     is_unfinished = row is None and before is not None and deps.now() - before.created_at < UNFINISHED
-    if is_unfinished or (row is not None and row.state is not State.TERMINATED):
-        return holder
-    return store.claim(record.project, what, record.key, instead_of=holder)
+    if is_unfinished or (row is not None and _is_held(row, before)):
+        return holder, ""
+    holder = store.claim(record.project, what, record.key, instead_of=holder)
+    return holder, before.fingerprint if before else ""
+
+
+def _seen_before(record: HostRecord) -> HostRecord:
+    """Hold a host that is looked at to the key of the live instance at its address, and tell it from an ended one's."""
+    holder = store.holder_of(record.project, address_claim(record))
+    before = store.get(record.project, holder) if holder else None
+    if before is None or not before.fingerprint:
+        return record
+    if is_live(record.project, holder):
+        return replace(record, fingerprint=before.fingerprint, pinned=before.pinned)
+    return replace(record, former_key=before.fingerprint)
 
 
 def _created(deps: Deps, record: HostRecord, request_id: str) -> Instance:
@@ -277,10 +321,3 @@ def _withdraw(deps: Deps, record: HostRecord) -> None:
     host_removal.forget_key(deps, record)
     store.release(record.project, address_claim(record), record.key)
     store.forget(record)
-
-
-def _find(project: str, instance_id: str) -> Instance | None:
-    try:
-        return instance_store.find(project, instance_id)
-    except NotFoundError:
-        return None

@@ -11,7 +11,7 @@ from chalicelib.domain.errors import AlreadyExistsError, ConflictError, InvalidI
 from chalicelib.domain.host_records import HostRecord, is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Offer, Transition
-from chalicelib.domain.names import new_id, pleasant_name, require_name
+from chalicelib.domain.names import new_id, pleasant_name, require_own_name
 from chalicelib.domain.policies import Policies, to_doc
 from chalicelib.domain.units import NEVER, format_duration
 from chalicelib.services import gang_plans, offers, pools, provisioning, shapes, teardown
@@ -153,7 +153,7 @@ def new_instance(
         project=project,
         pool=pool,
         instance_id=instance_id,
-        name=require_name(name, "name") if name else pleasant_name(deps.rng),
+        name=require_own_name(name, "name") if name else pleasant_name(deps.rng),
         state=State.PENDING,
         fence=1,
         reason=reason,

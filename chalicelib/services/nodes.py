@@ -86,7 +86,7 @@ def _is_leaving(run: Run, job: NodeJob) -> bool:
 
 def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:
     """A job with the machine that is held for it."""
-    facts = journal.facts(row.instance_id) or {}
+    facts = {} if is_host(row) else journal.facts(row.instance_id) or {}
     return replace(
         blank,
         cluster=cluster,
@@ -100,15 +100,14 @@ def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:
 
 
 def _address(deps: Deps, row: Instance, facts: Mapping[str, Any]) -> str:
-    """Where the other nodes reach a machine: a rented one's is known from its agent, a host's from its adoption, unless
-    its agent has told since that it has another one in the same network.
+    """Where the other nodes reach a machine: a rented one's is known from its agent, a host's from its record, which
+    follows its agent within the network.
 
     A simulated machine has none of its own: all of them are this computer.
     """
     if is_host(row):
         record = host_store.get(row.project, row.instance_id)
-        known = record.address if record else ""
-        return networks.address_in(facts.get("addresses"), row.offer.zone if row.offer else "", known)
+        return record.address if record else ""
     told = networks.private_address(facts.get("addresses"))
     if not told and row.offer and deps.backend(row.project, row.offer.backend).capabilities.simulated:
         return "127.0.0.1"

@@ -201,8 +201,7 @@ def _bury(deps: Deps, row: Instance) -> None:
     machine_losses.machine_lost(deps, row)
     deps.wake.delete(row.instance_id)
     attempts = journal.attempts(row.instance_id)
-    if is_host(row):
-        host_removal.close(deps, row)
+    how = host_removal.close(deps, row) if is_host(row) else Reason.CONFIRMED_GONE
     if not host_removal.keeps_token(row):
         for attempt in attempts:
             if attempt.machine_ref:  # nobody else's agent ever had a token
@@ -211,7 +210,15 @@ def _bury(deps: Deps, row: Instance) -> None:
     detail = "" if row.detail.startswith(NOT_YET) else row.detail
     try:
         ended = replace(row, spent=spent, detail=detail)
-        store.bury(ended, now=deps.now(), reason=row.reason, actor=row.actor, detail=detail)
+        store.bury(
+            ended,
+            now=deps.now(),
+            reason=row.reason,
+            actor=row.actor,
+            detail=detail,
+            how=how,
+            kept_for=host_removal.kept_for(row),
+        )
     except LostRaceError:
         return
     log.event("instance-terminated", instance=row.instance_id, spent_micros=spent)

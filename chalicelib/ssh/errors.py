@@ -6,7 +6,10 @@ from chalicelib.domain.errors import InvalidInputError, TidepoolError
 
 
 class SshError(TidepoolError):
-    """A host could not be worked with. `retryable`: the same may work a moment later."""
+    """A host could not be worked with. `retryable`: the same may work a moment later.
+
+    `context["reason"]` says why in a few plain words, where there are shorter ones than `detail`.
+    """
 
     code, status, exit_code = "ssh-failed", 502, 8
 

@@ -1,5 +1,6 @@
 """What the exceptions of the network and of Paramiko mean. A table by name, so that Paramiko need not be loaded."""
 
+import errno
 from collections.abc import Mapping
 from typing import Final
 
@@ -47,6 +48,17 @@ NOT_THE_PROTOCOL: Final = ("indecipherable protocol version", "incompatible vers
 
 CAUSES: Final[Mapping[type[OSError], str]] = {ConnectionRefusedError: "refused", TimeoutError: "timeout"}
 
+PLAIN: Final[Mapping[int, str]] = {
+    errno.ECONNREFUSED: "connection refused, nothing listens on that port",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.EHOSTDOWN: "the host is down",
+    errno.ENETUNREACH: "no route to its network",
+    errno.EACCES: "a firewall forbids it",
+    errno.EPERM: "a firewall forbids it",
+    errno.ETIMEDOUT: "no answer",
+}
+"""Why a connection does not come about, for a person: connect(2)."""
+
 
 def meaning(error: BaseException, where: str) -> SshError:
     """Say what an exception of a connection means. `where` names the host, for a person.
@@ -55,10 +67,19 @@ def meaning(error: BaseException, where: str) -> SshError:
     """
     kinds = (MEANING.get(kind.__name__) for kind in type(error).__mro__)
     kind = next((each for each in kinds if each is not None), SshError)
-    words = str(error) or type(error).__name__
+    words = _words(error)
     if kind is ConnectionLostError and any(said in words.casefold() for said in NOT_THE_PROTOCOL):
         kind = NotSshError
     if kind is UnreachableError:
         cause = next((name for each, name in CAUSES.items() if isinstance(error, each)), "network")
-        return UnreachableError(f"{where} cannot be reached: {words}", host=where, cause=cause)
+        return UnreachableError(f"{where} cannot be reached: {words}", host=where, cause=cause, reason=words)
     return kind(f"{where}: {words}", host=where)
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says, in plain words."""
+    if isinstance(error, TimeoutError):
+        return PLAIN[errno.ETIMEDOUT]
+    if isinstance(error, OSError) and error.errno is not None:
+        return PLAIN.get(error.errno) or error.strerror or str(error)
+    return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.ssh.errors import (
@@ -37,6 +37,9 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socke
 
 
 OVERHEARD: Final = 1024
+SHORTEST_S: Final = 0.5
+"""What a last handshake is given at least."""
+
 NO_ROOM: Final = (b"Exceeded MaxStartups", b"Not allowed at this time")
 """What sshd says instead of a version when it takes nobody more, or nobody from there, for now."""
 
@@ -163,16 +166,20 @@ def dialled(target: Target, allowed: Sequence[Network], limits: Limits, lookup: 
 
 
 def log_in(
-    dial: Callable[[], "socket.socket | Channel"], target: Target, key: PrivateKey, trust: Trust, limits: Limits
+    dial: Callable[[Limits], "socket.socket | Channel"], target: Target, key: PrivateKey, trust: Trust, limits: Limits
 ) -> tuple["Transport", HostKey]:
     """Shake hands and log in over what `dial` opens, and say which key the host showed.
 
-    A fingerprint does not say of which type its key is, so the types are asked for in turn, each in a new connection.
+    A fingerprint does not say of which type its key is, so the types are asked for in turn, each in a new connection;
+    all of them together take no longer than one may. An error has the key that was shown as `context["host_key"]`.
     """
     signing = _signing(key)
+    until = time.monotonic() + limits.dial_s + limits.handshake_s
     failure: SshError = NotSshError(f"{target} has no host key of a type that we know", host=str(target))
     for kinds in _kinds_to_ask(trust.keys):
-        transport = _shaken(dial, target, limits, kinds)
+        left_s = max(SHORTEST_S, until - time.monotonic())
+        left = replace(limits, dial_s=min(limits.dial_s, left_s), handshake_s=min(limits.handshake_s, left_s))
+        transport = _shaken(dial, target, left, kinds)
         if transport is None:
             continue
         try:
@@ -180,6 +187,10 @@ def log_in(
             if trust.keys is None or found.fingerprint in trust.keys:
                 _authenticate(transport, target, key, signing, limits)
                 return transport, found
+        except SshError as error:
+            error.context["host_key"] = found.fingerprint
+            closed(transport)
+            raise
         except BaseException:
             closed(transport)
             raise
@@ -223,12 +234,12 @@ def closed(transport: "Transport") -> None:
 
 
 def _shaken(
-    dial: Callable[[], "socket.socket | Channel"], target: Target, limits: Limits, kinds: Sequence[str]
+    dial: Callable[[Limits], "socket.socket | Channel"], target: Target, limits: Limits, kinds: Sequence[str]
 ) -> "Transport | None":
     """Agree on keys. With `kinds`, only on those of these types: None where the host has none of them."""
     import paramiko
 
-    line = Overheard(dial())
+    line = Overheard(dial(limits))
     as_socket: Any = line
     transport = paramiko.Transport(as_socket)
     transport.daemon = True
@@ -237,7 +248,7 @@ def _shaken(
     if kinds:
         options.key_types = [each for each in options.key_types if _kind_of(each) in kinds] or options.key_types
     where, limit_s = str(target), limits.handshake_s
-    late = NotSshError(f"{where} answers, but not as an SSH server within {limit_s:g} s", host=where)
+    late = NotSshError(f"{where} answers, but not as an SSH server within {limit_s:.2g} s", host=where)
     try:
         with watched(transport, limit_s, late, where):
             transport.start_client(timeout=limit_s + 1)
@@ -281,7 +292,7 @@ def _wrong_key(target: Target, trust: Trust, found: HostKey) -> SshError:
     expected = shown(trust.keys.prints) if trust.keys else ""
     kind, was = (HostKeyChangedError, "pinned") if trust.is_pinned else (HostKeyMismatchError, "given")
     words = f"{target} shows the host key {found.fingerprint}; {was} was {expected}"
-    return kind(words, host=str(target), expected=expected, found=found.fingerprint)
+    return kind(words, host=str(target), expected=expected, found=found.fingerprint, host_key=found.fingerprint)
 
 
 def _authenticate(transport: "Transport", target: Target, key: PrivateKey, signing: "PKey", limits: Limits) -> None:

@@ -83,9 +83,14 @@ def _public() -> tuple[Network, ...]:
 
 
 def _jump(record: HostRecord, private: PrivateKey) -> Jump:
-    """A host on the way is trusted by the lines that are given for it, else by whatever it shows: it sees no secret."""
-    assert record.jump is not None
-    return Jump(_target(record.jump), private, Trust(keys_for_jump(record.host_key, record.jump)))
+    """A host on the way is trusted as the one behind it: by what it showed before, what was given, or what it shows."""
+    where = record.jump
+    assert where is not None
+    if record.jump_pinned:
+        trust = Trust(parse_host_keys(record.jump_pinned, where.host, where.port), is_pinned=True)
+    else:
+        trust = Trust(keys_for_jump(record.host_key, where))
+    return Jump(_target(where), private, trust)
 
 
 def _target(where: Destination) -> Target:

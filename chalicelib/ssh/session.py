@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from chalicelib.ssh.errors import CommandTimeoutError, ConnectionLostError, UnreachableError
+from chalicelib.ssh.errors import CommandTimeoutError, ConnectionLostError, SshError, UnreachableError
 from chalicelib.ssh.keys import PrivateKey
 from chalicelib.ssh.login import USUAL, HostKey, Limits, Target, Trust, closed, dialled, log_in, watched
 from chalicelib.ssh.targets import Lookup, Network, refuse_behind
@@ -62,15 +62,24 @@ def connect(
     of what is behind it only loopback, link-local and metadata addresses are refused.
 
     Raises an `SshError`: `unreachable`, `target-refused`, `not-ssh`, `host-key-mismatch` (one was given),
-    `host-key-changed` (one was pinned), `auth-failed`, `connection-lost`.
+    `host-key-changed` (one was pinned), `auth-failed`, `connection-lost`. In its `context`, `hop` names the jump host
+    where it is that one which cannot be worked with; `host_key` is the fingerprint that was shown, and `jump_key` what
+    to pin of the jump host, if it came so far.
     """
     if jump is None:
-        transport, host_key = log_in(lambda: dialled(target, allowed, limits, lookup), target, key, trust, limits)
+        transport, host_key = log_in(lambda left: dialled(target, allowed, left, lookup), target, key, trust, limits)
         return Session(transport, target, host_key, limits)
     refuse_behind(target.host)
-    through = connect(jump.target, jump.key, trust=jump.trust, allowed=allowed, limits=limits, lookup=lookup)
     try:
-        transport, host_key = log_in(lambda: through.channel_to(target), target, key, trust, limits)
+        through = connect(jump.target, jump.key, trust=jump.trust, allowed=allowed, limits=limits, lookup=lookup)
+    except SshError as error:
+        raise _of_the_jump(error, jump.target) from error
+    try:
+        transport, host_key = log_in(lambda left: through.channel_to(target, left.dial_s), target, key, trust, limits)
+    except SshError as error:
+        error.context["jump_key"] = through.host_key.line
+        through.close()
+        raise
     except BaseException:
         through.close()
         raise
@@ -89,6 +98,7 @@ class Session:
         through: "Session | None" = None,
     ) -> None:
         self.host_key = host_key
+        self.jump_key = through.host_key if through else None
         self._transport = transport
         self._target = target
         self._limits = limits
@@ -121,17 +131,24 @@ class Session:
             with channel:
                 return _executed(channel, ROOT_SHELL if sudo else SHELL, script.encode(), output_limit)
 
-    def channel_to(self, target: Target) -> "Channel":
+    def channel_to(self, target: Target, limit_s: float) -> "Channel":
         """Open a way from this host on to another. Raises `UnreachableError` (cause `jump`) where it does not."""
-        limit_s = self._limits.dial_s
         words = f"{target} cannot be reached through {self._target}"
-        late = UnreachableError(f"{words} within {limit_s:g} s", host=str(target), cause="jump")
+        late = UnreachableError(f"{words} within {limit_s:.2g} s", host=str(target), cause="jump")
         try:
             with watched(self._transport, limit_s + 1, late, str(self._target)):
                 there = (target.host, target.port)
                 return self._transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=limit_s)
         except ConnectionLostError as error:
             raise UnreachableError(f"{words}: {error.detail}", host=str(target), cause="jump") from error
+
+
+def _of_the_jump(error: SshError, jump: Target) -> SshError:
+    """The same error, as one of the host on the way."""
+    context = {**error.context, "hop": str(jump)}
+    if reason := error.context.get("reason"):
+        context["reason"] = f"jump host {jump}: {reason}"
+    return type(error)(f"jump host {error.detail}", **context)
 
 
 def _executed(channel: "Channel", command: str, script: bytes, limit: int) -> Done:

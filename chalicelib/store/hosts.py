@@ -7,7 +7,7 @@ adoption one loses and reads again. A claim is an entry of its own (`claim#<what
 import secrets
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from chalicelib.domain.errors import LostRaceError
@@ -20,27 +20,27 @@ from chalicelib.store.models import HostRow
 HOST: Final = "host#"
 CHECK: Final = "check#"
 CLAIM: Final = "claim#"
-MOMENTS: Final = ("created_at", "removed_at", "owed_since")
+MOMENTS: Final = ("created_at", "sent_at", "removed_at", "owed_since")
 DESTINATIONS: Final = ("destination", "jump")
-OWN_COLUMNS: Final = ("project", "key", "is_check", "write")
+OWN_COLUMNS: Final = ("project", "key", "is_check", "write", "expires_at")
 
 
-def put(record: HostRecord, *, ttl: datetime | None = None) -> HostRecord:
+def put(record: HostRecord) -> HostRecord:
     """Store a new record; return it as stored. Raises `LostRaceError` when its key is taken."""
     new = kept_short(replace(record, write=calls.fresh_write()))
     try:
-        calls.put(_encode(new, ttl), HostRow.entry.does_not_exist())
+        calls.put(_encode(new), HostRow.entry.does_not_exist())
     except calls.ConditionFailedError as error:
         if error.item is None or error.item["write"]["S"] != new.write:  # else our own, whose answer was lost
             raise LostRaceError(f"{record.key} exists", host=record.key) from error
     return new
 
 
-def change(seen: HostRecord, *, ttl: datetime | None = None, **changes: Any) -> HostRecord:
+def change(seen: HostRecord, **changes: Any) -> HostRecord:
     """Change a record, if nobody wrote it since it was read; return it as stored. Raises `LostRaceError`."""
     new = kept_short(replace(seen, **changes, write=calls.fresh_write()))
     try:
-        calls.put(_encode(new, ttl), HostRow.write == seen.write)
+        calls.put(_encode(new), HostRow.write == seen.write)
     except calls.ConditionFailedError as error:
         if error.item is None or error.item["write"]["S"] != new.write:
             raise LostRaceError(f"{seen.key} has moved on since it was read", host=seen.key) from error
@@ -108,6 +108,15 @@ def release(project: str, what: str, holder: str) -> None:
         return
 
 
+def retire(project: str, what: str, holder: str, until: datetime) -> None:
+    """Keep a claim of a holder that has ended as a trace of who had it, `until` then, if it is still its own."""
+    try:
+        row = HostRow(project, CLAIM + what, holder=holder, write=secrets.token_hex(8), ttl=epoch(until))
+        calls.put(row, HostRow.holder == holder)
+    except calls.ConditionFailedError:
+        return
+
+
 def _read(project: str, entry: str) -> HostRecord | None:
     item = calls.get(HostRow, project, entry, consistent=True)
     return None if item is None else _decode(item)
@@ -117,16 +126,15 @@ def _entry(record: HostRecord) -> str:
     return (CHECK if record.is_check else HOST) + record.key
 
 
-def _encode(record: HostRecord, ttl: datetime | None) -> HostRow:
+def _encode(record: HostRecord) -> HostRow:
     doc: dict[str, Any] = {}
     for field in fields(HostRecord):
         value = getattr(record, field.name)
         if field.name in OWN_COLUMNS or value == field.default:
             continue
         doc[field.name] = _written(field.name, value)
-    return HostRow(
-        record.project, _entry(record), doc=doc, write=record.write, ttl=epoch(ttl) if ttl is not None else None
-    )
+    ttl = epoch(record.expires_at) if record.expires_at else None
+    return HostRow(record.project, _entry(record), doc=doc, write=record.write, ttl=ttl)
 
 
 def _written(name: str, value: Any) -> Any:
@@ -136,6 +144,8 @@ def _written(name: str, value: Any) -> Any:
         return {"host": value.host, "user": value.user, "port": value.port}
     if name == "checks":
         return [dict(each) for each in value]
+    if name == "told":
+        return list(value)
     return value.value if isinstance(value, Step) else value
 
 
@@ -143,7 +153,9 @@ def _decode(item: Image) -> HostRecord:
     row = HostRow.from_raw_data(item)
     kind, _, key = row.entry.partition("#")
     values: dict[str, Any] = {name: _value(name, value) for name, value in _known(row.doc).items()}
-    return HostRecord(project=row.project, key=key, is_check=kind == "check", write=row.write, **values)
+    expires_at = datetime.fromtimestamp(int(row.ttl), UTC) if row.ttl is not None else None
+    is_check = kind == "check"
+    return HostRecord(project=row.project, key=key, is_check=is_check, write=row.write, expires_at=expires_at, **values)
 
 
 def _known(doc: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,6 +169,6 @@ def _value(name: str, value: Any) -> Any:
         return moment(value)
     if name in DESTINATIONS:
         return Destination(value["host"], value["user"], value["port"])
-    if name == "checks":
+    if name in ("checks", "told"):
         return tuple(value)
     return Step(value) if name == "step" else value

@@ -291,11 +291,21 @@ def claimable(project: str, pool: str, shape: str, limit: int) -> list[Candidate
     ]
 
 
-def bury(seen: Instance, *, now: datetime, reason: Reason, actor: str, detail: str = "") -> Instance:
-    """End an instance whose machine is confirmed gone, and free its name; return it as it ended.
+def bury(
+    seen: Instance,
+    *,
+    now: datetime,
+    reason: Reason,
+    actor: str,
+    detail: str = "",
+    how: Reason = Reason.CONFIRMED_GONE,
+    kept_for: timedelta = rows.KEEP_ENDED,
+) -> Instance:
+    """End an instance of which nothing is left, and free its name; return it as it ended. `how` is for the history.
 
-    The row leaves the live ones for the ended ones, where it stays for 7 days, and its name leads there until another
-    instance takes it. Raises `IllegalTransitionError` unless it is terminating, `LostRaceError` when the row moved.
+    The row leaves the live ones for the ended ones, where it stays for 7 days unless `kept_for` says otherwise, and its
+    name leads there until another instance takes it. Raises `IllegalTransitionError` unless it is terminating,
+    `LostRaceError` when the row moved.
     """
     state = next_state(seen.state, Event.CONFIRMED_GONE)
     new = replace(
@@ -310,7 +320,9 @@ def bury(seen: Instance, *, now: datetime, reason: Reason, actor: str, detail: s
         lease=None,
     )
     row = rows.encode(new, wrote="step", write=calls.fresh_write())
-    freed = {"ended": rows.ended_key(new), "ttl": epoch(now + rows.KEEP_ENDED)}
+    row.ended_how = how.value
+    row.ttl = epoch(now + kept_for)
+    freed = {"ended": rows.ended_key(new), "ttl": epoch(now + kept_for)}
     writes = calls.Transaction()
     writes.drop(InstanceRow, rows.part(new.project, new.pool), new.instance_id, guarded.same_fence(seen))
     writes.put(row)

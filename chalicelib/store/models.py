@@ -100,6 +100,7 @@ class InstanceRow(Model):
     write = UnicodeAttribute()
     flips = NumberAttribute(null=True)
     flagged_by = UnicodeAttribute(null=True)
+    ended_how = UnicodeAttribute(null=True)
     ttl = NumberAttribute(null=True)
     claimable = ClaimableIndex()
 

@@ -6,7 +6,7 @@ records of different instances may come in any order. Records of one row come in
 an ended row may overtake those of the live one. Records that come after their pool was deleted are history alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from chalicelib.domain.errors import ThrottledError
-from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.lifecycle import ENDED_BY, Reason, State
 from chalicelib.domain.model import Instance, Transition
 from chalicelib.store import calls, journal, rows
 from chalicelib.store.calls import Image
@@ -136,21 +136,19 @@ def _mark(instance: Instance, old: Image | None, new: Image) -> JournalRow:
         return JournalRow(
             instance.instance_id, f"flag#{flips:08d}", body=body, ttl=epoch(instance.changed_at + KEEP_MARK)
         )
-    source = State(old["state"]["S"]) if old else None
-    if instance.state is State.TERMINATED:
-        source = State.TERMINATING
-    return journal.history_row(
-        instance.instance_id,
-        Transition(
-            at=instance.changed_at,
-            fence=instance.fence,
-            source=source,
-            target=instance.state,
-            reason=Reason.CONFIRMED_GONE if instance.state is State.TERMINATED else instance.reason,
-            actor="provider" if instance.state is State.TERMINATED else instance.actor,
-            detail="" if instance.state is State.TERMINATED else instance.detail,
-        ),
+    step = Transition(
+        at=instance.changed_at,
+        fence=instance.fence,
+        source=State(old["state"]["S"]) if old else None,
+        target=instance.state,
+        reason=instance.reason,
+        actor=instance.actor,
+        detail=instance.detail,
     )
+    if instance.state is State.TERMINATED:
+        how = Reason(new["ended_how"]["S"]) if "ended_how" in new else Reason.CONFIRMED_GONE
+        step = replace(step, source=State.TERMINATING, reason=how, actor=ENDED_BY[how], detail="")
+    return journal.history_row(instance.instance_id, step)
 
 
 def _drop_empty(project: str, pool: str, shape: str) -> None:

@@ -125,6 +125,9 @@ Hosts: servers that you own
                     ssh(1) are understood, no key leaves this computer, and ssh decides about host keys. Either way
                     the control plane writes the scripts, and they run as root on the host.
 
+  Nodes of one run are hosts of one network: one --network (else the one their address is in) of one --region. Without
+  --region hosts behind different jump hosts are different networks, even if the CIDR is the same.
+
   tidepool host check … makes the checks and changes nothing. Each is pass, warn or fail, with what was found and the
   command that puts it right. The same add-ssh again goes on where it stopped, and passes over hosts that are done.
 """

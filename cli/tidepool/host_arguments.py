@@ -40,7 +40,12 @@ def add_host_arguments(parser: ArgumentParser, *, adopts: bool = True) -> None:
         metavar="CIDR",
         help="the network its neighbours reach it in; one run's nodes share one",
     )
-    host.add_argument("--region", type=label, metavar="NAME", help="what to call where it is (default remote)")
+    host.add_argument(
+        "--region",
+        type=label,
+        metavar="NAME",
+        help="its site (default remote); hosts of one region and network are one",
+    )
     host.add_argument(
         "--take-over",
         action="store_true",

@@ -16,8 +16,8 @@ from tidepool.host_uploaded import Notes
 from tidepool.progress import Patience
 from tidepool.ssh_children import Children
 from tidepool.ssh_connection import SSH_FAILED, Connection
-from tidepool.ssh_destination import parse_destination
 from tidepool.ssh_failures import CHECKS, UNREACHABLE, failure_of, jump_failure, own_words
+from tidepool.ssh_ways import describe_way
 from tidepool.text import clean, clipped
 
 TYPE_CHECKING = False
@@ -109,7 +109,7 @@ class Here:
 
     def _looked(self, destination: Destination) -> Connection:
         """The way to a host, as ssh's configuration has it. Raises what ssh says of its options."""
-        connection = self._way(destination, asks=self._asks)
+        connection = self._way(destination, self._options, asks=self._asks)
         looked = connection.look()
         if looked.exit_code:
             words = _first(looked.err) or f"ssh -G ended with {looked.exit_code}"
@@ -178,16 +178,19 @@ class Here:
             "user": connection.user,
             "from_here": True,
         }
-        if connection.jump:
-            hop = self._way(parse_destination(connection.jump, "ProxyJump"), asks=False)
-            hop.look()
-            request["jump"] = {"host": hop.host, "port": hop.port, "user": hop.user}
+        describe_way(request, connection, self._hop)
         return request
 
-    def _way(self, destination: Destination, *, asks: bool) -> Connection:
+    def _hop(self, destination: Destination) -> Connection:
+        """A jump host as ssh sees it: with the configuration that is used, and no other option of the command line."""
+        hop = self._way(destination, self._options.for_jumps(), asks=False)
+        hop.look()
+        return hop
+
+    def _way(self, destination: Destination, options: SshWords, *, asks: bool) -> Connection:
         folder, number, environ = self._folder, next(self._numbers), self._session.environ
         return Connection(
-            destination, self._options, self._children, folder=folder, number=number, asks=asks, environ=environ
+            destination, options, self._children, folder=folder, number=number, asks=asks, environ=environ
         )
 
 

@@ -26,7 +26,9 @@ def ended(host: str, instance: InstanceDetail, *, how: str = ADDED) -> Result:
     checks = facts["checks"] if facts else []
     fingerprint = facts["host_key"] if facts else ""
     if instance["state"] in READY:
-        return Result(host, how, instance=instance, checks=checks, fingerprint=fingerprint)
+        result = Result(host, how, instance=instance, checks=checks, fingerprint=fingerprint)
+        result.jump_fingerprint = facts["jump_host_key"] if facts else ""
+        return result
     words = (facts["failure"] if facts else "") or instance["detail"] or instance["reason"]
     if instance["reason"] in ASKED_FOR:
         return failed(host, ConflictError(f"{instance['name']} was removed meanwhile"), fingerprint=fingerprint)
@@ -37,7 +39,9 @@ def ended_check(host: str, facts: HostFacts) -> Result:
     """The result of a look that is over."""
     checks, fingerprint = facts["checks"], facts["host_key"]
     if facts["step"] == "done":
-        return Result(host, CHECKED, checks=checks, fingerprint=fingerprint)
+        result = Result(host, CHECKED, checks=checks, fingerprint=fingerprint)
+        result.jump_fingerprint = facts["jump_host_key"]
+        return result
     return failed(host, verdict(host, facts["failure"], checks, None), fingerprint=fingerprint)
 
 

@@ -36,9 +36,14 @@ class Uploads:
         self._given = given_keys(args.host_key) if args.host_key else []
         self._looks = not args.no_known_hosts
         self._key = load_key(asked.options["i"], session)
+        self.new: set[str] = set()
+        """Hosts whose own key is not known yet."""
 
     def request(self, destination: Destination) -> tuple[HostRequest, str]:
-        """The request for one host, and a sentence about its key: given, known, or trusted on first use."""
+        """The request for one host, and a sentence about its key: given, known, or trusted on first use.
+
+        That of the jump host goes with it, and is told with it.
+        """
         user = _one("user", destination, "-l", self._options.get("l", ""), destination.user) or self._local_user()
         port = int(_one("port", destination, "-p", str(self._port or ""), str(destination.port or "")) or DEFAULT_PORT)
         request: HostRequest = {
@@ -53,10 +58,12 @@ class Uploads:
             jump = self._jump
             request["jump"] = {"host": jump.host, "port": jump.port or DEFAULT_PORT, "user": jump.user or user}
         keys, how = self._keys(destination.host, port)
+        if not keys:
+            self.new.add(destination.text)
         if self._jump:
-            of_jump = self._jump_keys(self._jump.host, self._jump.port or DEFAULT_PORT)
+            of_jump, how_of_jump = self._jump_keys(self._jump.host, self._jump.port or DEFAULT_PORT)
             keys += of_jump
-            how += "" if of_jump else f"; that of {self._jump.host} is not known, and trusted as it is"
+            how += f"; jump host {self._jump.host}: host key {how_of_jump}"
         if keys:
             request["host_key"] = "\n".join(keys)
         return request, f"{destination.text}: host key {how}"
@@ -68,14 +75,19 @@ class Uploads:
         keys = known_keys(host, port, self._session.environ) if self._looks else []
         if keys:
             return keys, f"known from known_hosts: {_prints(keys)}"
-        return [], "not known: the first one that it shows is trusted" + (", and pinned" if self._pins else "")
+        return [], self._not_known()
 
-    def _jump_keys(self, host: str, port: int) -> list[str]:
+    def _jump_keys(self, host: str, port: int) -> tuple[list[str], str]:
         """Keys of the jump host, each with its name before it, so that they are not taken for the host's behind it."""
-        found = keys_for("\n".join(self._given), host, port)
+        found, how = keys_for("\n".join(self._given), host, port), "given"
         if not found and self._looks:
-            found = known_keys(host, port, self._session.environ)
-        return [f"{name_of(host, port)} {key}" for key in found]
+            found, how = known_keys(host, port, self._session.environ), "known from known_hosts"
+        if not found:
+            return [], self._not_known()
+        return [f"{name_of(host, port)} {key}" for key in found], f"{how}: {_prints(found)}"
+
+    def _not_known(self) -> str:
+        return "not known: the first one that it shows is trusted" + (", and pinned" if self._pins else "")
 
     def _local_user(self) -> str:
         """Whoever sits here, as ssh has it too."""

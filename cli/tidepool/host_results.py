@@ -25,7 +25,7 @@ class Result:
     """How one host ended. `how` is one of the words above; `error` is there where it failed; `is_new_key`: its key was
     not known before."""
 
-    __slots__ = ("checks", "error", "fingerprint", "host", "how", "instance", "is_new_key")
+    __slots__ = ("checks", "error", "fingerprint", "host", "how", "instance", "is_new_key", "jump_fingerprint")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Result:
         self.checks = list(checks)
         self.fingerprint = fingerprint
         self.is_new_key = False
+        self.jump_fingerprint = ""
         self.error = error
 
     @property
@@ -62,6 +63,7 @@ class Result:
             "fix": "\n".join(fixes),
             "fingerprint": self.fingerprint,
             "first_use": self.is_new_key,
+            "jump_fingerprint": self.jump_fingerprint,
             "checks": self.checks,
             "instance": self.instance,
         }

@@ -17,6 +17,7 @@ class HostRequest(TypedDict):
     """A host to be adopted, or to be looked at.
 
     `host_key`: lines of known_hosts, keys or fingerprints; without the first key seen is trusted and pinned.
+    `way`: how the host is reached where that is more than `jump`: every host on the way, or the hash of a command.
     `from_here`: the client carries the scripts over its own ssh, so there is no key in the request.
     """
 
@@ -26,6 +27,7 @@ class HostRequest(TypedDict):
     private_key: NotRequired[str]
     passphrase: NotRequired[str]
     jump: NotRequired[Jump]
+    way: NotRequired[str]
     host_key: NotRequired[str]
     network: NotRequired[str]
     region: NotRequired[str]

@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "host list": ("host", "ListHosts", "list the adopted hosts, and those that are still to be cleaned"),
     "host check": ("host", "CheckHosts", "find out whether hosts can be adopted, without adopting them"),
     "host refresh": ("host", "RefreshHosts", "read the facts of adopted hosts again"),
+    "host forget": ("host", "ForgetHosts", "wait no longer for hosts that are still to be cleaned"),
     "offer": ("offer", "ShowOffers", "show what adding would choose from, without buying"),
     "backend list": ("backend", "ListBackends", "list the accounts that machines are rented with"),
     "backend add": ("backend_add", "AddBackend", "add an account at a provider"),

@@ -62,7 +62,7 @@ class Ran:
 
 
 class Connection:
-    """The way to one host. After `look`, host, port, user and jump are what ssh's configuration makes of it.
+    """The way to one host. After `look`, host, port, user, jumps and command are what ssh's configuration makes of it.
 
     `folder` is for sockets and logs, and `number` this connection's own in it; `asks`: ssh may ask whoever sits there.
     """
@@ -93,8 +93,7 @@ class Connection:
     @property
     def host(self) -> str:
         """The address; behind a ProxyCommand the name, as one address may be several hosts behind several of them."""
-        behind = self._setting("proxycommand") not in ("", "none")
-        return self._destination.host if behind else self._setting("hostname") or self._destination.host
+        return self._destination.host if self.command else self._setting("hostname") or self._destination.host
 
     @property
     def port(self) -> int:
@@ -104,11 +103,6 @@ class Connection:
     @property
     def user(self) -> str:
         return self._setting("user") or self._destination.user
-
-    @property
-    def jump(self) -> str:
-        """The last host before this one, as it is configured."""
-        return self.jumps[-1] if self.jumps else ""
 
     @property
     def jumps(self) -> list[str]:
@@ -127,6 +121,12 @@ class Connection:
         words = self._options.words
         at = words.index("-F") if "-F" in words else len(words)
         return shlex.join(words[at : at + 2])
+
+    @property
+    def command(self) -> str:
+        """The command of the user's own that makes the connection, with the place of the host unfilled."""
+        command = self._setting("proxycommand")
+        return "" if command == "none" else command
 
     @property
     def known_as(self) -> str:

@@ -76,9 +76,10 @@ def uploaded_options(given: Sequence[tuple[str, str]]) -> dict[str, str]:
 class SshWords:
     """The options for the system's ssh. `log`: the file that -E wants ssh's own words in; `talks`: -v was given."""
 
-    __slots__ = ("log", "talks", "words")
+    __slots__ = ("_given", "log", "talks", "words")
 
     def __init__(self, given: Sequence[tuple[str, str]]) -> None:
+        self._given = given
         self.words: list[str] = []
         self.log = ""
         self.talks = False
@@ -91,3 +92,7 @@ class SshWords:
                 self.talks = True
             elif letter not in UNNEEDED:
                 self.words += [f"-{letter}", value] if letter in VALUED else [f"-{letter}"]
+
+    def for_jumps(self) -> SshWords:
+        """What of them ssh heeds for a jump host: which configuration is read."""
+        return SshWords([each for each in self._given if each[0] == "F"])

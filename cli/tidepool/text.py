@@ -28,7 +28,7 @@ def resources_text(resources: Mapping[str, Any] | None) -> str:
     if not resources or not resources["cpus"]:
         return NOTHING
     parts = [f"{resources['cpus']}xCPU", size_text(resources["memory_mib"])]
-    parts += [f"{gpu['count']}x{gpu['name']} ({size_text(gpu['memory_mib'])})" for gpu in resources["gpus"]]
+    parts += [f"{gpu['count']}x{clean(gpu['name'])} ({size_text(gpu['memory_mib'])})" for gpu in resources["gpus"]]
     if resources["disk_mib"]:
         parts.append(f"{size_text(resources['disk_mib'])} (disk)")
     return ", ".join(parts)

@@ -104,7 +104,8 @@ class HostCheck(TypedDict):
 
 class HostFacts(TypedDict):
     """What an adopted server has besides. `step` is how far its adoption is (`preflight`, `install`, `agent`,
-    `uninstall`, `done`, `failed`), `failure` why it ended, `host_key` the fingerprint that is pinned."""
+    `uninstall`, `done`, `failed`), `failure` why it ended or why the last try came to nothing, `host_key` the
+    fingerprint that is pinned, `jump_host_key` that of the jump host."""
 
     destination: str
     jump: str
@@ -112,6 +113,7 @@ class HostFacts(TypedDict):
     step: str
     failure: str
     host_key: str
+    jump_host_key: str
     network: str
     address: str
     machine_id: str

@@ -52,6 +52,9 @@ REASONS: Final = {
     Reason.POOL_DELETED: "Its pool is being deleted with force.",
     Reason.RUN_STOPPED: "The run it was bought for was stopped before it began.",
     Reason.CONFIRMED_GONE: "The provider confirmed the end. In the history only: the row keeps why it had to go.",
+    Reason.UNINSTALLED: "The same of an adopted host: it said that nothing of ours is left on it.",
+    Reason.NOTHING_INSTALLED: "The same of a host to which nothing was ever sent that changes it.",
+    Reason.CLEANUP_PENDING: "The same of a host that did not answer: it is cleaned when its agent is heard of again.",
 }
 
 TIMERS: Final = {

@@ -65,6 +65,7 @@ def test_the_same_server_again_is_the_same_instance_or_a_conflict_that_says_why(
         ({"private_key": ""}, "private_key"),
         ({"from_here": True}, "private_key"),
         ({"network": "ten"}, "network"),
+        ({"way": "gate:22"}, "way"),
         ({"gpu": "A100:many"}, "gpu"),
         ({"host_key": "no key"}, "host_key"),
         ({"host": "-oProxyCommand=x"}, "host"),
@@ -79,6 +80,32 @@ def test_what_cannot_be_is_refused_by_its_field_and_leaves_nothing(api, change, 
     assert field in refused.body["field"]
     assert api.world.secrets.kept == {}
     assert private_key().splitlines()[2] not in refused.text
+
+
+@pytest.mark.parametrize("path", [HOSTS, f"/projects/{PROJECT}/host-checks"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"private_key": private_key().splitlines()},
+        {"private_key": private_key() * 400},
+        {"private_key": None, "privatekey": private_key()},
+        {"passphrase": 4711471147},
+        {"passphrase": ["4711471147"]},
+        {"jump": {"host": "gate", "user": "me", "private_key": private_key()}},
+    ],
+    ids=["lines", "long", "misspelt", "number", "list", "jump"],
+)
+def test_nothing_of_a_key_is_echoed_when_something_is_wrong_with_it(api, path, change):
+    refused = api("POST", path, box(**change), idempotency_key="once")
+    assert refused.status == 422, refused.text
+    assert private_key().splitlines()[2][:20] not in refused.text
+    assert "4711471147" not in refused.text
+
+
+@pytest.mark.parametrize("field", ["host", "user", "way", "name"])
+def test_a_name_that_steers_a_terminal_is_refused(api, field):
+    refused = api("POST", HOSTS, {"host": "box-1", "user": "ubuntu", "from_here": True, field: "x\x1b[2Jy"})
+    assert (refused.status, refused.body["field"]) == (422, field)
 
 
 @pytest.mark.parametrize("gpu", ["A100:2", {"name": "A100", "count": 2}])

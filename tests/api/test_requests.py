@@ -35,7 +35,7 @@ def test_an_unknown_field_is_422_and_named(api):
     answer = api("POST", "/projects/acme/pools", {"name": "p", "colour": "blue"})
     assert (answer.status, answer.code) == (422, "invalid-input")
     assert answer.body["field"] == "colour"
-    assert answer.body["given"] == "blue"
+    assert answer.body["given"] == "(not shown)"  # the name may be a slip of one that holds a secret
 
 
 def test_every_wrong_field_is_listed_and_the_first_one_is_named(api):

@@ -29,6 +29,7 @@ LEAST = {
     "GET /v1/projects/{project}/hosts": "viewer",
     "POST /v1/projects/{project}/hosts/{name}/steps": "manager",
     "POST /v1/projects/{project}/instances/{name}/refresh": "manager",
+    "POST /v1/projects/{project}/instances/{name}/forget": "manager",
     "POST /v1/projects/{project}/host-checks": "manager",
     "GET /v1/projects/{project}/host-checks/{check_id}": "viewer",
     "POST /v1/projects/{project}/host-checks/{check_id}/steps": "manager",

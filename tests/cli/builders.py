@@ -162,6 +162,7 @@ def make_host_facts(**changes: Any) -> dict[str, Any]:
         "from_here": False,
         "step": "done",
         "failure": "",
+        "jump_host_key": "",
         "host_key": "",
         "network": "10.0.0.0/24",
         "address": "10.0.0.7",

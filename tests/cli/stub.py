@@ -154,7 +154,7 @@ class Stub(HostRoutes):
         elif request.method == "DELETE":
             found.update(state="terminating", reason="user-removed")
             return 202, found
-        elif rest[1:] == ["refresh"]:
+        elif rest[1:] in (["refresh"], ["forget"]):
             return 202, found
         elif script:
             found.update(script.pop(0))

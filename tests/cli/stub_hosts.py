@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SHOWN = f"SHA256:{'A' * 43}"
 """The fingerprint of what the control plane saw when it connected by itself."""
+JUMP_KEY = f"SHA256:{'J' * 43}"
 PREFLIGHT, INSTALL = "echo facts of $(id -un)", "echo installed"
 FIT, UNFIT = (make_check(),), (make_check(), make_check(check="docker", status="fail", code="docker-missing",
                                                        found="no docker", fix="install it"))  # fmt: skip
@@ -45,6 +46,7 @@ class StubHost:
             step=self.step,
             failure=self.failure,
             host_key=pinned,
+            jump_host_key=JUMP_KEY if jump and not where.get("from_here") else "",
             checks=list(self.checks),
         )
 

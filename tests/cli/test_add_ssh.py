@@ -13,7 +13,7 @@ from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
 from tests.cli.builders import NOW, NOW_TEXT, make_attempt, make_check, make_host_facts, make_instance
 from tests.cli.ssh_here import wait_for
-from tests.cli.stub_hosts import SHOWN, UNFIT
+from tests.cli.stub_hosts import JUMP_KEY, SHOWN, UNFIT
 from tests.cli.stub_problem import Problem
 from tests.ssh.server import private_key
 
@@ -64,7 +64,7 @@ def test_everything_that_may_be_said_is_sent(stub, cli, key):
     )
     ended = cli("pool", "add-ssh", *words)
     assert ended.code == 0
-    assert ended.err.endswith(f"10.0.0.7: host key {SHOWN}\n")
+    assert ended.err.endswith(f"10.0.0.7: host key {SHOWN}; the jump host showed {JUMP_KEY}\n")
     (host,) = stub.hosts.values()
     assert host.request == {
         "host": "10.0.0.7",
@@ -107,6 +107,9 @@ def test_the_key_of_a_jump_host_is_sent_by_its_name_also_where_it_is_hashed(stub
     ended = cli("pool", "add-ssh", "-i", str(key), "-J", "ann@bastion:2200", "u@10.0.0.7")
     assert stub.uploaded[0]["host_key"] == f"[bastion]:2200 {KEY}"
     assert "host key not known" in ended.err
+    assert "; jump host bastion: host key known from known_hosts: SHA256:" in ended.err
+    assert "was trusted on first use" in ended.err
+    assert f"the jump host showed {JUMP_KEY}" in ended.err
     cli("pool", "add-ssh", "-i", str(key), "-J", "ann@door", "--host-key", KEY, "u@10.0.0.8")
     assert stub.uploaded[1]["host_key"] == KEY
 
@@ -245,6 +248,13 @@ def test_facts_are_read_again_on_demand(stub, cli):
     ended = cli("host", "refresh", "box-7")
     assert (ended.code, ended.out) == (0, "box-7 reads its facts again (tidepool instance show box-7)\n")
     assert len(stub.seen("POST", "/box-7/refresh")) == 1
+
+
+def test_a_host_that_never_comes_back_may_be_forgotten(stub, cli):
+    stub.instances = [make_instance(name="box-7", state="terminated")]
+    ended = cli("host", "forget", "box-7")
+    assert (ended.code, ended.out) == (0, "box-7 is forgotten; what is left on the host stays there\n")
+    assert len(stub.seen("POST", "/box-7/forget")) == 1
 
 
 def test_an_instance_that_is_a_host_shows_where_it_is_and_what_was_found(stub, cli, key):

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -110,6 +111,17 @@ def test_hosts_behind_commands_of_the_user_s_own_are_told_apart_by_their_names(s
         assert add(name).code == 0
     assert [host.request["host"] for host in stub.hosts.values()] == ["left", "right"]
     assert {one["host_key"] for host in stub.hosts.values() for one in host.said} == {site.fingerprint}
+
+
+def test_the_whole_way_is_told_where_it_is_more_than_one_jump_host(stub, site, add):
+    """The same address behind two ways is two hosts, in two networks."""
+    site.write("Host node-04\n  ProxyJump node-03", "Host node-03\n  ProxyJump node-02")
+    assert add("node-04").code == 0
+    assert add("-o", f"ProxyCommand=ssh -F {site.config} -W %h:%p node-02", "node-05").code == 0
+    first, second = [host.request for host in stub.hosts.values()]
+    assert (first["jump"]["port"], first["way"]) == (site.port, f"127.0.0.2:{site.port},127.0.0.3:{site.port}")
+    assert "jump" not in second
+    assert re.fullmatch(r"command:[0-9a-f]{12}", second["way"])
 
 
 def test_jump_and_port_and_user_may_be_said_as_after_ssh(stub, site, add):

@@ -189,3 +189,8 @@ def test_a_pipe_gets_plain_whole_columns():
         Output(io.StringIO(), io.StringIO(), {}).table_lines(("N", "S"), rows, shrink=(1,), status=1)[1]
         == "a  idle " + "x" * 300
     )
+
+
+def test_a_gpu_whose_name_steers_a_terminal_does_not_in_a_listing():
+    gpu = {"name": "A100\x1b]0;owned\x07\x1b[2J", "memory_mib": 81920, "count": 1}
+    assert text.resources_text(make_resources(gpus=[gpu])).isprintable()

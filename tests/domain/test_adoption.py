@@ -93,7 +93,8 @@ WRONG = {
     "files-left": recording(agent="files"),
 }
 ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network", "api-loopback"}
-"""Codes that depend on what is wanted, and have tests of their own."""
+OTHERS = {"address-taken", "address-shared", "already-adopted", "adopted-here"}
+"""Codes that depend on what is wanted, or on other hosts, and have tests of their own."""
 
 
 @pytest.mark.parametrize("code", WRONG)
@@ -107,7 +108,7 @@ def test_each_thing_that_is_wrong_has_a_code_of_its_own(code):
 
 def test_nothing_that_can_be_found_is_without_a_test():
     probed = {code for code, finding in FINDINGS.items() if finding.check in dict(JUDGEMENTS)}
-    assert probed == set(WRONG) | ASKED
+    assert probed == set(WRONG) | ASKED | OTHERS
 
 
 def test_all_checks_are_always_judged_in_one_order():
@@ -194,7 +195,7 @@ def test_every_check_can_fail_but_those_that_a_host_can_do_without(check):
     assert statuses
 
 
-UNFIXED = {"os-unknown", "no-systemd", "owner-taken-over", "files-left"}
+UNFIXED = {"os-unknown", "no-systemd", "owner-taken-over", "files-left", "adopted-here"}
 """Warnings about what is as it should be, or was asked for."""
 
 
@@ -334,7 +335,9 @@ def test_every_finding_is_told_in_public_words(code):
     assert finding.meaning.endswith(".")
     assert finding.status is not Status.PASS
     assert finding.fix or finding.status is Status.WARN
-    filled = dict.fromkeys(("user", "path", "api_url", "api_host", "api_port", "instance_id", "index", "target"), "x")
+    filled = dict.fromkeys(
+        ("user", "path", "api_url", "api_host", "api_port", "instance_id", "index", "target", "jump"), "x"
+    )
     for family in (None, *Family):
         assert "{" not in finding.fix_for(family).format_map(filled)
 
@@ -363,7 +366,7 @@ def test_a_fix_that_is_a_command_can_be_pasted_into_a_shell(code):
     for fix in filter(None, fixes):
         filled = fix.format_map(
             dict.fromkeys(("user", "path", "api_url", "api_host", "api_port", "instance_id", "index"), "x")
-            | {"target": "x@y"}
+            | {"target": "x@y", "jump": "x@z"}
         )
         if filled.startswith(COMMANDS):
             assert subprocess.run(["sh", "-n"], input=filled, text=True, check=False).returncode == 0, filled

@@ -106,3 +106,9 @@ def test_compute_capability_is_known_by_model_or_not_at_all(name, capability):
 
 def test_every_model_in_the_table_is_listed_under_its_own_key():
     assert {name: gpus.key(name) for name in gpus.COMPUTE_CAPABILITY} == {n: n for n in gpus.COMPUTE_CAPABILITY}
+
+
+def test_what_a_host_prints_as_a_name_is_short_and_steers_no_terminal():
+    name = gpus.sold_as("NVIDIA A100\x1b[2J" + "x" * 500)
+    assert name.isprintable()
+    assert len(name) <= gpus.LONGEST_NAME

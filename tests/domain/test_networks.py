@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from chalicelib.domain.errors import InvalidInputError
 from chalicelib.domain.hosts import Address
 from chalicelib.domain.networks import (
+    MOST_TOLD,
+    OF_THIS_HOST,
     NoAddressInNetworkError,
     internal_address,
     network_key,
+    network_of,
     parse_network,
     private_address,
+    told_addresses,
 )
 
 ACCIDENTS = (
@@ -52,7 +56,22 @@ def test_what_leads_nowhere_is_never_chosen_without_being_named(accident):
     assert caught.value.context["addresses"] == [f"{ip_interface(accident[1])} ({accident[0]})"]
 
 
-@pytest.mark.parametrize("accident", [each for each in ACCIDENTS if each[0] != "lo"], ids=lambda each: each[0])
+GUESTS = [each for each in ACCIDENTS if OF_THIS_HOST.match(each[0])]
+
+
+@pytest.mark.parametrize("accident", GUESTS, ids=lambda each: each[0])
+def test_what_leads_to_guests_of_the_host_alone_is_not_even_chosen_when_it_is_named(accident):
+    """`docker0` has the same address on every host."""
+    has = addresses(accident, ("eth0", "10.0.0.7/24"))
+    with pytest.raises(NoAddressInNetworkError, match=f"{accident[0]} leads to guests of this host alone"):
+        internal_address(has, ["eth0"], parse_network(accident[1]))
+
+
+@pytest.mark.parametrize(
+    "accident",
+    [each for each in ACCIDENTS if each[0] != "lo" and each not in GUESTS] + [("br-ex", "10.8.0.2/24")],
+    ids=lambda each: each[0],
+)
 def test_what_is_named_is_chosen(accident):
     has = addresses(accident, ("eth0", "10.0.0.7/24"))
     named = parse_network(accident[1])
@@ -119,16 +138,17 @@ def test_what_is_no_network_is_refused_with_the_form_that_would_be_right(text):
     assert "10.0.0.0/24" in caught.value.expected
 
 
-def test_two_sites_with_the_same_addresses_are_two_networks():
-    here = ip_interface("10.0.0.7/24")
-    assert network_key("berlin", here) == "berlin|10.0.0.0/24"
-    assert network_key("berlin", here) != network_key("paris", here)
-    assert network_key("berlin", here) == network_key("berlin", ip_interface("10.0.0.9/24"))
+def test_equal_networks_behind_two_ways_have_two_keys():
+    lan = parse_network("10.0.0.5/24")
+    assert network_key(lan) == "10.0.0.0/24"
+    assert network_key(lan, "bastion-a:22") == "10.0.0.0/24 via bastion-a:22"
+    assert {network_of(network_key(lan, way)) for way in ("", "bastion-a:22", "a:22,b:22")} == {lan}
 
 
-def test_a_network_that_was_named_is_the_key():
-    named = parse_network("10.0.0.5/16")
-    assert network_key("remote", ip_interface("10.0.3.7/32"), named) == "remote|10.0.0.0/16"
+def test_what_an_agent_tells_of_its_addresses_is_read_with_care():
+    assert told_addresses(["10.0.0.7", "nonsense", 5, None, "fd00::7", "10.0.0.7"]) == ("10.0.0.7", "fd00::7")
+    assert told_addresses("10.0.0.7") == ()
+    assert len(told_addresses([f"10.0.0.{number}" for number in range(200)])) == MOST_TOLD
 
 
 @pytest.mark.parametrize(

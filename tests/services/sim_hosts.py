@@ -68,6 +68,7 @@ class SimHost:
     ran: list[str] = field(default_factory=list)
     connections: int = 0
     cut: bool = False
+    jump_key: str = ""
 
     def __post_init__(self) -> None:
         self.machine_id = self.machine_id or self.name.encode().hex().ljust(32, "0")[:32]
@@ -190,11 +191,12 @@ class SimHosts:
             raise UnreachableError(f"{record.destination.host} does not resolve", host="", cause="dns")
         host.connections += 1
         if host.down:
-            raise UnreachableError("no answer", host=host.name, cause="timeout")
+            raise FAULTS["timeout"]
         if host.faults:
             raise FAULTS[host.faults.pop(0)]
         if host.refuses_key:
-            raise AuthFailedError(f"{host.name} does not let in {record.destination.user}", host=host.name)
+            words = f"{host.name} does not let in {record.destination.user}"
+            raise AuthFailedError(words, host=host.name, host_key=host.fingerprint)
         if record.pinned and record.fingerprint != host.fingerprint:
             raise HostKeyChangedError("another key", expected=record.fingerprint, found=host.fingerprint)
         yield SimShell(self.world, host)
@@ -204,7 +206,7 @@ class SimHosts:
         for host in self.known.values():
             if not host.token or host.agent or host.cut:
                 continue
-            secret = (host.name * 50)[:50].replace("-", "x") + host.token[-8:].replace(".", "x")
+            secret = (host.name * 50)[:50].replace("-", "x").replace(".", "x") + host.token[-8:].replace(".", "x")
             try:
                 token = tokens.verify(self.world.deps, host.token)
                 host.agent = f"tpa.{agents.register(self.world.deps, token, secret).token_id}.{secret}"
@@ -258,6 +260,7 @@ class SimHosts:
             "memory_mib": host.memory_mib,
             "disk_mib": host.disk_mib,
             "gpus": gpus if host.gpus else [],
+            "addresses": [each.partition("/")[0] for each in host.addresses],
         }
 
 
@@ -265,6 +268,7 @@ class SimShell:
     def __init__(self, world: Any, host: SimHost) -> None:
         self.world, self.host = world, host
         self.host_key = ShownKey(host.fingerprint, f"ssh-ed25519 {host.name}")
+        self.jump_key = ShownKey("", host.jump_key) if host.jump_key else None
 
     def run(self, script: str, *, sudo: bool = False, limit_s: float) -> Finished:
         assert limit_s > 0
@@ -273,6 +277,7 @@ class SimShell:
 
 
 FAULTS: dict[str, SshError] = {
-    "timeout": UnreachableError("no answer", host="h", cause="timeout"),
+    "timeout": UnreachableError("h cannot be reached: no answer", host="h", cause="timeout", reason="no answer"),
+    "refused": UnreachableError("h cannot be reached: refused", host="h", cause="refused", reason="refused"),
     "dns": UnreachableError("no such name", host="h", cause="dns"),
 }

@@ -1,16 +1,26 @@
 """Servers that somebody owns become instances, and everything that can stand in the way."""
 
+import re
+from base64 import b64encode
 from functools import partial
 
 import pytest
 
 from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
-from chalicelib.domain.host_records import Step
+from chalicelib.domain.host_records import Destination, Step
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.services import hosts, instances, pools, reconcile
+from chalicelib.ssh.errors import (
+    AuthFailedError,
+    HostKeyChangedError,
+    HostKeyMismatchError,
+    NotSshError,
+    TargetRefusedError,
+    UnreachableError,
+)
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
-from tests.services.sim_hosts import private_key
+from tests.services.sim_hosts import FAULTS, private_key
 from tests.services.steps import ready, state_of
 from tests.services.world import World
 
@@ -74,20 +84,55 @@ def test_a_refused_key_is_not_tried_again(world):
     ready(world)
     assert state_of(world, row).state is State.TERMINATED
     assert (host.connections, codes(world, row)) == (1, ["auth-failed"])
+    (key,) = [check for check in record_of(world, row).checks if check["check"] == "host-key"]
+    assert (key["status"], key["found"]) == ("pass", f"{host.fingerprint} (first-use)")
+    assert record_of(world, row).fingerprint == host.fingerprint
     assert world.secrets.kept == {}
 
 
-def test_a_host_that_does_not_answer_is_tried_for_ten_minutes(world):
+def test_a_host_that_does_not_answer_is_tried_for_five_minutes(world):
     host = world.hosts.add()
     host.down = True
     row = add(world)
-    spend(world, 5)
+    spend(world, 4)
     assert state_of(world, row).state is State.PENDING
-    assert "try" in state_of(world, row).detail
-    spend(world, 10)
+    assert re.fullmatch(r"preflight, try \d+: no answer", state_of(world, row).detail)
+    spend(world, 3)
     assert state_of(world, row).state is State.TERMINATED
     assert codes(world, row) == ["unreachable"]
-    assert 8 <= host.connections <= 40
+    assert 4 <= host.connections <= 20
+
+
+@pytest.mark.parametrize(("fault", "tries", "minutes"), [("refused", 20, 3), ("dns", 3, 2)])
+def test_what_waiting_does_not_cure_ends_soon(world, fault, tries, minutes):
+    host = world.hosts.add()
+    host.faults = [fault] * 100
+    row = add(world)
+    spend(world, minutes)
+    assert state_of(world, row).state is State.TERMINATED
+    assert host.connections <= tries
+
+
+def test_a_host_that_has_answered_before_is_tried_for_ten_minutes(world):
+    host = world.hosts.add()
+    host.install_faults = ["lost-answer"]
+    row = add(world)
+    world.run_workflows()
+    host.faults = ["refused"] * 100
+    spend(world, 8)
+    assert state_of(world, row).state is State.PENDING
+    host.faults = []
+    spend(world, 2)
+    assert state_of(world, row).state is State.IDLE
+
+
+def test_a_check_of_a_host_that_does_not_answer_is_over_after_two_tries(world):
+    host = world.hosts.add()
+    host.down = True
+    record = hosts.begin_check(world.deps, "main", wanted(), hosts.Key(private_key()))
+    spend(world, 0.5, every_s=10)
+    assert hosts.get_check(world.deps, "main", record.key).is_over
+    assert host.connections == 2
 
 
 def test_a_host_that_answers_in_time_is_adopted_after_all(world):
@@ -153,6 +198,41 @@ def test_a_changed_host_key_refuses_everything(world):
     assert "host-key-changed" in record_of(world, row).failure
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "fix"),
+    [
+        (UnreachableError("jump host door is unknown", cause="dns", hop="door"), "jump-unreachable", "--from-here"),
+        (NotSshError("jump host door: banner", hop="door"), "jump-unreachable", "--from-here"),
+        (TargetRefusedError("jump host door is 10.0.0.1", hop="door"), "jump-refused", "TIDEPOOL_HOST_NETWORKS"),
+        (AuthFailedError("jump host door refuses", hop="door"), "jump-auth-failed", "ssh-copy-id -i KEY.pub u@door"),
+        (HostKeyMismatchError("jump host door shows", hop="door"), "jump-host-key", "on the jump host"),
+        (HostKeyChangedError("jump host door shows", hop="door"), "jump-host-key", "on the jump host"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_jump_host_is_told_as_that(world, monkeypatch, error, code, fix):
+    world.hosts.add().faults = [code] * 9
+    monkeypatch.setitem(FAULTS, code, error)
+    row = add(world, jump=Destination("door", "u"))
+    spend(world, 2)
+    (told,) = record_of(world, row).checks
+    assert (told["check"], told["code"]) == ("reachability", code)
+    assert fix in told["fix"]
+    assert "jump host door" in record_of(world, row).failure
+
+
+def test_the_key_of_a_jump_host_is_pinned_as_soon_as_it_was_seen(world, monkeypatch):
+    host = world.hosts.add()
+    host.jump_key = "ssh-ed25519 " + b64encode(b"\0\0\0\x0bssh-ed25519door").decode()
+    late = UnreachableError("box-1 cannot be reached through door", cause="jump", jump_key=host.jump_key)
+    host.faults = ["late"]
+    monkeypatch.setitem(FAULTS, "late", late)
+    row = add(world, jump=Destination("door", "u"))
+    world.run_workflows()
+    assert record_of(world, row).jump_pinned == host.jump_key
+    ready(world)
+    assert record_of(world, row).jump_fingerprint.startswith("SHA256:")
+
+
 def test_the_same_host_again_is_the_same_instance(world):
     world.hosts.add()
     first = add(world)
@@ -179,7 +259,7 @@ def test_one_machine_under_two_addresses_is_one_instance(world):
     second = add(world, "box-1-again")
     spend(world, 1)
     assert state_of(world, second).state is State.TERMINATED
-    assert codes(world, second) == ["owner-other-instance"]
+    assert codes(world, second) == ["already-adopted"]
     assert row.name in record_of(world, second).failure
     assert again.is_clean
     assert state_of(world, row).state is State.IDLE

@@ -9,6 +9,7 @@ from chalicelib.services import (
     adoption,
     adoption_claims,
     adoption_steps,
+    adoption_verdicts,
     host_removal,
     hosts,
     instances,
@@ -21,7 +22,7 @@ from tests.services.steps import state_of
 from tests.services.test_killed_anywhere import Reaper
 from tests.services.world import World
 
-ADOPTION = {module.__file__ for module in (adoption, adoption_steps, adoption_claims, host_removal)}
+ADOPTION = {module.__file__ for module in (adoption, adoption_steps, adoption_claims, adoption_verdicts, host_removal)}
 FEWEST = 60
 """Lines that an adoption has at the least: fewer would mean that the reaper does not see them."""
 

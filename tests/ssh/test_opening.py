@@ -1,11 +1,17 @@
 """Where the control plane may connect to, by what its operator lists."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.ssh.opening import allowed_networks, without
+from chalicelib.domain.host_records import Destination, HostRecord
+from chalicelib.ssh.errors import HostKeyChangedError
+from chalicelib.ssh.keys import read_private_key
+from chalicelib.ssh.opening import allowed_networks, session, without
+from tests.builders import NOW
+from tests.ssh.server import USER, private_key
 
 
 def admits(words: str, address: str) -> bool:
@@ -44,3 +50,18 @@ def test_the_control_planes_own_address_is_taken_out():
     assert not any(ip_address("10.0.0.7") in network for network in left)
     assert any(ip_address("10.0.0.8") in network for network in left)
     assert any(ip_address("fd00::1") in network for network in left)
+
+
+def test_a_jump_host_that_was_seen_before_is_held_to_what_it_showed_then(server, own_server):
+    inner, door = (Destination("127.0.0.1", USER, each.port) for each in (server, own_server))
+    record = HostRecord("main", "i-1", "lab", "", inner, "http://192.0.2.1", NOW, jump=door)
+    opening = {"private_key": private_key("ed25519")}
+    for each in (server, own_server):
+        each.allow(read_private_key(opening["private_key"]).public)
+    with session(record, opening, ["127.0.0.0/8"]) as made:
+        seen = replace(record, pinned=made.host_key.line, jump_pinned=made.jump_key.line)
+    session(seen, opening, ["127.0.0.0/8"]).close()
+    other = replace(seen, jump_pinned=made.host_key.line)
+    with pytest.raises(HostKeyChangedError) as caught:
+        session(other, opening, ["127.0.0.0/8"])
+    assert caught.value.context["hop"] == f"[127.0.0.1]:{own_server.port}"

@@ -1,5 +1,6 @@
 """Connections to real sshd processes: whom they trust, what they run, and how each failure is told."""
 
+import errno
 import importlib
 import inspect
 import pkgutil
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from chalicelib.ssh import errors, faults
+from chalicelib.ssh import errors, faults, login
 from chalicelib.ssh.host_keys import HostKeys, parse_host_keys
 from chalicelib.ssh.keys import PrivateKey, read_private_key
 from chalicelib.ssh.session import Jump, Limits, Session, Target, Trust, connect
@@ -93,6 +94,7 @@ def test_a_key_that_is_not_let_in_is_named_with_its_user(server):
     with pytest.raises(errors.AuthFailedError) as caught:
         joined(server, stranger)
     assert caught.value.context["user"] == USER
+    assert caught.value.context["host_key"] in parse_host_keys(server.known_hosts(), "127.0.0.1", server.port)
     assert caught.value.context["fingerprint"] == stranger.fingerprint
     assert USER in caught.value.detail
     assert stranger.fingerprint in caught.value.detail
@@ -264,6 +266,12 @@ def test_a_connection_that_breaks_in_the_middle_leaves_open_what_was_done(server
     assert caught.value.retryable
 
 
+def test_what_the_system_says_of_a_way_that_is_none_is_told_in_plain_words():
+    told = faults.meaning(OSError(errno.EHOSTUNREACH, "No route to host"), "box-7")
+    assert (told.detail, told.context["reason"]) == ("box-7 cannot be reached: no route to host", "no route to host")
+    assert faults.meaning(TimeoutError("timed out"), "box-7").context["reason"] == "no answer"
+
+
 def test_a_closed_session_runs_nothing(server, key):
     made = joined(server, key)
     made.close()
@@ -276,6 +284,7 @@ def test_a_host_behind_another_is_reached_through_it(server, own_server, key):
     jump = Jump(target(own_server), key, FIRST_USE)
     with connect(target(server), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump) as made:
         assert made.run("echo $SSH_CONNECTION", limit_s=10).stdout.split()[-1] == str(server.port)
+        assert made.jump_key.line.split()[1] in own_server.known_hosts()
 
 
 def test_what_is_out_of_reach_of_the_jump_host_is_told_as_that(own_server, key):
@@ -283,6 +292,7 @@ def test_what_is_out_of_reach_of_the_jump_host_is_told_as_that(own_server, key):
     with pytest.raises(errors.UnreachableError) as caught:
         connect(Target("127.0.0.1", USER, free_port()), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump)
     assert caught.value.context["cause"] == "jump"
+    assert caught.value.context["jump_key"].split()[1] in own_server.known_hosts()
 
 
 def test_nothing_is_dialled_for_a_way_to_the_metadata_of_the_jump_host(key):
@@ -295,7 +305,40 @@ def test_the_jump_host_is_held_to_its_own_key(server, own_server, key):
     wrong = Trust(HostKeys((read_private_key(private_key("ed25519")).fingerprint,)))
     with pytest.raises(errors.HostKeyMismatchError) as caught:
         connect(target(server), key, trust=FIRST_USE, allowed=ALLOWED, jump=Jump(target(own_server), key, wrong))
-    assert str(own_server.port) in caught.value.context["host"]
+    assert caught.value.context["hop"] == str(target(own_server))
+    assert caught.value.detail.startswith(f"jump host {target(own_server)} shows the host key SHA256:")
+
+
+def test_what_a_jump_host_refuses_is_told_as_the_jump_hosts(server, own_server):
+    stranger = read_private_key(private_key("ed25519"))
+    server.allow(stranger.public)
+    jump = Jump(target(own_server), stranger, FIRST_USE)
+    with pytest.raises(errors.AuthFailedError, match="jump host") as caught:
+        connect(target(server), stranger, trust=FIRST_USE, allowed=ALLOWED, jump=jump)
+    assert caught.value.context["hop"] == str(target(own_server))
+
+
+def test_a_jump_host_that_does_not_resolve_is_named(server, key):
+    def nowhere(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    jump = Jump(Target("bastion", USER), key, FIRST_USE)
+    with pytest.raises(errors.UnreachableError, match="jump host bastion does not resolve") as caught:
+        connect(target(server), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump, lookup=nowhere)
+    assert (caught.value.context["hop"], caught.value.context["cause"]) == ("bastion", "dns")
+
+
+def test_types_of_host_keys_that_are_asked_for_in_turn_take_no_longer_than_one(key, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(login.time, "monotonic", lambda: clock[0])
+
+    def slow(dial, where, limits, kinds):
+        clock[0] += limits.dial_s + limits.handshake_s - 0.1
+
+    monkeypatch.setattr(login, "_shaken", slow)
+    with pytest.raises(errors.NotSshError):
+        connect(Target("127.0.0.1", USER), key, trust=Trust(HostKeys(("SHA256:x",))), allowed=ALLOWED)
+    assert clock[0] < login.USUAL.dial_s + login.USUAL.handshake_s + 3
 
 
 def test_neither_side_waits_for_acknowledgements(server, key):

@@ -55,7 +55,9 @@ def life() -> list[Record]:
     row = stream.step(row, Event.ACQUIRED, Reason.ACQUIRED, lease=make_lease(fence=row.fence + 1))
     row = stream.step(row, Event.RELEASED, Reason.RELEASED, lease=None)
     row = stream.step(row, Event.REMOVED, Reason.USER_REMOVED)
-    stream.write(instances.bury, row, now=later(minutes=2), reason=Reason.CONFIRMED_GONE, actor="teardown")
+    stream.write(
+        instances.bury, row, now=later(minutes=2), reason=Reason.USER_REMOVED, actor="user:me", how=Reason.UNINSTALLED
+    )
     return stream.records
 
 
@@ -87,6 +89,7 @@ def test_the_history_is_complete_and_in_order():
     assert [step.fence for step in history] == list(range(1, 10))
     assert [step.source for step in history] == [None, *(step.target for step in history[:-1])]
     assert history[-1].target is State.TERMINATED
+    assert (history[-1].reason, history[-1].actor) == (Reason.UNINSTALLED, "host")
     assert history[-1].at == later(minutes=2)
 
 

@@ -47,6 +47,11 @@ class Hosts:
         answer: HostStep = self._client.call("POST", path, result or {})
         return answer
 
+    def forget(self, name: str) -> Instance:
+        """Wait no longer for the clean-up of a host that was removed while it was away."""
+        answer: Instance = self._client.call("POST", self._client.path("instances", name, "forget"), {})
+        return answer
+
     def refresh(self, name: str) -> Instance:
         """Have the facts of an adopted host read again."""
         answer: Instance = self._client.call("POST", self._client.path("instances", name, "refresh"), {})

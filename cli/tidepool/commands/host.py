@@ -1,4 +1,4 @@
-"""`tidepool host list|check|refresh`."""
+"""`tidepool host list|check|refresh|forget`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,24 @@ class RefreshHosts(Command):
             return 0
         for instance in asked:
             session.out.line(f"{instance['name']} reads its facts again (tidepool instance show {instance['name']})")
+        return 0
+
+
+class ForgetHosts(Command):
+    """Wait no longer for hosts that were removed while they were away, and are `cleanup pending` since: another control
+    plane has taken them over, or they are no more. Nothing is done on the hosts. For example: `tidepool host forget
+    box-7`."""
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
+
+    def run(self, args: Namespace, session: Session) -> int:
+        done = [session.client.hosts.forget(name) for name in dict.fromkeys(args.names)]
+        if args.json:
+            session.out.json(done)
+            return 0
+        for instance in done:
+            session.out.line(f"{instance['name']} is forgotten; what is left on the host stays there")
         return 0
 
 

@@ -42,6 +42,7 @@ class Look:
         self.asked = asked
         self.here: Here | None = None
         self.requests: dict[str, HostRequest] = {}
+        self._new: set[str] = set()
         self.is_interrupted = Event()
         self._by_text = {destination.text: destination for destination in asked.destinations}
 
@@ -57,6 +58,7 @@ class Look:
             request, note = uploads.request(destination)
             self.requests[destination.text] = {**request, **more_of(self.args)}
             self.session.out.note(clean(note))
+        self._new = uploads.new
 
     def work(self, text: str, tell: Tell) -> Result:
         """Do one host."""
@@ -68,7 +70,7 @@ class Look:
 
     def _with_trust(self, result: Result) -> Result:
         """Note whether the control plane had a key to hold the host's against."""
-        result.is_new_key = bool(result.fingerprint) and "host_key" not in self.requests[result.host]
+        result.is_new_key = bool(result.fingerprint) and result.host in self._new
         return result
 
     def half_done(self) -> list[Result]:
@@ -87,7 +89,8 @@ class Look:
             return ""
         words = f"host key {result.fingerprint}"
         how = "was trusted on first use" if self.PINS else "was not known here, and is not pinned by a check"
-        return f"{words} {how}; {COMPARE}" if result.is_new_key else words
+        of_jump = f"; the jump host showed {result.jump_fingerprint}" if result.jump_fingerprint else ""
+        return (f"{words} {how}; {COMPARE}" if result.is_new_key else words) + of_jump
 
 
 class Adoption(Look):

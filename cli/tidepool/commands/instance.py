@@ -118,6 +118,7 @@ def show_host(out: Output, host: HostFacts, network: str, now: float) -> None:
             ("  Adopted by", "ssh, from where the client was" if host["from_here"] else "the control plane"),
             ("  Adoption", cell(f"{host['step']}: {host['failure']}" if host["failure"] else host["step"])),
             ("  Host key", cell(host["host_key"])),
+            *([("  Jump host key", cell(host["jump_host_key"]))] if host["jump_host_key"] else ()),
             ("  Network", cell(network)),
             ("  Address", cell(host["address"])),
             ("  Machine id", cell(host["machine_id"])),
