@@ -108,6 +108,22 @@ def test_the_key_of_a_jump_host_is_sent_by_its_name_also_where_it_is_hashed(stub
     assert stub.uploaded[1]["host_key"] == KEY
 
 
+def test_a_name_of_an_instance_that_is_about_to_be_gone_is_waited_for(stub, cli, key):
+    before = make_instance(name="box-7", state="terminating")
+    stub.instances.append(before)
+    asked = []
+
+    def gone(request):
+        asked.append(request)
+        if sum(each.method == "POST" for each in asked) == 3:
+            before["state"] = "terminated"
+
+    stub.on_request = gone
+    ended = cli("pool", "add-ssh", "-i", str(key), "--no-wait", "--name", "box-7", "u@10.0.0.7")
+    assert ended.code == 0
+    assert sum(each.method == "POST" for each in asked) == 3
+
+
 def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
     environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "HOME": str(tmp_path)}
     ended = cli("pool", "add-ssh", "-i", str(key), "h", environ=environ)

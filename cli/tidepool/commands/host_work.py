@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tidepool.wire import Instance
 
 
+ENDS_SOON_S = 20.0
+"""How long an instance that is about to be gone is waited for: one on whose host nothing was done takes seconds."""
+LOOK_S = 1.0
 COMPARE = "compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 
@@ -140,7 +143,7 @@ class Adoption(Look):
 
     def _ordered(self, destination: Destination, request: HostRequest) -> Instance:
         """Order the adoption, under the host's own name where that is free, else under a made-up one."""
-        adopt = self.session.client.hosts.adopt
+        adopt = self._adopt
         if self.args.name:
             return adopt(self.pool, {**request, "name": self.args.name})
         if own := implied_name(destination):
@@ -150,6 +153,17 @@ class Adoption(Look):
                 if set(error.context.get("differences") or ("name",)) != {"name"}:
                     raise
         return adopt(self.pool, request)
+
+    def _adopt(self, pool: str, request: HostRequest) -> Instance:
+        """Ask for it; what an instance that is about to be gone still has is waited for a while."""
+        until = self.session.monotonic() + ENDS_SOON_S
+        while True:
+            try:
+                return self.session.client.hosts.adopt(pool, request)
+            except ConflictError as error:
+                if not error.context.get("ending") or self.session.monotonic() > until:
+                    raise
+            self.session.sleep(LOOK_S)
 
 
 def carry_out(what: Look) -> int:
