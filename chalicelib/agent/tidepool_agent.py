@@ -13,11 +13,11 @@ Four parts, so that a job needs none of the others to run, to be recorded and to
   job when told to, ends what is left of its process group and records the exit code. It outlives the agent.
 
 Under `$TIDEPOOL_HOME`: `agent.json` (identity, 0600), `contact.json` (last contact and the dead-man's limits), `bell`
-(a FIFO; a byte in it means "look"), and `jobs/<run id>/` with `job.json` (what is wanted), `lock` (held by the
-supervisor while it lives), `process.json` (which processes; no job runs unless it is there), `stop` (seconds to
-SIGKILL, and a line for the output), `interrupted` (it was stopped because the machine is taken back), `output.log`,
-`sent` (how far the log is stored), `end.json` (how it ended), `notice/` (what the job may read about its machine) and
-`code/`.
+(a FIFO; a byte in it means "look"), `undertaken.json` (how often it was told to leave its host), and `jobs/<run id>/`
+with `job.json` (what is wanted), `lock` (held by the supervisor while it lives), `process.json` (which processes; no
+job runs unless it is there), `stop` (seconds to SIGKILL, and a line for the output), `interrupted` (it was stopped
+because the machine is taken back), `output.log`, `sent` (how far the log is stored), `end.json` (how it ended),
+`notice/` (what the job may read about its machine) and `code/`.
 
 A service manager must not kill the whole process tree when the agent ends (systemd: `KillMode=process`).
 
@@ -312,12 +312,13 @@ class Folder:
     def end(self) -> Json | None:
         return read_json(self.file("end.json"))
 
-    def record_end(self, state: str, exit_code: int | None = None, detail: str = "") -> None:
+    def record_end(self, state: str, exit_code: int | None = None, detail: str = "", *, lost: bool = False) -> None:
         """Write how the job ended: `exited` with a code, or `failed` with the reason. The first record stays.
 
+        `lost`: it had been started, and its machine or its supervisor ended before it did.
         A job that filled the disk makes room for it: its code folder goes as soon as the end is acknowledged anyway.
         """
-        end = json.dumps({"state": state, "exit_code": exit_code, "detail": detail})
+        end = json.dumps({"state": state, "exit_code": exit_code, "detail": detail, "lost": lost})
         if self.end() is not None:
             return
         try:
@@ -1256,11 +1257,11 @@ class Job:
             event("job-stopping", run_id=self.run_id, kill_after_s=kill_after_s)
         self._asked_to_stop = kill_after_s
 
-    def fail(self, detail: str) -> None:
-        """Record that it could not be run, or what became of it; at least in memory when the disk refuses."""
+    def fail(self, detail: str, *, lost: bool = False) -> None:
+        """Record that it could not be run, or that it was `lost`; at least in memory when the disk refuses."""
         with contextlib.suppress(OSError):
-            self.folder.record_end("failed", detail=detail)
-        self.end = self.folder.end() or {"state": "failed", "exit_code": None, "detail": detail}
+            self.folder.record_end("failed", detail=detail, lost=lost)
+        self.end = self.folder.end() or {"state": "failed", "exit_code": None, "detail": detail, "lost": lost}
 
     def _next_chunk(self) -> bytes:
         try:
@@ -1488,7 +1489,7 @@ class Jobs:
                 shutil.rmtree(job.folder.path, ignore_errors=True)
                 return
             if not job.image or not self._containers.exists(job.run_id):
-                job.fail(self._lose(job))
+                job.fail(self._lose(job), lost=True)
                 return
         finally:
             os.close(lock)
@@ -1635,10 +1636,28 @@ class Answer:
 
 
 UNDERTAKER = """\
-import json, ssl, subprocess, sys, time, urllib.error, urllib.request
+import contextlib, json, os, signal, ssl, subprocess, sys, time
+import urllib.error, urllib.request
 order = json.load(sys.stdin)
-done = subprocess.run(["sh", "-s"], input=order["script"].encode(), stdout=subprocess.PIPE, cwd="/")
-if not {b"outcome\\tremoved", b"outcome\\tabsent"} & set(done.stdout.splitlines()):
+
+def outcome():
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(["sh", "-s"], stdin=pipe, stdout=pipe, cwd="/", start_new_session=True)
+    try:
+        said = process.communicate(order["script"].encode(), timeout=order["limit_s"])[0]
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return set()
+    return {line[8:] for line in said.decode(errors="replace").splitlines() if line[:8] == "outcome\\t"}
+
+for pause_s in order["pauses_s"]:
+    time.sleep(pause_s)
+    ways = outcome()
+    if ways:
+        break
+if not ways & {"removed", "absent"}:
     sys.exit(1)
 body = json.dumps({"boot_id": order["boot_id"], "uninstalled": True}).encode()
 headers = {"Authorization": "Bearer " + order["bearer"], "Content-Type": "application/json"}
@@ -1660,20 +1679,42 @@ for _ in range(10):
     pause_s = min(2 * pause_s, 30)
 """
 """Uninstalls everything, its own agent included, and tells the control plane when nothing is left. It reads what to do
-from its input, where no list of processes shows it, and carries no mark, so that the script does not end it."""
+from its input, where no list of processes shows it, and carries no mark, so that the script does not end it. A script
+that does not come to an end has ended the agent and not started it again, so it is run again; one that failed has."""
+
+UNDERTAKING_LIMIT_S = 300.0
+UNDERTAKING_PAUSES_S = (0.0, 10.0, 60.0, 300.0)
 
 
 class Undertaker:
-    """Runs the script of an uninstallation in a process that outlives this agent. One at a time."""
+    """Runs the script of an uninstallation in a process that outlives this agent. One at a time.
 
-    def __init__(self, url: str, boot_id: str, authority: str) -> None:
-        self._order = {"url": url, "boot_id": boot_id, "ca": authority}
+    A script that fails starts the agent again. How often that was is on disk, so that each agent rests longer than the
+    one before it.
+    """
+
+    def __init__(self, url: str, boot_id: str, authority: str, home: str) -> None:
+        limits = {"limit_s": UNDERTAKING_LIMIT_S, "pauses_s": UNDERTAKING_PAUSES_S}
+        self._order = {"url": url, "boot_id": boot_id, "ca": authority, **limits}
         self._process: subprocess.Popen[bytes] | None = None
+        self._path = os.path.join(home, "undertaken.json")
+        self._times = int((read_json(self._path) or {}).get("times", 0))
+        self._not_before = time.monotonic() + (unwanted_rest_s(self._times - 1) if self._times else 0.0)
 
-    def call(self, script: str, bearer: str) -> None:
-        """Begin, unless one is at work. One that failed is followed by another at the next call."""
-        if self._process is not None and self._process.poll() is None:
-            return
+    def call(self, script: str, bearer: str) -> float:
+        """Begin, unless one is at work or rests; return the moment, on the monotonic clock, for the next call."""
+        now = time.monotonic()
+        if now < self._not_before:
+            return self._not_before
+        self._not_before = now + unwanted_rest_s(self._times)
+        self._times += 1
+        with contextlib.suppress(OSError):  # a full disk is no reason to stay
+            write_atomically(self._path, json.dumps({"times": self._times}))
+        if self._process is None or self._process.poll() is not None:
+            self._begin(script, bearer)
+        return self._not_before
+
+    def _begin(self, script: str, bearer: str) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("TIDEPOOL_")}
         try:
             self._process = subprocess.Popen(
@@ -1712,9 +1753,8 @@ class Agent:
             self._sha256 = hashlib.sha256(file.read()).hexdigest()
         self._boot_id = secrets.token_hex(8)
         self._undertaker = Undertaker(
-            environ.get("TIDEPOOL_URL", "").rstrip("/"), self._boot_id, environ.get("TIDEPOOL_CA", "")
+            environ.get("TIDEPOOL_URL", "").rstrip("/"), self._boot_id, environ.get("TIDEPOOL_CA", ""), home
         )
-        self._orders = 0
         self._is_host = bool(environ.get("TIDEPOOL_MARK"))
         self._facts: Json | None = None
         self._wanted: Json | None = None
@@ -1855,9 +1895,7 @@ class Agent:
         if answer.uninstall:
             event("uninstalling")
             self._jobs.stop_all()
-            self._undertaker.call(answer.uninstall, self._identity.bearer)
-            self._next_sync = self._not_before = time.monotonic() + unwanted_rest_s(self._orders)
-            self._orders += 1
+            self._next_sync = self._not_before = self._undertaker.call(answer.uninstall, self._identity.bearer)
 
     def abort(self) -> None:
         """End the loop soon, also when it waits for an answer. Called by a signal."""

@@ -73,6 +73,7 @@ class JobReport(FromAgent):
     detail: Detail = ""
     log_size: Count = 0
     interrupted: bool = False
+    lost: bool = False
 
 
 class OutputChunk(FromAgent):
@@ -110,10 +111,7 @@ class SyncRequest(FromAgent):
         return agents.SyncReport(
             boot_id=self.boot_id,
             facts=self.facts,
-            jobs=tuple(
-                jobs.JobReport(each.run_id, each.state, each.exit_code, each.detail, each.log_size, each.interrupted)
-                for each in self.jobs
-            ),
+            jobs=tuple(jobs.JobReport(**each.model_dump()) for each in self.jobs),
             logs=tuple(jobs.LogChunk(each.run_id, each.offset, b64decode(each.data)) for each in self.logs),
             stopping=self.stopping,
             interruption=self._notice(),

@@ -4,9 +4,11 @@ Pure: facts in (`domain.hosts`), verdicts out. All checks are always judged, so 
 of everything at once. What can be found, and the fixes, are data in `domain.findings`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,6 +31,9 @@ DISK_WISHED_MIB: Final = 20 * 1024
 """An image with CUDA and PyTorch takes about 15 GB unpacked."""
 
 ARCHITECTURES: Final = ("x86_64", "aarch64")
+
+COPYABLE: Final = re.compile(r"(?![-%])[A-Za-z0-9._:/@%+=,~-]{1,512}")
+"""What means nothing to a shell, to sudoers or to ssh(1)."""
 
 Found = tuple[str, str] | str
 """A code of `FINDINGS` and what was found; or only what was found, where all is well."""
@@ -74,8 +79,9 @@ class Connection:
     @property
     def words(self) -> str:
         """Where, as ssh(1) takes it."""
-        way = f"-o ProxyJump={self.jump} " if self.jump else ""
-        return f"{way}{self.user}@{self.host}" if self.port == 22 else f"{way}-p {self.port} {self.user}@{self.host}"
+        way = f"-o ProxyJump={copyable(self.jump, 'JUMP')} " if self.jump else ""
+        there = f"{copyable(self.user, 'USER')}@{copyable(self.host, 'HOST')}"
+        return f"{way}{there}" if self.port == 22 else f"{way}-p {self.port} {there}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,11 @@ def judge_connection(connection: Connection) -> tuple[CheckResult, ...]:
     results: list[CheckResult] = []
     for check, words in told.items():
         if connection.problem and FINDINGS[connection.problem].check is check:
-            filled = {"user": connection.user, "target": connection.words, "jump": connection.jump}
+            filled = {
+                "user": copyable(connection.user, "USER"),
+                "target": connection.words,
+                "jump": copyable(connection.jump, "JUMP"),
+            }
             return (*results, _failed(connection.problem, connection.detail, None, filled))
         results.append(CheckResult(check, Status.PASS, OK, words))
     return tuple(results)
@@ -109,14 +119,16 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
     """Judge everything that the probe shows, in the order of `Check`. `now` is the moment the probe's output came."""
     family = family_of(probe.system)
     address = urlsplit(wanted.api_url)
-    filled = {
+    values = {
         "user": probe.user,
         "path": probe.disk_path,
         "api_url": wanted.api_url,
         "api_host": address.hostname or wanted.api_url,
+        "api_port": str(address.port or (443 if address.scheme == "https" else 80)),
         "instance_id": probe.owner.instance_id if probe.owner else "",
         "index": ",".join(str(each.index) for each in probe.nvidia.gpus if each.is_split),
     }
+    filled = {name: copyable(value, name.upper()) for name, value in values.items()}
     results = []
     for check, judgement in JUDGEMENTS:
         for found in judgement(probe, wanted, now):
@@ -129,7 +141,12 @@ def judge(probe: HostProbe, wanted: Wanted, now: datetime) -> tuple[CheckResult,
 
 def judge_refusal(code: str, owner: Owner) -> CheckResult:
     """Judge a host that was found to be somebody else's only when it was to be claimed. `code` is the finding's."""
-    return _failed(code, owner.words, None, {"instance_id": owner.instance_id})
+    return _failed(code, owner.words, None, {"instance_id": copyable(owner.instance_id, "INSTANCE_ID")})
+
+
+def copyable(value: str, placeholder: str) -> str:
+    """What stands in a command that a person may copy: the value, or the word for it where it could mean something."""
+    return value if COPYABLE.fullmatch(value) else placeholder
 
 
 def is_adoptable(results: tuple[CheckResult, ...]) -> bool:
@@ -222,21 +239,37 @@ def _clock(probe: HostProbe, _wanted: Wanted, now: datetime) -> Iterator[Found]:
         yield words
 
 
-def _dns(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
+def _dns(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     match probe.reach.dns:
         case True:
-            yield "the API's name resolves"
+            literal = _literal(wanted.api_url)
+            yield f"not needed: the API is named by its address, {literal}" if literal else "the API's name resolves"
         case False:
             yield "dns-failed", probe.reach.error or "the API's name does not resolve"
         case None:
             yield "dns-unknown", "neither getent, nslookup nor a program that fetches"
 
 
-def _api(probe: HostProbe, _wanted: Wanted, _now: datetime) -> Iterator[Found]:
+def _literal(api_url: str) -> IPv4Address | IPv6Address | None:
+    """The address that the API is named by, None where it has a name."""
+    try:
+        return ip_address(urlsplit(api_url).hostname or "")
+    except ValueError:
+        return None
+
+
+def _is_loopback(api_url: str) -> bool:
+    literal = _literal(api_url)
+    return literal.is_loopback if literal else urlsplit(api_url).hostname == "localhost"
+
+
+def _api(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     reach = probe.reach
     proxies = f" ({', '.join(reach.proxies)} is set, which the agent does not heed)" if reach.proxies else ""
     if reach.status == 200:
         yield f"answers to {reach.tool}"
+    elif reach.tool and _is_loopback(wanted.api_url):
+        yield "api-loopback", f"{reach.tool}: {reach.error or 'no connection'} to {wanted.api_url}"
     elif not reach.tool:
         yield "api-unknown", "no curl, no wget, no Python that fits"
     elif reach.status:

@@ -12,6 +12,7 @@ from typing import Final
 from chalicelib.domain.fixes import (
     CLEAN_UP,
     CONFIGURE_TOOLKIT,
+    DRIVER_BY_APT,
     DRIVER_BY_DNF,
     DRIVER_LOG,
     DRIVER_PAGE,
@@ -104,6 +105,11 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.REACHABILITY, F, "The address is outside of what this control plane may connect to.",
         "use --from-here, or have the operator add its network to TIDEPOOL_HOST_NETWORKS",
     ),
+    "target-never": Finding(
+        Check.REACHABILITY, F,
+        "Loopback, link-local and metadata addresses are never connected to, whatever the operator allows.",
+        "name the host by an address that others reach it by, or use --from-here",
+    ),
     "not-ssh": Finding(
         Check.REACHABILITY, F, "Something answers on that port, but not an SSH server we can talk to.",
         "name the port of the SSH server with -p",
@@ -134,7 +140,7 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the jump host, to compare",
     ),
     "host-key-mismatch": Finding(
-        Check.HOST_KEY, F, "The host's key is not the one that was given.",
+        Check.HOST_KEY, F, "The host's key is not the one that the request gave, by --host-key or from known_hosts.",
         "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -  # on the host, to compare",
     ),
     "host-key-changed": Finding(
@@ -226,6 +232,11 @@ FINDINGS: Final[Mapping[str, Finding]] = {
         Check.API, F, "The host cannot connect to the API. The agent connects directly, through no proxy.",
         "curl -v --noproxy '*' {api_url}/v1/health  # on the host; let it connect to {api_host}",
     ),
+    "api-loopback": Finding(
+        Check.API, F, "The API's address is a loopback one, which on the host is the host itself.",
+        "have the operator set TIDEPOOL_PUBLIC_URL to an address that hosts reach, or keep a tunnel open from there: "
+        "ssh -NR {api_port}:{api_host}:{api_port} HOST",
+    ),
     "api-certificate": Finding(
         Check.API, F, "The host does not trust the API's certificate.", "update the host's certificates",
         {
@@ -279,7 +290,7 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "driver-missing": Finding(
         Check.DRIVER, F, "There is an NVIDIA GPU, and no driver for it.", DRIVER_PAGE,
         {
-            Family.APT: "sudo apt-get install -y nvidia-driver-550-server  # Debian: nvidia-driver",
+            Family.APT: DRIVER_BY_APT,
             Family.DNF: f"{DRIVER_BY_DNF}  # with EPEL for dkms; Fedora: {DRIVER_PAGE}",
             Family.AMAZON: f"sudo dnf install -y nvidia-release && sudo dnf install -y nvidia-driver  # {DRIVER_PAGE}",
         },
@@ -304,7 +315,7 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     ),
     "smi-missing": Finding(
         Check.DRIVER, F, "The driver is loaded, and there is no nvidia-smi to ask.", "install the driver's utilities",
-        {Family.APT: "sudo apt-get install -y nvidia-utils-550-server"},
+        {Family.APT: "sudo apt-get install -y nvidia-utils-550-server || sudo apt-get install -y nvidia-smi"},
     ),
     "cuda-too-old": Finding(
         Check.CUDA, F, "The driver supports no CUDA 12.1.", "install driver 530 or newer: " + DRIVER_PAGE

@@ -48,19 +48,28 @@ DRIVER_BY_DNF: Final = (
     f"v=rhel$(rpm -E %rhel); curl -fsSL {DRIVER_REPOSITORY}/$v/$(uname -m | sed s/aarch64/sbsa/)/cuda-$v.repo | "
     "sudo tee /etc/yum.repos.d/cuda.repo && sudo dnf module install -y nvidia-driver:latest-dkms"
 )
+DRIVER_BY_APT: Final = (
+    "sudo apt-get install -y nvidia-driver-550-server || sudo apt-get install -y nvidia-driver  "
+    "# the second is Debian's, of its components contrib and non-free"
+)
 DRIVER_LOG: Final = "sudo dmesg | grep -iE 'nvrm|nvidia' tells why"
 REBUILD_DRIVER: Final = f"sudo dkms autoinstall && sudo modprobe nvidia  # else sudo reboot; {DRIVER_LOG}"
 END_MIG: Final = (
     "sudo nvidia-smi mig -i {index} -dci; sudo nvidia-smi mig -i {index} -dgi; sudo nvidia-smi -i {index} -mig 0"
 )
 """Compute instances go first, then GPU instances. Source: NVIDIA MIG User Guide."""
-CLEAN_UP: Final = "sudo docker system prune --all  # or free some of {path} otherwise"
+CLEAN_UP: Final = (
+    "sudo du -xhd 3 {path} | sort -h | tail -20  # what takes it; with Docker, `sudo docker image prune --all` "
+    "removes the images that no container uses, which are pulled again when they are needed"
+)
+"""`docker system prune` would remove stopped containers as well, and what is in them."""
 SYNC_CLOCK: Final = "sudo timedatectl set-ntp true"
 SYNC_CLOCKS: Final[Mapping[Family, str]] = {
-    Family.APT: f"{SYNC_CLOCK} || sudo apt-get install -y systemd-timesyncd",
+    Family.APT: f"{SYNC_CLOCK} || (sudo apt-get install -y chrony && sudo service chrony restart)",
     Family.DNF: f"{SYNC_CLOCK} || (sudo dnf install -y chrony && sudo systemctl enable --now chronyd)",
     Family.APK: "sudo apk add chrony && sudo rc-update add chronyd && sudo service chronyd restart",
 }
+"""timedatectl needs systemd, and a service that keeps the time; chrony needs neither."""
 SUDOERS: Final = "sudo EDITOR='tee -a' visudo -f /etc/sudoers.d/90-tidepool"
 """visudo checks the line before it counts. The file is not called after the user: sudo passes over names with a dot."""
 MAY_ROOT: Final = f"echo '{{user}} ALL=(ALL) NOPASSWD:ALL' | {SUDOERS}"

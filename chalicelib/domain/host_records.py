@@ -5,7 +5,7 @@ the checks found, and what is still owed after its end.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -23,6 +23,10 @@ SYNC_EVERY: Final = timedelta(seconds=30)
 
 UNREACHABLE_AFTER: Final = timedelta(minutes=2)
 """The silence after which a host is flagged: four syncs. What is shorter changes nothing."""
+
+
+LONGEST_TEXT: Final = 1000
+"""Characters of each text that came from a host. An item of DynamoDB has 400 KB, and a person reads less."""
 
 
 class Step(StrEnum):
@@ -115,6 +119,16 @@ class HostRecord:
     def is_untouched(self) -> bool:
         """Whether nothing was ever sent to the host that changes it, so that nothing of ours can be there."""
         return self.sent_at is None and self.step in (Step.PREFLIGHT, Step.INSTALL, Step.FAILED)
+
+
+def kept_short(record: HostRecord) -> HostRecord:
+    """Cut what a host, or a tool on it, had to say: `failure`, and every text of the checks."""
+    checks = tuple({name: _cut(value) for name, value in each.items()} for each in record.checks)
+    return replace(record, failure=_cut(record.failure), checks=checks)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 ASKED: Final = ("host_key", "network", "region", "gpu", "from_here", "pool")

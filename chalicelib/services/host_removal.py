@@ -19,7 +19,8 @@ from chalicelib.store import tokens as token_store
 from chalicelib.store.rows import KEEP_ENDED
 
 CONFIRMS_WITHIN: Final = timedelta(minutes=2)
-"""How long a host that is removed may take to say that nothing is left on it."""
+"""How long a host that is removed may take to say that nothing is left on it. One that had been silent for that long
+when it was removed is not waited for: it is told when it returns."""
 
 OWED_FOR: Final = timedelta(days=90)
 """How long a host may stay away and is still cleaned when it returns."""
@@ -52,7 +53,9 @@ def settle(deps: Deps, row: Instance) -> str | None:
     record = store.get(row.project, row.instance_id)
     if record is None or record.is_untouched or record.removed_at is not None or record.owed_since is not None:
         return None
-    if deps.now() - row.changed_at < min(CONFIRMS_WITHIN, deps.settings.lost_after):
+    limit = min(CONFIRMS_WITHIN, deps.settings.lost_after)
+    was_silent = row.seen_at is not None and row.changed_at - row.seen_at >= limit
+    if not was_silent and deps.now() - row.changed_at < limit:
         deps.wake.send(row.instance_id)
         return ""
     store.change(record, owed_since=deps.now())

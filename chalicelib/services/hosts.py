@@ -62,7 +62,7 @@ def add(deps: Deps, project: str, pool: str, wanted: HostRecord, key: Key | None
 
     `wanted` is a record without key and time. The same host again is answered by the instance that it is, if nothing
     contradicts. Raises `ConflictError` with `differences` where something does, `AlreadyExistsError` for a name that
-    is taken (both with `ending` where that is so because of an instance that is about to be gone), and
+    is taken (both with the `state` of an instance that is about to be gone), and
     `InvalidInputError` (`key-refused` for the key).
     """
     pools.require_open(pools.get(deps, project, pool))
@@ -206,7 +206,7 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
         raise ConflictError(
             f"{wanted.destination} is instance {row.name!r}, which is being removed; ask again",
             instance=row.name,
-            ending=True,
+            state=row.state.value,
         )
     found = differences(record, wanted)
     if wanted.name and wanted.name != row.name:
@@ -275,7 +275,8 @@ def _created(deps: Deps, record: HostRecord, request_id: str) -> Instance:
             is_own_choice = bool(record.name) or "made" in error.context or "name" not in error.context
             if is_own_choice or attempt == NAME_TRIES - 1:
                 holder = _find(record.project, row.name)
-                error.context["ending"] = holder is not None and holder.state is State.TERMINATING
+                if holder is not None and holder.state is State.TERMINATING:
+                    error.context["state"] = holder.state.value
                 raise
             row = replace(row, name=pleasant_name(deps.rng))
     raise LostRaceError("no name is free; ask again")

@@ -26,7 +26,8 @@ class JobReport:
     """What the agent says of a job. `state`: starting, running, exited or failed.
 
     `run_id` is the `job_id` of a run: the id of its first try is the run's. `interrupted`: the agent stopped it because
-    its machine is taken back.
+    its machine is taken back. `lost`: it failed although it had been started, because its machine was restarted or
+    what watched over it was killed.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class JobReport:
     detail: str = ""
     log_size: int = 0
     interrupted: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +153,15 @@ def _bad_end(job: JobReport) -> RunReason | None:
     """Why a job's end is none that its run can be content with."""
     if job.interrupted:
         return RunReason.INTERRUPTED
+    if job.lost:
+        return RunReason.MACHINE_LOST
     if job.state == "failed":
         return RunReason.START_FAILED
     return RunReason.EXITED_NON_ZERO if job.exit_code != 0 else None
 
 
 def _finish(deps: Deps, row: Instance, run: Run, job: JobReport) -> None:
-    """Write the end that the agent reports: an exit code, or why the job could not be started."""
+    """Write the end that the agent reports: an exit code, or why there is none."""
     actor = f"agent:{row.name}"
     bad = _bad_end(job)
     if run.state is RunState.STOPPING:

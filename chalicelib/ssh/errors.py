@@ -21,9 +21,15 @@ class UnreachableError(SshError):
 
 
 class TargetRefusedError(SshError):
-    """The address is none that the stack's allow-list admits, or one that nothing admits."""
+    """The address is none that the stack's allow-list admits."""
 
     code, status, exit_code = "target-refused", 422, 2
+
+
+class TargetNeverError(TargetRefusedError):
+    """The address is one that no allow-list admits: loopback, link-local, a metadata service."""
+
+    code = "target-never"
 
 
 class NotSshError(SshError):

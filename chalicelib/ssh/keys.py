@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.ssh.errors import KeyRefusedError
+from chalicelib.ssh.key_costs import is_too_dear
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     PASSPHRASE_WRONG = "passphrase-wrong"
     UNSUPPORTED_TYPE = "unsupported-type"
     TOO_SHORT = "too-short"
+    TOO_DEAR = "too-dear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ def read_private_key(text: str, passphrase: str = "", field: str = "private_key"
         raise KeyRefusedError(field, Reason.PUBLIC_KEY, detail, KEY_FORM)
     if "-----BEGIN" not in plain or len(plain) > LONGEST:
         raise KeyRefusedError(field, Reason.NOT_A_KEY, "this is not a private key", KEY_FORM)
+    if passphrase and is_too_dear(plain.encode()):
+        words = "its passphrase is stretched more often than any tool does by itself"
+        raise KeyRefusedError(field, Reason.TOO_DEAR, words, "a key that `ssh-keygen -p -a 100 -f FILE` has rewritten")
     return _described(_loaded(plain.encode(), passphrase.encode() or None, field), field)
 
 

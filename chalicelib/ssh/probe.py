@@ -19,7 +19,7 @@ from chalicelib.ssh.errors import ScriptOutputError
 from chalicelib.ssh.layout import INSTALLED, Layout
 from chalicelib.ssh.probe_devices import docker_of, json_object, nvidia_of
 from chalicelib.ssh.probe_network import addresses_of
-from chalicelib.ssh.reading import Lines, read
+from chalicelib.ssh.reading import SHOWN, Lines, is_number, read, understood
 
 NAME: Final = "tidepool-probe"
 SHELL: Final = Path(__file__).parent / "shell"
@@ -38,6 +38,15 @@ KEYS: Final = frozenset(
         *COMMANDS, *(f"{key}.exit" for key in COMMANDS),
     }
 )  # fmt: skip
+
+DOCUMENTS: Final = frozenset({"docker_root", "docker_user"})
+"""Keys whose values are JSON."""
+
+MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
+"""Source: machine-id(5). Images that were not started yet have `uninitialized` there, or nothing."""
+
+PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9._:/@+=-]{1,500}")
+"""A path that can stand in a script and in a unit as it is. An interpreter at another one is none that is of use."""
 
 UNRESOLVED: Final = re.compile(
     r"could not resolve|name resolution|name or service not known|bad address|unable to resolve", re.IGNORECASE
@@ -62,16 +71,22 @@ def parse(output: str) -> HostProbe:
     Raises `ScriptOutputError` where it is another's output, was cut, or has a line that the script cannot have printed.
     What a host could not tell is empty, zero or None.
     """
-    lines = read(output, NAME, KEYS)
+    lines = read(output, NAME, KEYS, DOCUMENTS)
+    with understood(NAME):
+        return _found(lines)
+
+
+def _found(lines: Lines) -> HostProbe:
     total_mib, free_mib = _disk(lines)
     milliseconds = lines.number("clock_ms")
     uptime = lines.one("uptime").partition(".")[0]
+    machine_id = lines.one("machine_id")
     return HostProbe(
         hostname=lines.one("hostname"),
         system=_system(lines),
         boot_id=lines.one("boot_id"),
-        machine_id=lines.one("machine_id"),
-        uptime_s=int(uptime) if uptime.isdigit() else 0,
+        machine_id=machine_id if MACHINE_ID.fullmatch(machine_id) else "",
+        uptime_s=int(uptime) if is_number(uptime) else 0,
         user=lines.one("user"),
         uid=lines.number("uid"),
         pythons=tuple(_pythons(lines)),
@@ -105,7 +120,7 @@ def checked_url(api_url: str) -> str:
 
 @cache
 def _text() -> str:
-    return (SHELL / "probe.sh").read_text()
+    return (SHELL / "telling.sh").read_text() + (SHELL / "probe.sh").read_text()
 
 
 def _system(lines: Lines) -> System:
@@ -129,16 +144,19 @@ def _libc(lines: Lines) -> str:
     if "musl" in text:
         version = re.search(r"^Version ([0-9.]+)", text, re.MULTILINE)
         return f"musl {version[1]}" if version else "musl"
-    version = re.match(r".*?([0-9]+\.[0-9]+)$", lines.one("libc").strip())
-    return f"glibc {version[1]}" if version else ""
+    version = re.fullmatch(r"[0-9]+\.[0-9]+", lines.one("libc").strip().rpartition(" ")[2])
+    return f"glibc {version[0]}" if version else ""
 
 
 def _pythons(lines: Lines) -> Iterator[Python]:
     for line in lines.every("python"):
-        words = re.fullmatch(r"(.+) ([0-9]+)\.([0-9]+)\.([0-9]+) (yes|no)", line)
-        if words is None:
-            raise ScriptOutputError(f"no Python describes itself like this: {line!r}", line=line)
-        yield Python(words[1], (int(words[2]), int(words[3]), int(words[4])), words[5] == "yes")
+        path, version, tls = [*line.rsplit(" ", 2), "", ""][:3]
+        numbers = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", version)
+        if numbers is None or tls not in ("yes", "no"):
+            cut = line[:SHOWN]
+            raise ScriptOutputError(f"no Python describes itself like this: {cut!r}", line=cut)
+        if PLAIN_PATH.fullmatch(path):
+            yield Python(path, (int(numbers[1]), int(numbers[2]), int(numbers[3])), tls == "yes")
 
 
 def _cpus(lines: Lines) -> int:
@@ -148,7 +166,7 @@ def _cpus(lines: Lines) -> int:
     """
     seen = lines.number("cpus")
     for key in ("cpu_max", "cpu_quota"):
-        quota = re.fullmatch(r"([0-9]+) ([0-9]+)", lines.one(key).strip())
+        quota = re.fullmatch(r"([0-9]{1,15}) ([0-9]{1,15})", lines.one(key).strip())
         if quota and int(quota[2]):
             return max(1, min(seen, -(-int(quota[1]) // int(quota[2]))))
     return seen
@@ -159,7 +177,7 @@ def _disk(lines: Lines) -> tuple[int, int]:
     if lines.one("disk.exit") != "0":
         return 0, 0
     columns = (lines.every("disk") or ("",))[-1].split()
-    if len(columns) < 6 or not (columns[1].isdigit() and columns[3].isdigit()):
+    if len(columns) < 6 or not (is_number(columns[1]) and is_number(columns[3])):
         return 0, 0
     return int(columns[1]) // 1024, int(columns[3]) // 1024
 
@@ -196,7 +214,7 @@ def read_owner(text: str) -> Owner:
     """Read an owner file, also a damaged one."""
     said = json_object(text)
     names = ("control_plane", "control_plane_url", "instance_id", "project", "since")
-    return Owner(**{name: str(said.get(name) or "") for name in names}, text=text[:500])
+    return Owner(**{name: str(said.get(name) or "")[:SHOWN] for name in names}, text=text[:500])
 
 
 def _version_in(line: str) -> str:

@@ -15,9 +15,13 @@ IP_LINE: Final = re.compile(r"\d+:\s+([^\s@]+)(?:@\S+)?\s+inet6?\s+([0-9a-fA-F:.
 UNUSABLE: Final = ("tentative", "dadfailed", "deprecated")
 """IPv6 addresses that are not ours yet, never will be, or are about to go."""
 
+MOST_ROUTES: Final = 1000
+MOST_ADDRESSES: Final = 256
+"""What is looked at of the files of /proc: each address is held against each route."""
+
 IFCONFIG_HEAD: Final = re.compile(r"([^\s:]+(?::\d+)?):?\s")
-IFCONFIG_IPV4: Final = re.compile(r"\sinet (?:addr:)?([\d.]+).*?(?:netmask |Mask:)([\d.]+|0x[0-9a-f]{8})")
-IFCONFIG_IPV6: Final = re.compile(r"\sinet6 (?:addr: ?)?([0-9a-fA-F:]+)(?:%\S+)?(?:\s+prefixlen |/)(\d+)")
+IFCONFIG_IPV4: Final = re.compile(r"\s+inet (?:addr:)?([\d.]+)\s.*?(?:netmask |Mask:)([\d.]+|0x[0-9a-f]{8})")
+IFCONFIG_IPV6: Final = re.compile(r"\s+inet6 (?:addr: ?)?([0-9a-fA-F:]+)(?:%\S+)?(?:\s+prefixlen |/)(\d+)")
 """Both spellings: `inet 10.0.0.5  netmask 255.255.255.0` (net-tools 2) and `inet addr:10.0.0.5  … Mask:…` (busybox)."""
 
 
@@ -53,10 +57,10 @@ def _of_ifconfig(lines: Lines) -> Iterator[Address]:
         head = IFCONFIG_HEAD.match(line)
         if head and not line[0].isspace():
             interface = head[1]
-        if ipv4 := IFCONFIG_IPV4.search(line):
+        if ipv4 := IFCONFIG_IPV4.match(line):
             mask = str(IPv4Address(int(ipv4[2], 16))) if ipv4[2].startswith("0x") else ipv4[2]
             yield Address(interface, ip_interface(f"{ipv4[1]}/{mask}"))
-        if ipv6 := IFCONFIG_IPV6.search(line):
+        if ipv6 := IFCONFIG_IPV6.match(line):
             yield Address(interface, ip_interface(f"{ipv6[1]}/{ipv6[2]}"))
 
 
@@ -66,24 +70,29 @@ def _of_proc(lines: Lines) -> Iterator[Address]:
     Source: proc(5), and net/ipv4/fib_trie.c: an own address is a leaf `|-- 10.0.0.5` followed by `/32 host LOCAL`.
     Numbers in `route` are in the byte order of the machine: little-endian on everything that the agent runs on.
     """
-    routes = [line.split() for line in lines.every("route")]
+    routes = [line.split() for line in lines.every("route")[:MOST_ROUTES]]
     networks = [
         (words[0], IPv4Network((_little(words[1]), bin(int(words[7], 16)).count("1")), strict=False))
         for words in routes
         if len(words) >= 8 and re.fullmatch(r"[0-9A-F]{8}", words[1]) and words[1] != "00000000"
     ]
-    leaf = ""
-    for line in lines.every("fib"):
-        address = re.search(r"\|-- ([\d.]+)", line)
-        leaf = address[1] if address else leaf
-        if "/32 host LOCAL" in line and not leaf.startswith("127."):
-            for interface, network in networks:
-                if IPv4Address(leaf) in network:
-                    yield Address(interface, ip_interface(f"{leaf}/{network.prefixlen}"))
+    for own in list(dict.fromkeys(_own_leaves(lines)))[:MOST_ADDRESSES]:
+        for interface, network in networks:
+            if own in network:
+                yield Address(interface, ip_interface((own, network.prefixlen)))
     for line in lines.every("if_inet6"):
         words = line.split()
         if len(words) == 6 and re.fullmatch(r"[0-9a-f]{32}", words[0]):
             yield Address(words[5], ip_interface((IPv6Address(int(words[0], 16)), int(words[2], 16))))
+
+
+def _own_leaves(lines: Lines) -> Iterator[IPv4Address]:
+    leaf = ""
+    for line in lines.every("fib"):
+        named = re.search(r"\|-- ([\d.]+)", line)
+        leaf = named[1] if named else leaf
+        if "/32 host LOCAL" in line and not leaf.startswith("127."):
+            yield IPv4Address(leaf)
 
 
 def _little(hexadecimal: str) -> int:

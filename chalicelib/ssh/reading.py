@@ -1,15 +1,33 @@
 """How the output of a script is read: `key<TAB>value` lines between a first line with its name and a last one.
 
-What comes before the first line is a login shell's greeting. After it nothing is skipped: a line that is no such line,
-a key that the script does not print, or a missing end is refused with what stands there.
+What comes before the first line is a login shell's greeting, what comes after the last one its farewell. In between
+nothing is skipped: a line that is no such line, a key that the script does not print, or a missing end is refused with
+what stands there.
+
+A host prints what it likes, so whatever is read of it is bounded, and none of it raises anything but
+`ScriptOutputError`.
 """
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 
 from chalicelib.ssh.errors import ScriptOutputError
 
 SHOWN: int = 200
 """Characters of a line that an error quotes."""
+
+LONGEST: int = 4096
+"""Characters of a value that are kept. The longest that an honest host prints are addresses and complaints, of some
+hundreds; a pattern that takes the square of a line's length takes milliseconds for this."""
+
+LONGEST_DOCUMENT: int = 256 << 10
+"""The same for a value that is a JSON document on one line. That of `docker info` has 4 to 10 KB."""
+
+DIGITS: int = 15
+"""A number of more is none of a host's."""
+
+ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError, OverflowError)
+"""What reading a value raises that is not what it should be."""
 
 
 class Lines:
@@ -32,7 +50,7 @@ class Lines:
         Raises `ScriptOutputError` where something else stands there.
         """
         text = self.one(key)
-        if text and not (text.isascii() and text.isdigit()):
+        if text and not is_number(text):
             raise ScriptOutputError(f"{key} is {text[:SHOWN]!r}, not a whole number", line=text[:SHOWN])
         return int(text or 0)
 
@@ -41,21 +59,35 @@ class Lines:
         return "; ".join(value for value in map(str.strip, self.every(key)) if value)
 
 
-def read(output: str, name: str, keys: Set[str]) -> Lines:
-    """Read one script's output. `name` is the script's, `keys` are all it prints.
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number of a size that a host can have."""
+    return text.isascii() and text.isdigit() and len(text) <= DIGITS
+
+
+@contextmanager
+def understood(name: str) -> Iterator[None]:
+    """Refuse with `ScriptOutputError` what turns out to be odd while the values of a script's output are read."""
+    try:
+        yield
+    except ODD as error:
+        what = f"{type(error).__name__}: {error}"[:SHOWN]
+        raise ScriptOutputError(f"the output of {name} has a value that no host has: {what}", line="") from error
+
+
+def read(output: str, name: str, keys: Set[str], documents: Set[str] = frozenset()) -> Lines:
+    """Read one script's output. `name` is the script's, `keys` are all it prints; the values of `documents` are long.
 
     Raises `ScriptOutputError` with the offending line where it is another's, was cut, or says something unknown.
     """
     values: dict[str, list[str]] = {}
-    ended = False
     for number, line, (key, tab, value) in _after_the_greeting(output, name):
-        if ended or not tab or key not in keys | {"end"}:
-            what = "comes after the end" if ended else "is no line of it"
+        if not tab or key not in keys | {"end"}:
             cut = line[:SHOWN]
-            raise ScriptOutputError(f"line {number} of the output of {name} {what}: {cut!r}", line=cut)
-        ended = key == "end"
-        values.setdefault(key, []).append(value)
-    if not ended or values["end"] != [name]:
+            raise ScriptOutputError(f"line {number} of the output of {name} is no line of it: {cut!r}", line=cut)
+        values.setdefault(key, []).append(value[: LONGEST_DOCUMENT if key in documents else LONGEST])
+        if key == "end":
+            break
+    if values.get("end") != [name]:
         last = output.rstrip("\n").rpartition("\n")[2][:SHOWN]
         raise ScriptOutputError(f"the output of {name} was cut; it ends with {last!r}", line=last)
     return Lines({key: tuple(each) for key, each in values.items()})

@@ -1,7 +1,8 @@
 """The scripts that change a host, and what they say: install and uninstall. Pure text on both sides.
 
 Each is fed to `sh -s` as root, is complete in itself, and may be killed anywhere and repeated. They lock the host:
-one at a time. What they share stands in `shell/traces.sh`. A refresh of a host's facts is `probe` once more.
+one at a time. What they share stands in `shell/traces.sh`, and what the probe shares with them in
+`shell/telling.sh`. A refresh of a host's facts is `probe` once more.
 
 An installation script holds a secret, the bootstrap token: it belongs into a pipe, and into no log.
 """
@@ -20,14 +21,18 @@ from pathlib import Path
 from typing import Final
 
 from chalicelib.domain.errors import InvalidInputError
+from chalicelib.ssh.errors import ScriptOutputError
 from chalicelib.ssh.layout import INSTALLED, Layout
 from chalicelib.ssh.probe import checked_url
-from chalicelib.ssh.reading import read
+from chalicelib.ssh.reading import SHOWN, read, understood
 
 SHELL: Final = Path(__file__).parent / "shell"
 INSTALL: Final = "tidepool-install"
 UNINSTALL: Final = "tidepool-uninstall"
 KEYS: Final = frozenset({"outcome", "step", "reason", "owner", "did", "agent", "boot"})
+
+REFUSALS: Final = ("owner-foreign", "owner-other-instance")
+"""Why a script leaves a host alone: codes of findings."""
 
 PLAIN: Final = re.compile(r"[A-Za-z0-9._:/@+=-]{1,512}")
 """What ids, tokens and paths are made of. Nothing of it means anything to a shell, to JSON or to systemd."""
@@ -110,7 +115,7 @@ def install(
         "agent_sha256": hashlib.sha256(program).hexdigest(),
         "agent_program": packed,
     }
-    return _assigned(values) + _text("traces.sh") + _text("install.sh")
+    return _complete(values, "install.sh")
 
 
 def uninstall(control_plane: str, instance_id: str, layout: Layout = INSTALLED) -> str:
@@ -119,7 +124,7 @@ def uninstall(control_plane: str, instance_id: str, layout: Layout = INSTALLED) 
         "control_plane": _plain(control_plane, "control_plane"),
         "instance_id": _plain(instance_id, "instance_id"),
     }
-    return _assigned(values) + _text("traces.sh") + _text("uninstall.sh")
+    return _complete(values, "uninstall.sh")
 
 
 def parse_install(output: str) -> Report:
@@ -134,8 +139,13 @@ def parse_uninstall(output: str) -> Report:
 
 def _report(output: str, name: str) -> Report:
     lines = read(output, name, KEYS)
+    with understood(name):
+        outcome = Outcome(lines.one("outcome"))
+    if outcome is Outcome.REFUSED and lines.one("reason") not in REFUSALS:
+        reason = lines.one("reason")[:SHOWN]
+        raise ScriptOutputError(f"{name} refuses for a reason that it does not have: {reason!r}", line=reason)
     return Report(
-        outcome=Outcome(lines.one("outcome")),
+        outcome=outcome,
         step=lines.one("step"),
         reason=lines.one("reason"),
         owner="\n".join(lines.every("owner")),
@@ -156,6 +166,10 @@ def _plain(value: str, field: str) -> str:
     if not PLAIN.fullmatch(value):
         raise InvalidInputError(field, "…" if field == "token" else value, "letters, digits and ._:/@+=- only")
     return value
+
+
+def _complete(values: dict[str, str], name: str) -> str:
+    return _assigned(values) + _text("telling.sh") + _text("traces.sh") + _text(name)
 
 
 def _assigned(values: dict[str, str]) -> str:

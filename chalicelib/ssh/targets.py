@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any, Final
 
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.ssh.errors import TargetRefusedError, UnreachableError
+from chalicelib.ssh.errors import TargetNeverError, TargetRefusedError, UnreachableError
 
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -47,6 +47,10 @@ OWN_NAMES: Final = (
 """Names that mean, wherever they are resolved, the machine itself or the metadata service of its cloud."""
 
 
+FEW: Final = 3
+"""Networks that a refusal names."""
+
+
 def parse_allowed(cidrs: Iterable[str], field: str = "ssh_targets") -> tuple[Network, ...]:
     """Read an allow-list of CIDRs. Empty admits nothing."""
     networks = []
@@ -66,9 +70,8 @@ def resolve(host: str, port: int, allowed: Sequence[Network], *, lookup: Lookup 
     """
     addresses = _addresses(host, port, lookup)
     for address in addresses:
-        if why := refusal(address, allowed):
-            named = f"{host} is {address}" if str(address) != host else host
-            raise TargetRefusedError(f"{named}: {why}", host=host, address=str(address))
+        if error := refusal(host, address, allowed):
+            raise error
     return addresses
 
 
@@ -76,27 +79,37 @@ def refuse_behind(host: str) -> None:
     """Refuse a host behind a jump host that can be told from here to be none: the jump host's own loopback or metadata.
 
     Names are resolved over there, so what one leads to is not known; a number in any spelling is. Raises
-    `TargetRefusedError`.
+    `TargetNeverError`.
     """
     plain = host.casefold().rstrip(".")
     if plain in OWN_NAMES or plain.endswith(".localhost"):
-        raise TargetRefusedError(f"{host}: such a name is never connected to", host=host)
+        raise TargetNeverError(f"{host}: such a name is never connected to", host=host)
     address = _literal(host)
     for network, why in NEVER if address else ():
         if address and _inner(address) in network:
             words = f"{host}: such an address ({why}) is never connected to, through a jump host neither"
-            raise TargetRefusedError(words, host=host, address=str(address))
+            raise TargetNeverError(words, host=host, address=str(address))
 
 
-def refusal(address: Ip, allowed: Sequence[Network]) -> str:
-    """Say why an address may not be connected to, "" where it may. IPv4 inside of IPv6 counts as the IPv4 it is."""
-    inner = _inner(address)
+def refusal(host: str, address: Ip, allowed: Sequence[Network]) -> TargetRefusedError | None:
+    """Say why an address of a host may not be connected to. IPv4 inside of IPv6 counts as the IPv4 it is."""
+    inner, named = _inner(address), f"{host} is {address}" if str(address) != host else host
     for network, why in NEVER:
         if inner in network:
-            return f"such an address ({why}) is never connected to"
-    if not any(inner in network for network in allowed):
-        return f"the address is outside of the allowed networks ({', '.join(map(str, allowed)) or 'none'})"
-    return ""
+            words = f"{named}: such an address ({why}) is never connected to"
+            return TargetNeverError(words, host=host, address=str(address))
+    if any(inner in network for network in allowed):
+        return None
+    words = f"{named}: the address is outside of what the control plane may connect to ({_few_words(allowed)})"
+    return TargetRefusedError(words, host=host, address=str(address))
+
+
+def _few_words(allowed: Sequence[Network]) -> str:
+    """The allowed networks for a sentence. Public ones are one: they are some hundred pieces of all addresses."""
+    inner = [str(network) for network in allowed if not network.is_global]
+    words = ["public addresses"] if len(inner) < len(allowed) else []
+    words += inner[:FEW] + ([f"{len(inner) - FEW} more"] if len(inner) > FEW else [])
+    return f"{', '.join(words)} only" if words else "nothing"
 
 
 def _literal(host: str) -> Ip | None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chalicelib.domain.errors import LostRaceError
-from chalicelib.domain.host_records import Destination, HostRecord, Step
+from chalicelib.domain.host_records import Destination, HostRecord, Step, kept_short
 from chalicelib.store import calls
 from chalicelib.store.calls import Image
 from chalicelib.store.columns import epoch, moment, stamp
@@ -27,7 +27,7 @@ OWN_COLUMNS: Final = ("project", "key", "is_check", "write")
 
 def put(record: HostRecord, *, ttl: datetime | None = None) -> HostRecord:
     """Store a new record; return it as stored. Raises `LostRaceError` when its key is taken."""
-    new = replace(record, write=calls.fresh_write())
+    new = kept_short(replace(record, write=calls.fresh_write()))
     try:
         calls.put(_encode(new, ttl), HostRow.entry.does_not_exist())
     except calls.ConditionFailedError as error:
@@ -38,7 +38,7 @@ def put(record: HostRecord, *, ttl: datetime | None = None) -> HostRecord:
 
 def change(seen: HostRecord, *, ttl: datetime | None = None, **changes: Any) -> HostRecord:
     """Change a record, if nobody wrote it since it was read; return it as stored. Raises `LostRaceError`."""
-    new = replace(seen, **changes, write=calls.fresh_write())
+    new = kept_short(replace(seen, **changes, write=calls.fresh_write()))
     try:
         calls.put(_encode(new, ttl), HostRow.write == seen.write)
     except calls.ConditionFailedError as error:

@@ -17,7 +17,7 @@ from tidepool.progress import Patience
 from tidepool.ssh_children import Children
 from tidepool.ssh_connection import SSH_FAILED, Connection
 from tidepool.ssh_destination import parse_destination
-from tidepool.ssh_failures import CHECKS, UNREACHABLE, failure_of, own_words
+from tidepool.ssh_failures import CHECKS, UNREACHABLE, failure_of, jump_failure, own_words
 from tidepool.text import clean, clipped
 
 TYPE_CHECKING = False
@@ -133,7 +133,7 @@ class Here:
             connection.close()
             raise
         if not connection.fingerprint:
-            connection.fingerprint = connection.known_fingerprint()
+            connection.fingerprint = connection.shown_fingerprint()
 
     def _driven(
         self, destination: Destination, connection: Connection, instance: Instance, tell: Tell, *, wait: bool
@@ -212,7 +212,8 @@ def problem(ran: Ran, connection: Connection, destination: Destination) -> Tidep
     """Why ssh could not do what it should, as the error to end with."""
     if ran.late:
         return UnavailableError(f"{destination.text}: no connection within the time limit", code="unreachable")
-    found = failure_of(f"{ran.log}\n{ran.err}", destination.text, connection.known_as)
+    on_the_way = jump_failure(ran.log, ran.err, connection.jumps, connection.configuration)
+    found = on_the_way or failure_of(f"{ran.log}\n{ran.err}", connection.words, connection.known_as)
     made: Mapping[int, type[TidepoolError]] = {CHECKS: HostChecksFailedError, UNREACHABLE: UnavailableError}
     context = {"fix": found.fix} if found.fix else {}
     return made.get(found.exit_code, InputError)(f"{destination.text}: {found.words}", code=found.code, context=context)

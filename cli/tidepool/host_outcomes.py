@@ -55,5 +55,5 @@ def verdict(host: str, words: str, checks: Sequence[HostCheck], instance: Instan
     code = wrong[0]["code"] if len(wrong) == 1 else HostChecksFailedError.code
     told = f"{host} is not fit: {len(wrong)} of {len(checks)} checks failed"
     if kind is UnavailableError:
-        told = f"{host}: {clean(wrong[0]['found'])}"
+        told = f"{host} cannot be reached: {', '.join(check['code'] for check in wrong)}"
     return kind(told, code=code, context=context)

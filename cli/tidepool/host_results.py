@@ -51,14 +51,16 @@ class Result:
         return self.error.exit_code if self.error else 0
 
     def document(self) -> dict[str, Any]:
-        """The result as JSON."""
+        """The result as JSON. `fix` is that of each check that failed, one a line."""
         error = self.error
+        fixes = [check["fix"] for check in self.checks if check["status"] == "fail"] if error else []
+        fixes = list(dict.fromkeys(filter(None, fixes))) or ([str(error.context.get("fix") or "")] if error else [])
         return {
             "host": self.host,
             "result": self.how,
             "code": error.code if error else "",
             "detail": error.detail if error else "",
-            "fix": str(error.context.get("fix") or "") if error else "",
+            "fix": "\n".join(fixes),
             "fingerprint": self.fingerprint,
             "first_use": self.is_new_key,
             "jump_fingerprint": self.jump_fingerprint,
@@ -69,14 +71,22 @@ class Result:
 
 def failed(host: str, error: TidepoolError, *, fingerprint: str = "") -> Result:
     """The result of a host that went wrong; the checks are those that the error tells of."""
+    instance: Instance | str | None = error.context.get("instance")
     return Result(
         host,
         FAILED,
-        instance=error.context.get("instance"),
+        instance=None if isinstance(instance, str) else instance,  # a problem of the API names one, and has none
         checks=error.context.get("checks") or (),
         fingerprint=fingerprint,
         error=error,
     )
+
+
+def interrupted(host: str, instance: Instance, words: str) -> Result:
+    """The result of an adoption that nobody watches any more."""
+    context = {"fix": f"tidepool pool rm {instance['name']}"}
+    error = TidepoolError(f"{host}: {words}", code="interrupted", context=context)
+    return Result(host, ORDERED, instance=instance, error=error)
 
 
 def worst(results: Iterable[Result]) -> int:
@@ -110,7 +120,7 @@ def show_checks(out: Output, checks: Sequence[HostCheck]) -> None:
     if not checks:
         return
     rows = [(cell(each["check"]), each["status"], cell(each["code"]), cell(each["found"])) for each in checks]
-    out.table(CHECK_HEADER, rows, shrink=(3,), status=1)
+    out.table(CHECK_HEADER, rows, status=1, wraps=True)
     for each in checks:
         if each["status"] != "pass" and each["fix"]:
             out.line(f"fix {clean(each['check'])}: {clean(each['fix'])}")

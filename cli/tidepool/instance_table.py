@@ -1,4 +1,4 @@
-"""The table of instances, fitted into a terminal: what says least gives way first, and no row ever wraps."""
+"""Tables fitted into a terminal, that of instances above all: what says least gives way first, and no row wraps."""
 
 from __future__ import annotations
 
@@ -22,13 +22,8 @@ def instance_lines(out: Output, rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of `rows`, as `instance_row` makes them. A pipe gets all of them whole, at any width."""
     if not out.is_terminal:
         return out.table_lines(INSTANCE_HEADER, rows)
-    cells = [list(INSTANCE_HEADER), *map(list, rows)]
     width = out.width()
-    for step in STEPS:
-        if _breadth(cells) <= width:
-            break
-        step(cells)
-    header, *rest = cells
+    header, *rest = fitted(INSTANCE_HEADER, rows, STEPS, width)
     resources, status = header.index("RESOURCES"), header.index("STATUS")
     lines = out.table_lines(header, rest, shrink=(resources, status), status=status)
     price = header.index("PRICE")
@@ -40,7 +35,17 @@ def show_instances(out: Output, rows: Iterable[Sequence[str]]) -> None:
     out.line("\n".join(instance_lines(out, rows)))
 
 
-def _without(name: str) -> Step:
+def fitted(header: Sequence[str], rows: Iterable[Sequence[str]], steps: Iterable[Step], width: int) -> Table:
+    """Header and rows after as many of the steps as they need to fit, all of them where they never do."""
+    cells = [list(header), *map(list, rows)]
+    for step in steps:
+        if _breadth(cells) <= width:
+            break
+        step(cells)
+    return cells
+
+
+def without(name: str) -> Step:
     """Drop a column."""
 
     def drop(cells: Table) -> None:
@@ -72,13 +77,13 @@ def _breadth(cells: Table) -> int:
 
 
 STEPS: tuple[Step, ...] = (
-    _without("CREATED"),
+    without("CREATED"),
     _without_disk,
     _fold_simulated,
-    _without("SPOT"),
-    _without("IDLE FOR"),
-    _without("REGION"),
-    _without("BACKEND"),
-    _without("EXPIRES IN"),
+    without("SPOT"),
+    without("IDLE FOR"),
+    without("REGION"),
+    without("BACKEND"),
+    without("EXPIRES IN"),
 )
 """In this order, as far as needed; then the resources are cut short, and the status last."""

@@ -13,11 +13,12 @@ from tidepool.text import NOTHING, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, TextIO
 
 GAP = "  "
 NARROWEST = 12
+WRAPPED_NARROWEST = 20
 COLOURS = {
     "idle": "32",
     "done": "32",
@@ -34,6 +35,9 @@ COLOURS = {
     "stopped": "2",
     "failed": "31",
     "refused": "31",
+    "pass": "32",
+    "warn": "33",
+    "fail": "31",
 }
 """SGR codes by the first word of a cell that says how something stands."""
 
@@ -98,25 +102,40 @@ class Output:
         self.stdout.flush()
 
     def table(
-        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), status: int = -1
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        shrink: Sequence[int] = (),
+        status: int = -1,
+        wraps: bool = False,
     ) -> None:
-        """Rows under a header. On a terminal, the columns `shrink` give way in turn and column `status` is coloured."""
-        self.line("\n".join(self.table_lines(header, rows, shrink=shrink, status=status)))
+        """Rows under a header. On a terminal, the columns `shrink` give way in turn and column `status` is coloured;
+        with `wraps` nothing is lost of the last column: it goes on below."""
+        self.line("\n".join(self.table_lines(header, rows, shrink=shrink, status=status, wraps=wraps)))
 
     def table_lines(
-        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), status: int = -1
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        shrink: Sequence[int] = (),
+        status: int = -1,
+        wraps: bool = False,
     ) -> list[str]:
-        """The lines of a table, without trailing spaces, none wider than the terminal."""
-        cells = [tuple(header), *rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        """The lines of a table, without trailing spaces. None is wider than the terminal, unless that leaves no room to
+        wrap in."""
         width = self.width()
+        cells = [tuple(header), *(_wrapped([tuple(header), *rows], width) if wraps else rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for column in shrink:
             over = sum(widths) + len(GAP) * (len(widths) - 1) - width
             if over > 0:
                 widths[column] = min(max(widths[column] - over, NARROWEST), widths[column])
                 cells = [(*row[:column], _shortened(row[column], widths[column]), *row[column + 1 :]) for row in cells]
         pattern = GAP.join(f"{{:<{each}}}" for each in widths)
-        lines = [_shortened(pattern.format(*row).rstrip(), width) for row in cells]
+        lines = [pattern.format(*row).rstrip() for row in cells]
+        lines = lines if wraps else [_shortened(line, width) for line in lines]
         if self.has_colour:
             lines = [f"\x1b[1m{lines[0]}\x1b[0m", *lines[1:]]
             if status >= 0:
@@ -136,6 +155,17 @@ class Output:
 def cell(value: object) -> str:
     """Anything as a cell: never empty, never with a line break."""
     return clean(str(value)) if value not in (None, "") else NOTHING
+
+
+def _wrapped(cells: Sequence[Sequence[str]], width: int) -> Iterator[Sequence[str]]:
+    """The rows below a header, with the last column on as many lines as it needs."""
+    from textwrap import wrap
+
+    before = [max(map(len, column)) for column in zip(*(row[:-1] for row in cells), strict=True)]
+    left = max(width - sum(before) - len(GAP) * len(before), WRAPPED_NARROWEST)
+    for *row, last in cells[1:]:
+        for number, part in enumerate(wrap(last, left)):
+            yield (*([""] * len(row) if number else row), part)
 
 
 def _shortened(text: str, width: int) -> str:

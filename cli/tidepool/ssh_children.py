@@ -8,12 +8,11 @@ import subprocess
 from threading import Lock
 
 from tidepool.errors import InputError
+from tidepool.ssh_pipes import TalkTimeout, talk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import IO
-
 END_LIMIT_S = 5
 """How long one may take to end when it is told to, before it is not asked any more."""
 MISSING = "there is no ssh here: install an OpenSSH client"
@@ -27,30 +26,31 @@ class Children:
         self._running: set[subprocess.Popen[bytes]] = set()
         self.ended = False
 
-    def start(
-        self, argv: Sequence[str], environ: Mapping[str, str], *, asks: bool, out: IO[bytes], err: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
+    def start(self, argv: Sequence[str], environ: Mapping[str, str], *, asks: bool) -> subprocess.Popen[bytes]:
         """Start one: with `asks` in the terminal's foreground, where ssh can ask, else in a session of its own."""
         with self._lock:
             if self.ended:
                 raise InterruptedError("interrupted")
             try:
+                pipe = subprocess.PIPE
                 child = subprocess.Popen(
-                    argv, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environ, start_new_session=not asks
+                    argv, stdin=pipe, stdout=pipe, stderr=pipe, env=environ, start_new_session=not asks
                 )
             except FileNotFoundError as error:
                 raise InputError(MISSING, code="local-io") from error
             self._running.add(child)
             return child
 
-    def finish(self, child: subprocess.Popen[bytes], given: bytes, within_s: float) -> bool:
-        """Feed one and wait for its end, or end it; answer whether it ended by itself."""
+    def finish(
+        self, child: subprocess.Popen[bytes], given: bytes, within_s: float, keep: int
+    ) -> tuple[bytes, bytes, bool]:
+        """Feed one and wait for its end, or end it; answer the first `keep` bytes of its output and of its errors, and
+        whether it ended by itself."""
         try:
-            child.communicate(given, within_s)
-            return True
-        except subprocess.TimeoutExpired:
+            return *talk(child, given, within_s, keep), True
+        except TalkTimeout as late:
             end(child)
-            return False
+            return late.out, late.err, False
         finally:
             with self._lock:
                 self._running.discard(child)

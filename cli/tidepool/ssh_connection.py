@@ -7,12 +7,13 @@ user's own ControlMaster where there is one, else one in a folder that nobody el
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from tempfile import NamedTemporaryFile, TemporaryFile
+from tempfile import NamedTemporaryFile
 
 from tidepool.ssh_children import Children
-from tidepool.ssh_failures import server_key, trusted_now
-from tidepool.ssh_known_hosts import name_of
+from tidepool.ssh_failures import server_key, trusted_now, verified
+from tidepool.ssh_known_hosts import fingerprint, keys_for, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ PERSIST_S = 60
 LONGEST_SOCKET = 85
 """Characters. An address of a socket holds 104 on macOS, and ssh needs 17 more for the moment of its making."""
 MOST_OUTPUT = 400_000
-"""Bytes of a script's output that are kept. The API takes 800,000 characters, in a body of at most 1 MB."""
+"""Bytes of a stream that are kept; the rest is read and dropped. The API takes 800,000 characters of output, in a body
+of at most 1 MB."""
 SSH_FAILED = 255
+SHELL = "sh -s"
+ROOT_SHELL = "sh -c 'if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi'"
+"""For root, who may have no sudo, as for others: the line that the control plane sends when it connects by itself."""
 
 
 class Ran:
@@ -103,8 +108,25 @@ class Connection:
     @property
     def jump(self) -> str:
         """The last host before this one, as it is configured."""
-        jump = self._setting("proxyjump")
-        return "" if jump == "none" else jump.rpartition(",")[2]
+        return self.jumps[-1] if self.jumps else ""
+
+    @property
+    def jumps(self) -> list[str]:
+        """The hosts before this one, in order, as they are configured."""
+        jumps = self._setting("proxyjump")
+        return [] if jumps in ("", "none") else jumps.split(",")
+
+    @property
+    def words(self) -> str:
+        """What follows `ssh` to come here by hand, as a shell reads it."""
+        return shlex.join([*self._options.words, *(word for word in self._place() if word != "--")])
+
+    @property
+    def configuration(self) -> str:
+        """The options that ssh hands on to the ssh that goes to a jump host."""
+        words = self._options.words
+        at = words.index("-F") if "-F" in words else len(words)
+        return shlex.join(words[at : at + 2])
 
     @property
     def known_as(self) -> str:
@@ -128,15 +150,25 @@ class Connection:
         argv = ["ssh", *FORCED, *self._options.words, *self._defaults(), *self._shared()]
         with NamedTemporaryFile(dir=self._folder) as log:
             argv += ["-T", "-v", "-E", log.name, *self._place()]
-            ran = self._run([*argv, "sudo -n sh -s" if sudo else "sh -s"], script.encode(), limit_s, log)
+            ran = self._run([*argv, ROOT_SHELL if sudo else SHELL], script.encode(), limit_s, log)
         self.fingerprint = server_key(ran.log) or self.fingerprint
         self.is_new_key = self.is_new_key or trusted_now(ran.log)
         return ran
 
-    def known_fingerprint(self) -> str:
-        """The fingerprint of the key that known_hosts has: what a connection that was there before us had verified."""
-        from tidepool.ssh_known_hosts import fingerprint, keys_for
+    def shown_fingerprint(self) -> str:
+        """The fingerprint of the key that ssh accepts there, for a connection that was there before us and told none.
 
+        The host is asked for its key once more, without logging in: a host has keys of several kinds, and ssh chooses
+        among those that known_hosts has. Where no second connection is let in, its order of choice is followed.
+        """
+        argv = ["ssh", *FORCED, "-o", "BatchMode=yes", "-o", "PreferredAuthentications=none", *self._options.words]
+        with NamedTemporaryFile(dir=self._folder) as log:
+            argv += ["-S", "none", *self._defaults(), "-T", "-v", "-E", log.name, *self._place(), "true"]
+            ran = self._run(argv, b"", CONNECT_TIMEOUT_S, log, quietly=True)
+        return server_key(ran.log) if verified(ran.log) else self._known_fingerprint()
+
+    def _known_fingerprint(self) -> str:
+        """The fingerprint of the key that known_hosts has; of several the one whose kind ssh asks for first."""
         home = os.path.expanduser("~")
         text = ""
         for path in " ".join(self.settings.get("userknownhostsfile", [])).split():
@@ -147,7 +179,14 @@ class Connection:
                 continue
         alias = self._setting("hostkeyalias")
         keys = keys_for(text, alias or self._setting("hostname") or self.host, 22 if alias else self.port)
-        return fingerprint(keys[0]) if keys else ""
+        return fingerprint(min(keys, key=self._rank)) if keys else ""
+
+    def _rank(self, key: str) -> int:
+        """How early ssh asks for a key of that kind. A key that is called ssh-rsa is asked for as rsa-sha2-512."""
+        kinds = self._setting("hostkeyalgorithms").split(",")
+        kind = key.partition(" ")[0]
+        names = ("rsa-sha2-512", "rsa-sha2-256", kind) if kind == "ssh-rsa" else (kind,)
+        return min((kinds.index(name) for name in names if name in kinds), default=len(kinds))
 
     def close(self) -> None:
         """End the connection that is shared, if it is ours."""
@@ -178,18 +217,25 @@ class Connection:
         return self.settings.get(name, [""])[0]
 
     def _run(
-        self, argv: list[str], given: bytes, within_s: float, log: IO[bytes] | None = None, *, last: bool = False
+        self,
+        argv: list[str],
+        given: bytes,
+        within_s: float,
+        log: IO[bytes] | None = None,
+        *,
+        last: bool = False,
+        quietly: bool = False,
     ) -> Ran:
-        """Run one ssh. What it says goes to files: a shared connection stays behind and would hold pipes open."""
+        """Run one ssh. `last`: also after an interrupt; `quietly`: it asks nobody, and its words are for us alone."""
         children = Children() if last else self._children
-        with TemporaryFile() as out, TemporaryFile() as err:
-            child = children.start(argv, self._environ, asks=self._asks, out=out, err=err)
-            in_time = children.finish(child, given, within_s)
-            texts = [_text(file) if file else "" for file in (out, err, log)]
+        child = children.start(argv, self._environ, asks=self._asks and not quietly)
+        out, err, in_time = children.finish(child, given, within_s, MOST_OUTPUT)
         if children.ended:
             raise InterruptedError("interrupted")  # how it ended says nothing of the host
-        self._keep(texts[2])
-        return Ran(child.returncode, *texts, late=not in_time)
+        words = _text(log.read(MOST_OUTPUT)) if log else ""
+        if not quietly:
+            self._keep(words)
+        return Ran(child.returncode, _text(out), _text(err), words, late=not in_time)
 
     def _keep(self, log: str) -> None:
         """Put ssh's own words where the user wants them."""
@@ -204,6 +250,5 @@ FORCED = ("-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes")
 """A host's entry in ssh_config may have a command and tunnels of its own, for when a person logs in."""
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read(MOST_OUTPUT).decode(errors="replace")
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")

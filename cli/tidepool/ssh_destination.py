@@ -64,7 +64,8 @@ def read_hosts(lines: Iterable[str]) -> list[str]:
 def _host_and_port(place: str) -> tuple[str, int | None]:
     if place.startswith("["):
         host, end, rest = place[1:].partition("]")
-        if not end or ":" not in host or rest[:1] not in ("", ":"):
+        is_address = ":" in host or host.replace(".", "").isdigit()  # `ssh -G` puts IPv4 into brackets, too
+        if not end or not is_address or rest[:1] not in ("", ":"):
             return "", None
         return host, _port(rest[1:]) if rest else 0
     if place.count(":") > 1:  # an IPv6 address as it is

@@ -124,7 +124,7 @@ RUN_REASONS: Final = {
     RunReason.NO_CAPACITY: "No idle instance and no offer fits.",
     RunReason.PROVISIONING_FAILED: "No machine could be had; the attempts say why.",
     RunReason.NOT_PICKED_UP: "The agent did not take the job; after three machines the run fails.",
-    RunReason.MACHINE_LOST: "Its machine was lost.",
+    RunReason.MACHINE_LOST: "Its machine was lost, or was restarted while the job ran.",
     RunReason.MACHINE_REMOVED: "Its machine was removed by a user, or with its pool.",
     RunReason.START_FAILED: "The agent could not start the job; the detail says why.",
     RunReason.INTERRUPTED: "Its machine was taken back by the provider.",

@@ -1,7 +1,11 @@
 """An agent that is told to leave its host: its job ends, a process that outlives it uninstalls, and then says so."""
 
+import json
 import signal
+import subprocess
+import sys
 
+from chalicelib.agent import tidepool_agent
 from tests.agent.conftest import wait_until
 
 CLEAN = "printf 'outcome\\tremoved\\n'\n"
@@ -50,6 +54,30 @@ def test_a_script_that_fails_is_run_again(machine, api):
     api.wake()
     api.until(lambda: api.uninstalled, limit_s=20)
     assert count.read_text() == "x\nx\n"
+
+
+def test_an_agent_that_is_started_again_by_a_script_that_failed_rests_before_it_runs_the_next(machine, api):
+    machine.start(**HOST)
+    count = machine.home / "count"
+    with api.seen:
+        api.uninstall = f"echo x >>{count}; kill -9 {machine.process.pid}; printf 'outcome\\tfailed\\n'"
+    api.wake()
+    machine.wait()
+    with api.seen:
+        api.uninstall = f"echo x >>{count}; {CLEAN}"
+    machine.start(**HOST)
+    assert count.read_text() == "x\n"
+    api.until(lambda: api.uninstalled, limit_s=20)
+    assert count.read_text() == "x\nx\n"
+
+
+def test_a_script_that_does_not_come_to_an_end_is_killed_and_run_again(tmp_path, api):
+    count = tmp_path / "count"
+    script = f"echo x >>{count}; [ $(wc -l <{count}) -gt 1 ] || sleep 60; {CLEAN}"
+    order = {"script": script, "limit_s": 0.5, "pauses_s": [0, 0.1, 0.1], "bearer": "", "boot_id": "b", "ca": ""}
+    argv = [sys.executable, "-I", "-c", tidepool_agent.UNDERTAKER]
+    done = subprocess.run(argv, input=json.dumps({**order, "url": api.url}).encode(), timeout=20, check=False)
+    assert (done.returncode, count.read_text()) == (0, "x\nx\n")
 
 
 def test_nothing_of_the_script_or_the_token_is_in_the_list_of_processes(machine, api):

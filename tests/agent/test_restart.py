@@ -59,7 +59,8 @@ def test_a_reused_process_id_is_not_mistaken_for_the_job(machine: Machine, api: 
     path = machine.home / "jobs" / "run-1" / "process.json"
     path.write_text(json.dumps({**record, "started": "1"}))
     machine.start()
-    assert api.ended("run-1")["state"] == "failed"
+    end = api.ended("run-1")
+    assert (end["state"], end["lost"]) == ("failed", True)
     assert is_alive(leader)
     os.killpg(leader, signal.SIGKILL)
 
@@ -75,7 +76,8 @@ def test_a_job_from_before_a_reboot_is_told_as_such(machine: Machine, api: StubA
     path.write_text(json.dumps({**record, "boot": "another"}))
     machine.start()
     end = api.ended("run-1")
-    assert (end["state"], end["detail"]) == ("failed", "the machine was restarted while the job ran")
+    assert (end["state"], end["lost"]) == ("failed", True)
+    assert end["detail"] == "the machine was restarted while the job ran"
     os.killpg(leader, signal.SIGKILL)
 
 

@@ -107,6 +107,15 @@ def test_a_client_gets_the_scripts_and_hands_in_what_they_print(api):
     assert api("GET", f"/projects/{PROJECT}/instances/mine").body["host"]["host_key"] == host.fingerprint
 
 
+def test_what_a_client_hands_in_is_no_reason_for_an_error_of_the_server(api):
+    added = api("POST", HOSTS, {"host": "box-1", "user": "ubuntu", "from_here": True})
+    path = f"/projects/{PROJECT}/hosts/{added.body['instance_id']}/steps"
+    printed = "tidepool-probe\t1\nip\t2: eth0    inet 999.1.1.1/24 scope global eth0\nend\ttidepool-probe\n"
+    answer = api("POST", path, {"step": "preflight", "stdout": printed})
+    assert answer.status == 200
+    assert (answer.body["step"], answer.body["script"]) == ("failed", None)
+
+
 def test_a_question_with_another_key_than_the_pinned_one_is_answered_by_the_end(api):
     host = api.world.hosts.add("box-1")
     api("POST", HOSTS, {"host": "box-1", "user": "ubuntu", "from_here": True, "name": "mine"})

@@ -1,14 +1,19 @@
 """`pool add-ssh` and `host …` where the control plane connects: what is sent, what is shown, how it ends."""
 
 import json
+import signal
 import subprocess
+import time
+from datetime import UTC, datetime
 
 import pytest
 
 from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
-from tests.cli.builders import NOW_TEXT, make_check, make_host_facts, make_instance
+from tests.cli.builders import NOW, NOW_TEXT, make_check, make_host_facts, make_instance
+from tests.cli.ssh_here import wait_for
 from tests.cli.stub_hosts import JUMP_KEY, SHOWN, UNFIT
+from tests.cli.stub_problem import Problem
 from tests.ssh.server import private_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3nLXgWDlVgH1EsHwr7yyvTfGkWw7Wo9jC9bTrC0Fz4"
@@ -108,22 +113,6 @@ def test_the_key_of_a_jump_host_is_sent_by_its_name_also_where_it_is_hashed(stub
     assert stub.uploaded[1]["host_key"] == KEY
 
 
-def test_a_name_of_an_instance_that_is_about_to_be_gone_is_waited_for(stub, cli, key):
-    before = make_instance(name="box-7", state="terminating")
-    stub.instances.append(before)
-    asked = []
-
-    def gone(request):
-        asked.append(request)
-        if sum(each.method == "POST" for each in asked) == 3:
-            before["state"] = "terminated"
-
-    stub.on_request = gone
-    ended = cli("pool", "add-ssh", "-i", str(key), "--no-wait", "--name", "box-7", "u@10.0.0.7")
-    assert ended.code == 0
-    assert sum(each.method == "POST" for each in asked) == 3
-
-
 def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
     environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "HOME": str(tmp_path)}
     ended = cli("pool", "add-ssh", "-i", str(key), "h", environ=environ)
@@ -215,7 +204,7 @@ def test_a_host_that_cannot_be_reached_has_an_exit_code_of_its_own(stub, cli, ke
     stub.is_fit = lambda _: False
     unfit(stub, (make_check(check="reachability", status="fail", code="unreachable", found="refused", fix="look"),))
     ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
-    assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box: refused")
+    assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box cannot be reached: unreachable")
 
 
 def test_an_adoption_that_somebody_ends_is_a_conflict(stub, cli, key):
@@ -284,6 +273,64 @@ def test_removing_a_host_says_what_that_means_and_what_is_still_to_be_done(stub,
     ended = cli("pool", "rm", "box", stdin="y\n")
     assert ended.err.startswith("box is your server: the agent is uninstalled, the server stays on\n")
     assert ended.out.splitlines()[-1].startswith("box terminated, cleanup pending: it could not be reached")
+
+
+@pytest.mark.parametrize(("silent_s", "told"), [(30, False), (70, True)])
+def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli, silent_s, told):
+    seen = datetime.fromtimestamp(NOW - silent_s, UTC).isoformat()
+    stub.instances = [make_instance(name="box", backend="ssh", seen_at=seen, changed_at=NOW_TEXT)]
+    stub.scripts["box"] = [{}, {"state": "terminated"}]
+    ended = cli("pool", "rm", "-y", "box")
+    until = time.strftime("%H:%M:%S", time.localtime(NOW + 120))
+    assert (f"waiting until {until} for it to confirm, then cleanup pending" in ended.err) == told
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_says_that_the_adoption_goes_on_and_how_it_is_undone(stub, start, key, as_json):
+    stub.scripts["box"] = [{"detail": "install"}] * 1000
+    process = start("pool", "add-ssh", "-i", str(key), "u@box", *(["--json"] if as_json else []))
+    wait_for(lambda: stub.hosts)
+    process.send_signal(signal.SIGINT)
+    out, err = (said.decode() for said in process.communicate(timeout=20))
+    assert process.returncode == 130
+    if as_json:
+        (told,) = json.loads(out)
+        assert (told["code"], told["fix"], told["instance"]["name"]) == ("interrupted", "tidepool pool rm box", "box")
+    else:
+        assert "u@box: its adoption goes on, without being watched (tidepool instance show box); " in err
+        assert err.endswith("`tidepool pool rm box` undoes it\n")
+
+
+@pytest.mark.parametrize(("lasts_s", "code"), [(60, 0), (600, 5)])
+def test_what_is_left_of_a_failed_adoption_is_waited_for_within_limits(stub, cli, clock, key, lasts_s, code):
+    began = clock.at
+    refuse(stub, lambda: clock.at - began < lasts_s, state="terminating")
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
+    assert (ended.code, "waiting for the removal of box" in ended.err) == (code, True)
+    assert clock.at - began < 200
+
+
+def test_a_result_has_one_shape_and_the_fix_of_what_failed(stub, cli, key):
+    refuse(stub, lambda: not stub.hosts, differences={"network": {}})
+    (told,) = json.loads(cli("pool", "add-ssh", "-i", str(key), "u@box", "--json").out)
+    assert (told["code"], told["instance"]) == ("conflict", None)
+    refuse(stub, lambda: False)
+    stub.is_fit = lambda _: False
+    unfit(stub, UNFIT)
+    (told,) = json.loads(cli("pool", "add-ssh", "-i", str(key), "u@box", "--json").out)
+    assert (told["fix"], told["instance"]["name"]) == ("install it", "box")
+
+
+def refuse(stub, when, **context):
+    """Have orders refused for as long as that holds."""
+    take = type(stub).add_host
+
+    def add_host(request, pool):
+        if when():
+            raise Problem(409, "conflict", "it is box", instance="box", **context)
+        return take(stub, request, pool)
+
+    stub.add_host = add_host
 
 
 def test_several_hosts_have_a_line_each_in_whatever_order_they_end(stub, cli, key):

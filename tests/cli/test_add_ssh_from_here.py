@@ -11,7 +11,11 @@ import pytest
 
 from tests.cli.conftest import CLI, settings
 from tests.cli.ssh_here import Site, steps, wait_for
-from tests.ssh.server import USER
+from tests.ssh.server import USER, private_key
+from tidepool.ssh_children import Children
+from tidepool.ssh_connection import MOST_OUTPUT, Connection
+from tidepool.ssh_destination import parse_destination
+from tidepool.ssh_options import SshWords
 
 
 def test_an_alias_of_ssh_config_is_adopted_and_its_key_pinned(stub, site, add):
@@ -63,6 +67,29 @@ def test_a_user_s_own_shared_connection_is_used_and_left_alone(stub, site, add, 
         assert path.exists()
     finally:
         subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+
+
+def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_known(site, tmp_path):
+    """A step may come over a connection of its own, and would else show another key than the one before."""
+    other = tmp_path / "other"
+    other.write_text(private_key("ecdsa-256"))
+    keys = (site.public(other), site.server.public_host_key("ed25519"))
+    site.known.write_text("".join(f"[127.0.0.2]:{site.port} {key}\n" for key in keys))
+    site.write(f"Host node-02\n  ControlPath {tmp_path}/mux\n  ControlMaster auto\n  ControlPersist 30")
+    words = ["ssh", "-F", str(site.config)]
+    subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+    way = Connection(
+        parse_destination("node-02"), SshWords([("F", str(site.config))]), Children(),
+        folder=str(tmp_path), number=1, asks=False, environ=os.environ,
+    )  # fmt: skip
+    try:
+        way.look()
+        assert (way.run("true\n").exit_code, way.fingerprint) == (0, "")
+        shown, guessed = way.shown_fingerprint(), way._known_fingerprint()
+    finally:
+        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+    way.run("true\n")
+    assert {shown, guessed} == {way.fingerprint}
 
 
 def test_a_jump_host_of_the_configuration_is_gone_through(stub, site, add):
@@ -121,19 +148,18 @@ def test_a_wrong_key_says_so_before_anything_is_ordered(stub, site, add):
     assert (ended.code, stub.hosts) == (9, {})
     assert "error: node-01: " in ended.err
     assert "Permission denied (publickey)" in ended.err
-    assert "  fix: check the user and the key: ssh -v node-01\n" in ended.err
+    words = f"-F {site.config} -i {wrong} -o IdentityAgent=none node-01"
+    assert f"  fix: check the user and the key: ssh -v {words}\n" in ended.err
 
 
 def test_a_changed_host_key_refuses_everything_in_ssh_s_own_words(stub, site, add):
-    from tests.ssh.server import private_key
-
     other = site.folder / "other"
     other.write_text(private_key())
     site.know(1, key=site.public(other))
     ended = add("node-01")
     assert (ended.code, stub.hosts) == (9, {})
     assert "host key" in ended.err.lower()
-    assert f"ssh-keygen -R [127.0.0.1]:{site.port}" in ended.err
+    assert f"ssh-keygen -f {site.known} -R '[127.0.0.1]:{site.port}'" in ended.err
 
 
 def test_an_unknown_host_key_is_refused_unless_ssh_is_told_to_trust_it(stub, site, add):
@@ -144,6 +170,22 @@ def test_an_unknown_host_key_is_refused_unless_ssh_is_told_to_trust_it(stub, sit
     ended = add("node-01", "-o", "StrictHostKeyChecking=accept-new")
     assert (ended.code, f"host key {site.fingerprint} was trusted on first use" in ended.err) == (0, True)
     assert site.server.public_host_key("ed25519").split()[1] in site.known.read_text()
+
+
+@pytest.mark.parametrize(
+    ("jumps", "unknown", "command"),
+    [("node-02", 2, "node-02 true"), ("node-01,node-02", 2, "-J node-01 node-02 true"),
+     ("node-01,node-02", 1, "node-01 true"), ("127.0.0.2:{port}", 2, "ssh://[127.0.0.2]:{port} true")],
+)  # fmt: skip
+def test_a_jump_host_whose_key_is_not_known_is_named_because_no_option_reaches_it(
+    stub, site, add, jumps, unknown, command
+):
+    site.know(*({1, 2, 5} - {unknown}))
+    ended = add("-o", "StrictHostKeyChecking=accept-new", "-J", jumps.format(port=site.port), "node-05")
+    assert (ended.code, stub.hosts) == (9, {})
+    name = command.split()[-2].removeprefix("ssh://").format(port=site.port)
+    assert f"error: node-05: the key of its jump host {name} is not known\n" in ended.err
+    assert f"compare its key: ssh -F {site.config} {command.format(port=site.port)} (or" in ended.err
 
 
 @pytest.fixture
@@ -168,6 +210,19 @@ def test_a_script_that_hangs_is_ended_and_told_to_the_control_plane(stub, add):
     assert ended.code == 7
     assert "timed out after 0.5 s" in stub.hosts["i-0-node-01"].said[0]["stderr"]
     assert [step for step, _ in steps(stub)] == ["preflight"] * 3
+
+
+def test_endless_output_of_a_host_fills_neither_disk_nor_memory(tmp_path):
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\n[ -p /dev/fd/1 ] && [ -p /dev/fd/2 ] && touch {tmp_path}/pipes\nexec yes >&2\n")
+    ssh.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    way = Connection(
+        parse_destination("box-1"), SshWords(()), Children(),
+        folder=str(tmp_path), number=1, asks=False, environ=environ,
+    )  # fmt: skip
+    ran = way.run("true\n", within_s=0.3)
+    assert (ran.late, len(ran.err), (tmp_path / "pipes").exists()) == (True, MOST_OUTPUT, True)
 
 
 def test_bad_options_are_ssh_s_to_refuse(stub, add):
@@ -197,20 +252,22 @@ def test_commands_and_tunnels_of_a_configuration_are_left_out(stub, site, add):
     assert (ended.code, steps(stub)) == (0, [("preflight", 0), ("install", 0)]), ended.err
 
 
-def test_a_script_as_root_goes_through_sudo_and_never_on_a_command_line(stub, site, add, tmp_path):
-    tools = site.folder / "tools"
-    tools.mkdir()
-    (tools / "sudo").write_text(f'#!/bin/sh\necho "said: $*" > {tools}/asked\n[ "$1" = -n ] && shift\nexec "$@"\n')
-    (tools / "sudo").chmod(0o755)
-    own = Site(site.folder / "own", path=tools)
+@pytest.mark.parametrize(("uid", "asked"), [(1000, "said: -n sh -s\n"), (0, "")])
+def test_a_script_as_root_goes_through_sudo_unless_root_carries_it(stub, site, add, tmp_path, uid, asked):
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {uid}\n")
+    (tmp_path / "sudo").write_text(f'#!/bin/sh\necho "said: $*" >> {tmp_path}/asked\nshift\nexec "$@"\n')
+    for tool in ("id", "sudo"):
+        (tmp_path / tool).chmod(0o755)
+    (tmp_path / "asked").touch()
+    own = Site(site.folder / f"own-{uid}", path=tmp_path)
     stub.sudo = True
-    stub.carried["preflight"] = "token=very-secret; tr '\\0' ' ' </proc/$PPID/cmdline; echo facts"
+    stub.carried = {"preflight": "token=very-secret; tr '\\0' ' ' </proc/$PPID/cmdline; echo facts", "install": "true"}
     try:
         ended = add("-p", str(own.port), "-i", str(own.key), "-o", "StrictHostKeyChecking=no", "node-01")
     finally:
         own.stop()
     assert ended.code == 0, ended.err
-    assert (tools / "asked").read_text() == "said: -n sh -s\n"
+    assert (tmp_path / "asked").read_text() == 2 * asked
     assert "very-secret" not in stub.hosts["i-0-node-01"].said[0]["stdout"]
 
 

@@ -89,7 +89,7 @@ def test_a_client_that_is_ended_in_the_middle_is_gone_on_with(stub, site, start,
     assert len(stub.hosts) == 2
     if number == signal.SIGINT:
         assert ended.code == 130
-        assert "half done at install; the same command again goes on, `tidepool pool rm node-0" in ended.err
+        assert "half done at install; the same command again goes on; `tidepool pool rm node-0" in ended.err
         assert [step for step, _ in steps(stub)] == ["preflight"] * 2  # how ssh was ended is nothing to hand in
     stub.carried["install"] = "echo quick"
     again = cli(*words)

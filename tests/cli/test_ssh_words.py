@@ -34,6 +34,7 @@ OTHER = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7"
         ("first@last@box", "box", 0, "first@last"),
         ("u@[2001:db8::7]:2200", "2001:db8::7", 2200, "u"),
         ("[::1]", "::1", 0, ""),
+        ("u@[10.0.0.7]:2200", "10.0.0.7", 2200, "u"),
         ("fe80::1%eth0", "fe80::1%eth0", 0, ""),
         ("gpu_node-1.lan", "gpu_node-1.lan", 0, ""),
     ],

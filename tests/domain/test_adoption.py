@@ -31,15 +31,16 @@ FOREIGN = (
 )
 SIBLING = FOREIGN.replace("cp-2", "cp-1")
 OURS = SIBLING.replace("i-9", "i-1")
+API_URL = "https://api.example"
 FULL = "/dev/sda1  203056560 202556560 500000      100% /"
 FEW = "/dev/sda1  203056560 200000000 5000000      98% /"
 CERTIFICATE = "curl: (60) SSL certificate problem: unable to get local issuer certificate\n000"
 REFUSED = "curl: (7) Failed to connect to api.example port 443: Connection refused\n000"
 
 
-def judged(output: str, wanted_gpu: str = "", **wanted) -> dict[Check, CheckResult]:
+def judged(output: str, wanted_gpu: str = "", api_url: str = API_URL, **wanted) -> dict[Check, CheckResult]:
     expectation = gpu(wanted_gpu, "gpu") if wanted_gpu else None
-    asked = Wanted("https://api.example", "cp-1", "i-1", expectation, **wanted)
+    asked = Wanted(api_url, "cp-1", "i-1", expectation, **wanted)
     results = judge(probe.parse(output), asked, NOW)
     return {each.check: each for each in results}
 
@@ -91,7 +92,7 @@ WRONG = {
     "owner-unreadable": recording(owner=""),
     "files-left": recording(agent="files"),
 }
-ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network"}
+ASKED = {"gpus-missing", "owner-taken-over", "no-address-in-network", "api-loopback"}
 """Codes that depend on what is wanted, and have tests of their own."""
 
 
@@ -290,12 +291,29 @@ def test_a_proxy_that_the_agent_does_not_heed_is_named_when_the_api_is_out_of_re
     assert "https_proxy" in result.found
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_an_api_that_is_only_on_its_own_computer_is_told_as_that(host):
+    """An embedded control plane is: no firewall of the host stands in the way."""
+    out_of_reach = recording(api=("curl", REFUSED, 7))
+    result = judged(out_of_reach, api_url=f"http://{host}:4566/x")[Check.API]
+    assert (result.code, result.status) == ("api-loopback", Status.FAIL)
+    assert "set TIDEPOOL_PUBLIC_URL" in result.fix
+    assert "ssh -NR 4566:" in result.fix
+    assert judged(recording(), api_url=f"http://{host}:4566/x")[Check.API].code == OK  # by a tunnel, for instance
+
+
+def test_a_name_is_not_said_to_resolve_where_the_api_has_none():
+    assert judged(recording(), api_url="http://10.0.0.1:4566")[Check.DNS].found.startswith("not needed")
+    assert judged(recording())[Check.DNS].found == "the API's name resolves"
+
+
 @pytest.mark.parametrize(
     ("problem", "told"),
     [
         ("", [OK, OK, OK]),
         ("unreachable", ["unreachable"]),
         ("target-refused", ["target-refused"]),
+        ("target-never", ["target-never"]),
         ("not-ssh", ["not-ssh"]),
         ("host-key-changed", [OK, "host-key-changed"]),
         ("host-key-mismatch", [OK, "host-key-mismatch"]),
@@ -316,7 +334,9 @@ def test_every_finding_is_told_in_public_words(code):
     assert finding.meaning.endswith(".")
     assert finding.status is not Status.PASS
     assert finding.fix or finding.status is Status.WARN
-    filled = dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index", "target", "jump"), "x")
+    filled = dict.fromkeys(
+        ("user", "path", "api_url", "api_host", "api_port", "instance_id", "index", "target", "jump"), "x"
+    )
     for family in (None, *Family):
         assert "{" not in finding.fix_for(family).format_map(filled)
 
@@ -344,7 +364,7 @@ def test_a_fix_that_is_a_command_can_be_pasted_into_a_shell(code):
     fixes = {FINDINGS[code].fix_for(family) for family in (None, *Family)}
     for fix in filter(None, fixes):
         filled = fix.format_map(
-            dict.fromkeys(("user", "path", "api_url", "api_host", "instance_id", "index"), "x")
+            dict.fromkeys(("user", "path", "api_url", "api_host", "api_port", "instance_id", "index"), "x")
             | {"target": "x@y", "jump": "x@z"}
         )
         if filled.startswith(COMMANDS):
@@ -367,3 +387,18 @@ def test_how_to_look_at_a_host_is_told_as_ssh_wants_it():
     found = judge_connection(Connection("fd00::5", "ubuntu", problem="unreachable", detail="no route", port=2222))[-1]
     assert found.fix.startswith("ssh -v -p 2222 ubuntu@fd00::5 ")
     assert judge_connection(Connection("fd00::5", "ubuntu", port=2222))[0].found == "[fd00::5]:2222 answers"
+
+
+ODD = ["x';curl$IFS-evil|sh;'", "$(reboot)", "-oProxyCommand=reboot", "ALL ALL=(ALL) ALL #", "a\nb"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_a_shell_would_read_is_not_put_into_a_command_to_be_copied(odd):
+    """A user's name is the host's word in a probe, and a host's name anybody's who may ask for a check."""
+    for problem in ("unreachable", "auth-failed", "script-output"):
+        for connection in (Connection("box", odd, problem=problem), Connection(odd, "ubuntu", problem=problem)):
+            fix = judge_connection(connection)[-1].fix
+            assert odd not in fix
+            assert "USER" in fix or "HOST" in fix
+    told = judged(recording(sudo="no", sudo_error="no", user=odd.replace("\n", " ")))[Check.SUDO]
+    assert told.fix.startswith("echo 'USER ALL=(ALL)")

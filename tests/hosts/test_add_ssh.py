@@ -12,7 +12,7 @@ from tests.hosts import adopting
 from tests.hosts.host import Host
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab
-from tests.hosts.machine import User
+from tests.hosts.machine import Machine, User
 from tests.hosts.networks import docker0
 
 BULK = 20
@@ -76,10 +76,11 @@ def test_a_host_is_adopted_through_the_system_s_ssh_runs_a_job_and_is_removed(de
     assert not [line for line in host.processes() if "tidepool" in line]
 
 
-def test_a_host_of_a_private_network_is_adopted_through_its_bastion(desk, plane, lab):
+def test_a_host_of_a_private_network_that_knows_root_but_no_sudo_is_adopted_through_its_bastion(desk, plane, lab):
     lab.network("behind", "10.77.0.0/24")
     bastion = desk.host("head", networks={"public": "", "behind": "10.77.0.1"})
-    inner = lab.host("innermost", key=desk.key, networks={"behind": "10.77.0.7"})
+    rooted = {"users": [User("root", [desk.key])], "machine": Machine(sudo_installed=False)}
+    inner = lab.host("innermost", key=desk.key, networks={"behind": "10.77.0.7"}, **rooted)
     desk.meet(inner, f"ProxyJump {bastion.name}")
     desk.add("innermost", "--network", "10.77.0.0/24")
     shown = plane.instance("innermost")

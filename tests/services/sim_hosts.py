@@ -71,7 +71,7 @@ class SimHost:
     jump_key: str = ""
 
     def __post_init__(self) -> None:
-        self.machine_id = self.machine_id or self.name.encode().hex().ljust(32, "0")
+        self.machine_id = self.machine_id or self.name.encode().hex().ljust(32, "0")[:32]
         self.fingerprint = self.fingerprint or "SHA256:" + (self.name.replace("-", "") * 43)[:43]
 
     @property

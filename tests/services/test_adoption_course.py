@@ -246,7 +246,7 @@ def test_a_host_that_was_never_touched_owes_nothing_and_may_be_added_again_at_on
     host.sudo = "yes"
     with pytest.raises(AlreadyExistsError) as caught:  # its name is free when its row is gone
         add(world, from_here=True, name=row.name)
-    assert caught.value.context["ending"]
+    assert caught.value.context["state"] == "terminating"
     again = add(world, from_here=True)  # before any teardown ran
     assert again.instance_id != row.instance_id
     world.run_workflows()

@@ -51,6 +51,22 @@ def test_a_host_rests_for_ever(world, box):
     assert state_of(world, row).state is State.IDLE
 
 
+@pytest.mark.parametrize("silent_s", [1, 600])
+def test_a_run_whose_machine_was_restarted_did_not_fail_to_start(world, box, silent_s):
+    """What the agent of a host that comes back says of a job that ran when it went down."""
+    host, row = box
+    run = work(world, host)
+    host.cut = True
+    spend(world, silent_s / 60, every_s=min(silent_s, 60))
+    host.cut = False
+    detail = "the machine was restarted while the job ran"
+    host.jobs = {run.run_id: JobReport(run.run_id, "failed", detail=detail, lost=True)}
+    world.hosts.sync(host)
+    ended = run_of(world, run)
+    assert (ended.state, ended.reason, ended.detail) == (RunState.FAILED, RunReason.MACHINE_LOST, detail)
+    assert state_of(world, row).state is State.IDLE
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
 def test_a_host_that_says_it_is_taken_back_is_not_removed_by_a_timer(world, box, is_busy):
     """An adopted spot machine may hear its provider's notice. Its row is its owner's to remove."""
@@ -106,6 +122,22 @@ def test_a_silent_host_gets_no_work_and_returns_by_itself(world, box):
     spend(world, 1)
     assert not state_of(world, row).unreachable
     work(world, host)
+
+
+@pytest.mark.parametrize(("silent_min", "state"), [(4, State.TERMINATED), (0.5, State.TERMINATING)])
+def test_a_host_that_had_been_silent_for_long_is_not_waited_for_when_it_is_removed(world, box, silent_min, state):
+    host, row = box
+    host.cut = True
+    spend(world, silent_min)
+    instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+    world.run_workflows()
+    assert state_of(world, row).state is state
+    spend(world, 3)
+    (owed,) = hosts.listed(world.deps, "main")
+    assert owed.record.owed_since is not None
+    host.cut = False
+    spend(world, 1)
+    assert host.is_clean
 
 
 def test_a_run_ends_with_the_truth_when_its_host_is_away_for_too_long(world, box):

@@ -90,16 +90,6 @@ def test_the_machine_is_told_the_shared_memory_that_a_container_needs(world):
     assert (wanted.shared_memory_mib, wanted.host_network) == (8 * 1024, False)
 
 
-def test_a_run_on_one_machine_is_told_of_the_cluster_of_one_that_it_is(world):
-    """What is written for several nodes must run on one."""
-    add(world, requirements={"gpu": "80GB"})
-    ready(world)
-    run = submit(world, requirements={"gpu": "80GB"})
-    env = jobs.wanted(world.deps, instance_store.find("main", run.instance_id), world.clock).env
-    assert (env["NNODES"], env["NODE_RANK"], env["DSTACK_NODES_NUM"]) == ("1", "0", "1")
-    assert (env["MASTER_ADDR"], env["MASTER_PORT"], env["PET_NPROC_PER_NODE"]) == ("127.0.0.1", "29500", "1")
-
-
 def test_provisioning_never_buys_a_gpu_for_a_request_without_one(dynamodb):
     world = World(offers=[GPU])
     pools.create_project(world.deps, "main")
@@ -126,3 +116,12 @@ def test_an_add_that_died_before_its_workflow_is_finished_by_its_repeat(world, m
     row = instances.add(world.deps, "main", "default-pool", policies, **ask)
     ready(world)
     assert (state_of(world, row).state, world.cloud.launches) == (State.IDLE, 1)
+
+
+def test_a_run_on_one_machine_is_told_of_the_cluster_of_one_that_it_is(dynamodb):
+    """What is written for several nodes must run on one."""
+    world = gpu_world(dynamodb)
+    run = submit(world)
+    env = jobs.wanted(world.deps, instance_store.find("main", run.instance_id), world.clock).env
+    assert (env["NNODES"], env["NODE_RANK"], env["DSTACK_NODES_NUM"]) == ("1", "0", "1")
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"], env["PET_NPROC_PER_NODE"]) == ("127.0.0.1", "29500", "1")

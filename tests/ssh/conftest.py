@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.ssh import targets
 from chalicelib.ssh.keys import PrivateKey, read_private_key
+from tests.ssh.rooted import Root
 from tests.ssh.server import SSHD, Server, private_key
 
 
@@ -45,3 +46,16 @@ def started(made: Server, key: PrivateKey) -> Iterator[Server]:
     made.allow(key.public)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    """An empty host, on which nothing is left at the end."""
+    for name in ("etc/systemd", "etc/local.d", "var/lib"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+    made = Root(tmp_path / "root")
+    yield made
+    made.path = ""
+    if Path(made.layout.owner).exists():
+        owner = made.owner()
+        made.uninstall(owner["control_plane"], owner["instance_id"])

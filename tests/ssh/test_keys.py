@@ -1,5 +1,6 @@
 """Private keys as people have them, and the reasons why some are of no use."""
 
+import base64
 import subprocess
 
 import pytest
@@ -79,6 +80,49 @@ def koblitz() -> str:
 )
 def test_a_key_of_no_use_is_refused_with_its_reason(text, reason):
     assert reason_of(text) == reason
+
+
+def with_rounds(rounds: int) -> str:
+    """A key in OpenSSH's format that says it was encrypted with so many rounds of bcrypt."""
+    first, *body, last = private_key("ed25519", "correct horse").splitlines()
+    outside = bytearray(base64.b64decode("".join(body)))
+    at = outside.index(b"bcrypt") + len(b"bcrypt") + 4 + 4 + 16  # lengths of the options and the salt, and the salt
+    outside[at : at + 4] = rounds.to_bytes(4, "big")
+    return "\n".join([first, base64.b64encode(bytes(outside)).decode(), last])
+
+
+def der(kind: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return bytes([kind, 0x81, len(content)]) + content
+
+
+def pkcs8_with(function: str, *numbers: int) -> str:
+    """A key in PKCS#8 whose passphrase is stretched by a function (its OID in hex) with these numbers."""
+    counts = [der(2, number.to_bytes(5, "big")) for number in numbers]
+    stretch = der(0x30, der(6, bytes.fromhex(function)), der(0x30, der(4, b"salt" * 4), *counts))
+    cipher = der(0x30, der(6, bytes.fromhex("60864801650304012a")), der(4, b"iv" * 8))
+    scheme = der(0x30, der(6, bytes.fromhex("2a864886f70d01050d")), der(0x30, stretch, cipher))
+    body = base64.b64encode(der(0x30, scheme, der(4, b"x" * 32))).decode()
+    return f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\n"
+
+
+PBKDF2, SCRYPT = "2a864886f70d01050c", "2b06010401da47040b"
+
+
+@pytest.mark.parametrize("preceded", ["", private_key("ecdsa-256", form=PEM)], ids=["alone", "second"])
+@pytest.mark.parametrize(
+    "text",
+    [with_rounds(501), with_rounds(2_000_000), pkcs8_with(PBKDF2, 1 << 31), pkcs8_with(SCRYPT, 1 << 17, 1, 1 << 17)],
+    ids=["bcrypt", "much-bcrypt", "pbkdf2", "scrypt"],
+)
+def test_a_key_that_asks_for_years_of_work_is_refused_before_it_is_opened(text, preceded):
+    assert reason_of(preceded + text, "correct horse") == Reason.TOO_DEAR
+
+
+def test_a_key_that_asks_for_the_usual_work_is_opened():
+    assert reason_of(with_rounds(3), "correct horse") == Reason.PASSPHRASE_WRONG  # it was written with another number
+    assert reason_of(pkcs8_with(PBKDF2, 10_000), "correct horse") == Reason.PASSPHRASE_WRONG
+    assert reason_of(pkcs8_with(SCRYPT, 1 << 14, 8, 1), "correct horse") == Reason.PASSPHRASE_WRONG
 
 
 def test_nothing_of_a_key_or_its_passphrase_is_in_an_error_or_a_representation():

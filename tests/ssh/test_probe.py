@@ -224,7 +224,6 @@ def test_an_output_that_was_cut_is_noticed(kept):
         ("This account is currently not available.\n", "This account is currently not available."),
         (recording().replace("hostname\tbox", "Connection closed"), "Connection closed"),
         (recording().replace("hostname\tbox", "colour\tred"), "colour\tred"),
-        (recording() + "logout\n", "logout"),
         (recording().replace("memory_kib\t65834420", "memory_kib\tlots"), "lots"),
         (recording(pythons=["/usr/bin/python3 three yes"]), "/usr/bin/python3 three yes"),
     ],

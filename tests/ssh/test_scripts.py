@@ -2,15 +2,11 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,102 +14,10 @@ import pytest
 from chalicelib.domain.errors import InvalidInputError
 from chalicelib.ssh import probe, scripts
 from chalicelib.ssh.errors import ScriptOutputError
-from chalicelib.ssh.layout import Layout
-from chalicelib.ssh.scripts import Outcome, Ownership, Report
-from tests.ssh.recordings import NOW
+from chalicelib.ssh.scripts import Outcome
+from tests.ssh.rooted import AGENT, SHELLS, TOKEN
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the scripts run as root")
-
-SHELLS = [[shell, "-s"] for shell in ("dash", "bash") if shutil.which(shell)]
-TOKEN = "tpb.0123456789.secretsecret"
-AGENT = b"""
-import json, os, sys, time
-home = os.environ["TIDEPOOL_HOME"]
-with open(home + "/starts", "a") as file:
-    token = os.environ.get("TIDEPOOL_BOOTSTRAP", "")
-    file.write(json.dumps({"token": token, "url": os.environ["TIDEPOOL_URL"], "pid": os.getpid()}) + chr(10))
-with open(home + "/agent.json", "w") as file:
-    json.dump({"token_id": "t-1"}, file)
-time.sleep(300)
-"""
-
-
-@dataclass
-class Root:
-    """A folder that stands for a host's root."""
-
-    folder: Path
-    path: str = ""
-
-    @property
-    def layout(self) -> Layout:
-        return Layout(
-            etc=f"{self.folder}/etc/tidepool",
-            home=f"{self.folder}/var/lib/tidepool",
-            unit=f"{self.folder}/etc/systemd/tidepool-agent.service",
-            boot=f"{self.folder}/etc/local.d/tidepool-agent.start",
-        )
-
-    def install(self, control_plane: str = "cp-1", instance_id: str = "i-1", *, shell=SHELLS[0], **given) -> Report:
-        return scripts.parse_install(self.run(self.script(control_plane, instance_id, **given), shell))
-
-    def script(self, control_plane: str = "cp-1", instance_id: str = "i-1", **given) -> str:
-        owner = Ownership(control_plane, f"https://{control_plane}.example", "main", instance_id, NOW)
-        wanted = {"api_url": "https://api.example", "token": TOKEN, "python": sys.executable, "program": AGENT} | given
-        return scripts.install(owner, layout=self.layout, **wanted)
-
-    def uninstall(self, control_plane: str = "cp-1", instance_id: str = "i-1", *, shell=SHELLS[0]) -> Report:
-        return scripts.parse_uninstall(self.run(scripts.uninstall(control_plane, instance_id, self.layout), shell))
-
-    def run(self, script: str, shell=SHELLS[0]) -> str:
-        done = subprocess.run(
-            shell, input=script, capture_output=True, text=True, timeout=60, check=False, env=self.environ
-        )
-        assert TOKEN not in done.stdout + done.stderr
-        return done.stdout
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {**os.environ, "PATH": f"{self.path}:{os.environ['PATH']}" if self.path else os.environ["PATH"]}
-
-    def owner(self) -> dict:
-        return json.loads(Path(self.layout.owner).read_text())
-
-    def starts(self, count: int = 1) -> list[dict]:
-        """What the agent wrote when it started, after at least `count` starts."""
-        path = Path(self.layout.home, "starts")
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            told = path.read_text().splitlines() if path.exists() else []
-            if len(told) >= count:
-                return [json.loads(line) for line in told]
-            time.sleep(0.02)
-        raise AssertionError(f"the agent did not start {count} times")
-
-    def files(self) -> list[str]:
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
-
-    def processes(self) -> list[str]:
-        """Command lines of whatever mentions the folder or carries its mark."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                marked = f"TIDEPOOL_MARK={self.layout.home}".encode() in (process / "environ").read_bytes().split(b"\0")
-                if int(process.name) != os.getpid() and (marked or str(self.folder) in line):
-                    found.append(line)
-        return found
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Root]:
-    for name in ("etc/systemd", "etc/local.d", "var/lib"):
-        (tmp_path / "root" / name).mkdir(parents=True)
-    made = Root(tmp_path / "root")
-    yield made
-    if Path(made.layout.owner).exists():
-        owner = made.owner()
-        made.uninstall(owner["control_plane"], owner["instance_id"])
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda argv: argv[0])
@@ -221,6 +125,29 @@ def test_what_an_ended_instance_of_ours_left_is_replaced_and_nothing_else(root):
     root.starts()
     root.install("cp-2", "i-old", take_over=True)
     assert root.install("cp-1", "i-newer", replaces="i-old").reason == "owner-foreign"
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_left", "kept"),
+    [
+        ('{"secret": "s", "token_id": "t"}', False, ""),
+        ('{"secret": "s"}', True, "before"),
+        ('{"secret": "s"}', False, "after"),
+        ("", True, "after"),
+    ],
+)
+def test_an_agent_that_registered_or_may_have_goes_on_with_the_token_it_has(identity, is_left, kept, root):
+    """The first installation's answer was lost, and its agent was quicker than the second."""
+    quiet = b"import time; time.sleep(300)"
+    root.install(token="before", program=quiet)
+    home = Path(root.layout.home)
+    if not is_left:
+        (home / "bootstrap.env").unlink()
+    if identity:
+        (home / "agent.json").write_text(identity)
+    assert root.install(token="after", program=quiet).outcome is Outcome.INSTALLED
+    path = home / "bootstrap.env"
+    assert (path.read_text() if path.exists() else "") == (f"TIDEPOOL_BOOTSTRAP='{kept}'\n" if kept else "")
 
 
 @pytest.mark.parametrize("take_over", [False, True])

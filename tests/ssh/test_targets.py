@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import InvalidInputError
-from chalicelib.ssh.errors import TargetRefusedError, UnreachableError
+from chalicelib.ssh.errors import TargetNeverError, TargetRefusedError, UnreachableError
+from chalicelib.ssh.opening import allowed_networks, without
 from chalicelib.ssh.targets import NEVER, parse_allowed, refusal, refuse_behind, resolve
 
 EVERYWHERE = parse_allowed(["0.0.0.0/0", "::/0"])
@@ -33,7 +34,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_some_addresses_are_refused_whatever_is_allowed(address):
-    with pytest.raises(TargetRefusedError, match="never"):
+    with pytest.raises(TargetNeverError, match="never"):
         resolve(address, 22, EVERYWHERE)
 
 
@@ -62,8 +63,20 @@ def test_only_allowed_networks_are_connected_to():
     for address in ("11.0.0.7", "fd00:2::7", "::ffff:11.0.0.7"):
         with pytest.raises(TargetRefusedError, match="outside"):
             resolve(address, 22, HOME)
-    with pytest.raises(TargetRefusedError, match="none"):
+    with pytest.raises(TargetRefusedError, match=r"connect to \(nothing\)"):
         resolve("10.0.0.7", 22, ())
+
+
+def test_a_refusal_names_what_is_allowed_in_a_few_words():
+    """What is public is some hundred networks, and without one address of the control plane's more."""
+    allowed = without(allowed_networks(("public", "10.0.0.0/16")), [ip_address("34.1.2.3"), ip_address("10.0.0.1")])
+    with pytest.raises(
+        TargetRefusedError, match=r"connect to \(public addresses, 10\.0\.\S+, .* 13 more only\)$"
+    ) as caught:
+        resolve("192.168.0.1", 22, allowed)
+    assert (caught.value.code, len(caught.value.detail) < 200) == ("target-refused", True)
+    with pytest.raises(TargetRefusedError, match=r"\(public addresses only\)$"):
+        resolve("192.168.0.1", 22, allowed_networks(("public",)))
 
 
 def test_the_addresses_that_were_checked_are_the_answer():
@@ -90,16 +103,16 @@ def test_a_name_that_does_not_resolve_is_unreachable(host):
 
 @given(st.ip_addresses(v=4))
 def test_ipv4_inside_of_ipv6_is_judged_as_the_ipv4_it_is(address):
-    plain = bool(refusal(address, EVERYWHERE))
-    assert bool(refusal(ip_address(f"::ffff:{address}"), EVERYWHERE)) == plain
-    assert bool(refusal(ip_address(f"64:ff9b::{address}"), EVERYWHERE)) == plain
+    plain = bool(refusal("h", address, EVERYWHERE))
+    assert bool(refusal("h", ip_address(f"::ffff:{address}"), EVERYWHERE)) == plain
+    assert bool(refusal("h", ip_address(f"64:ff9b::{address}"), EVERYWHERE)) == plain
 
 
 @given(st.sampled_from(NEVER), st.data())
 def test_no_allow_list_opens_what_is_closed(entry, data):
     network, _ = entry
     offset = data.draw(st.integers(0, network.num_addresses - 1))
-    assert refusal(network[offset], (network,))
+    assert refusal("h", network[offset], (network,))
 
 
 @pytest.mark.parametrize("cidr", ["", "10.0.0.5/8", "10.0.0.0/33", "everything"])

@@ -7,7 +7,11 @@ name=tidepool-install
 
 claim() {
     case $(whose) in
-    free | ours) ;;
+    ours) ;;
+    free)
+        # Files without an owner are an earlier agent's. Its identity would win over the new token.
+        ! left_over || remove_traces '' || fail claim 'what an earlier agent left could not be removed'
+        ;;
     sibling) [ "$take_over" = yes ] || [ "$(field instance_id)" = "${replaces:-nobody}" ] || refuse owner-other-instance ;;
     foreign) [ "$take_over" = yes ] || refuse owner-foreign ;;
     esac
@@ -25,6 +29,21 @@ claim() {
     fi
 }
 
+# has_token: the agent of an earlier try has registered, or may have with its answer lost. It goes on with what it has:
+# one agent registers for an instance, so with another token it would be a stranger.
+has_token() {
+    grep -qs '"token_id"' "$home/agent.json" || { [ -e "$home/agent.json" ] && [ -e "$home/bootstrap.env" ]; }
+}
+
+# end_earlier: the agent of an earlier try, and no job. Nothing registers while the token is chosen.
+end_earlier() {
+    if with_systemd; then
+        [ ! -e "$unit" ] || limited 40 systemctl stop "${unit##*/}" || fail start 'systemctl stop failed'
+    else
+        end_alone
+    fi
+}
+
 unpack() {
     umask 077
     mkdir -p "$home" && chmod 700 "$home" || fail files "$home cannot be made"
@@ -39,13 +58,13 @@ with open(sys.argv[1] + ".new", "wb") as file:
 os.replace(sys.argv[1] + ".new", sys.argv[1])' "$home/tidepool_agent.py" "$agent_sha256" 2>"$home/unpack.err" ||
         fail files "$(tail -n 1 "$home/unpack.err")"
     rm -f "$home/unpack.err"
-    printf "TIDEPOOL_BOOTSTRAP='%s'\n" "$token" >"$home/bootstrap.new" && mv -f "$home/bootstrap.new" "$home/bootstrap.env" ||
+    has_token || { printf "TIDEPOOL_BOOTSTRAP='%s'\n" "$token" >"$home/bootstrap.new" && mv -f "$home/bootstrap.new" "$home/bootstrap.env"; } ||
         fail files "$home/bootstrap.env cannot be written"
     printf '%s\n' "TIDEPOOL_URL='$url'" "TIDEPOOL_HOME='$home'" "TIDEPOOL_MARK='$home'" 'TIDEPOOL_POWEROFF=' \
         >"$home/agent.env" || fail files "$home/agent.env cannot be written"
     # The token is of no use once the agent has registered with it, and its file goes then: as soon as that is seen, or
     # at the agent's next start.
-    cat >"$home/forget.sh" <<END
+    cat >"$home/forget.new" <<END || fail files "$home/forget.sh cannot be written"
 #!/bin/sh
 # Removes the bootstrap token when the agent has registered: forget.sh [SECONDS to wait for that]
 left=\${1:-0}
@@ -55,12 +74,13 @@ until grep -qs '"token_id"' $home/agent.json && rm -f $home/bootstrap.env; do
     sleep 1
 done
 END
+    mv -f "$home/forget.new" "$home/forget.sh" || fail files "$home/forget.sh cannot be written"
     say did files
 }
 
 # Systemd ends the agent alone, so that jobs outlive its restarts; nothing powers off a machine that somebody owns.
 write_unit() {
-    cat >"$unit.new" <<END
+    cat >"$unit.new" <<END || fail unit "$unit cannot be written"
 [Unit]
 Description=tidepool agent
 Wants=network-online.target
@@ -95,7 +115,7 @@ start_with_systemd() {
 
 # Without systemd a loop restarts the agent, and cron or OpenRC starts the loop at boot.
 start_alone() {
-    cat >"$home/start.sh" <<END
+    cat >"$home/start.new" <<END || fail files "$home/start.sh cannot be written"
 #!/bin/sh
 # Starts the tidepool agent again whenever it ends, until $home/keep is gone.
 echo \$\$ >$home/loop.pid
@@ -113,10 +133,11 @@ while [ -e $home/keep ]; do
     [ ! -e $home/keep ] || sleep 5
 done
 END
+    mv -f "$home/start.new" "$home/start.sh" || fail files "$home/start.sh cannot be written"
     end_alone
-    : >"$home/keep"
     if [ -d "${boot%/*}" ]; then
-        printf '#!/bin/sh\nTIDEPOOL_MARK=%s sh %s/start.sh </dev/null >/dev/null 2>&1 &\n' "$home" "$home" >"$boot" && chmod 755 "$boot"
+        printf '#!/bin/sh\nTIDEPOOL_MARK=%s sh %s/start.sh </dev/null >/dev/null 2>&1 &\n' "$home" "$home" >"$boot.new" &&
+            chmod 755 "$boot.new" && mv -f "$boot.new" "$boot" || fail start "$boot cannot be written"
         has rc-update && rc-update add local default >/dev/null 2>&1
         say boot openrc
     elif has crontab; then
@@ -126,7 +147,7 @@ END
     else
         say boot none
     fi
-    detached env "TIDEPOOL_MARK=$home" sh "$home/start.sh"
+    start_loop || fail start "$home/keep cannot be written"
     say did started
     say agent active
 }
@@ -135,19 +156,14 @@ END
 end_alone() {
     for kept in "$home/loop.pid" "$home/agent.pid"; do
         [ -r "$kept" ] && IFS= read -r process <"$kept" || continue
-        { tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$home/" && kill "$process"; } 2>/dev/null
+        tries=0
+        while { tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$home/"; } 2>/dev/null && [ "$tries" -lt 30 ]; do
+            [ "$tries" -lt 25 ] && kill "$process" 2>/dev/null || kill -9 "$process" 2>/dev/null
+            tries=$((tries + 1))
+            sleep 0.2 2>/dev/null || sleep 1
+        done
     done
     return 0
-}
-
-# detached COMMAND...: in a session of its own and with none of our descriptors; neither the lock nor the connection may
-# stay open for it.
-detached() {
-    if has setsid; then
-        setsid "$@" </dev/null >/dev/null 2>&1 9>&- &
-    else
-        nohup "$@" </dev/null >/dev/null 2>&1 9>&- &
-    fi
 }
 
 main() {
@@ -155,8 +171,10 @@ main() {
     export PATH
     say "$name" 1
     [ "$(id -u)" = 0 ] || fail root 'this needs to run as root'
-    locked "$etc/lock" || fail lock "$etc/lock could not be locked within a minute"
+    know_timeout
+    lock "$etc/lock"
     claim
+    end_earlier
     unpack
     if with_systemd; then
         start_with_systemd

@@ -5,30 +5,6 @@
 # `<key>.exit`. All is inside of functions, called by the last line: a text that was cut on its way does nothing.
 # Whatever reads standard input would eat the rest of the script, so nothing does.
 
-say() { printf '%s\t%s\n' "$1" "$2"; }
-
-has() { command -v "$1" >/dev/null 2>&1; }
-
-# limited SECONDS COMMAND...: with a time limit, also where there is no timeout(1).
-limited() {
-    seconds=$1
-    shift
-    case $timeout_style in
-    gnu) timeout "$seconds" "$@" ;;
-    old) timeout -t "$seconds" "$@" ;;
-    *)
-        "$@" &
-        started=$!
-        (sleep "$seconds" && kill -9 "$started") >/dev/null 2>&1 &
-        watcher=$!
-        wait "$started" 2>/dev/null
-        status=$?
-        kill "$watcher" 2>/dev/null
-        return "$status"
-        ;;
-    esac
-}
-
 # told KEY SECONDS COMMAND...: what it prints, both streams, at most 400 lines, and its exit status.
 told() {
     key=$1 seconds=$2
@@ -62,12 +38,6 @@ first() {
 opening() {
     first "$2"
     say "$1" "$line"
-}
-
-# under KEY FILE: its lines.
-under() {
-    [ -r "$2" ] || return 0
-    while IFS= read -r line || [ -n "$line" ]; do say "$1" "$line"; done <"$2"
 }
 
 system() {
@@ -316,14 +286,7 @@ main() {
     user=${user%%[\) ]*}
     [ "${who#"uid=$uid("}" != "$who" ] || user=$uid
     root= python=
-    timeout_style=
-    if has timeout; then
-        if timeout 5 true 2>/dev/null; then
-            timeout_style=gnu
-        elif timeout -t 5 true 2>/dev/null; then
-            timeout_style=old
-        fi
-    fi
+    know_timeout
     say tidepool-probe 1
     system
     sizes

@@ -1,9 +1,5 @@
-# What install and uninstall share: saying how it goes, one at a time on a host, and taking away what is ours.
+# What install and uninstall share: how they end, one at a time on a host, and taking away what is ours.
 # The values of etc, home, owner, unit and boot are set by what precedes this text; so are control_plane and instance_id.
-
-say() { printf '%s\t%s\n' "$1" "$2"; }
-
-has() { command -v "$1" >/dev/null 2>&1; }
 
 finish() {
     say outcome "$1"
@@ -23,22 +19,24 @@ refuse() {
     finish refused 3
 }
 
-under() {
-    [ -r "$2" ] || return 0
-    while IFS= read -r line || [ -n "$line" ]; do say "$1" "$line"; done <"$2"
-}
-
-# locked FILE: hold it, on descriptor 9, until this shell ends. The lock is of the descriptor, so the program that takes
+# lock FILE: hold it, on descriptor 9, until this shell ends. The lock is of the descriptor, so the program that takes
 # it may go. A file that was removed while we waited is another one's past: begin again.
-locked() {
+lock() {
     tries=0
     while [ "$tries" -lt 60 ]; do
-        mkdir -p "$etc" && chmod 755 "$etc" || return 1
-        exec 9>>"$1" || return 1
+        # Tried before `exec`, whose failure would end the shell without a word.
+        { mkdir -p "$etc" && chmod 755 "$etc" && true >>"$1"; } 2>/dev/null ||
+            fail lock "$1 cannot be written; the file system may be read-only or full"
+        exec 9>>"$1"
         if has python3; then
-            python3 -I -c 'import fcntl, signal; signal.alarm(60); fcntl.flock(9, fcntl.LOCK_EX)' || return 1
+            python3 -I -c 'import fcntl, signal; signal.alarm(60); fcntl.flock(9, fcntl.LOCK_EX)' || break
         elif has flock; then
-            flock 9 || return 1
+            waited=0
+            until flock -n 9 || [ "$waited" -ge 60 ]; do
+                waited=$((waited + 1))
+                sleep 1
+            done
+            [ "$waited" -lt 60 ] || break
         fi
         here=$(stat -c %i "$1" 2>/dev/null)
         held=$(stat -L -c %i /proc/self/fd/9 2>/dev/null)
@@ -46,7 +44,7 @@ locked() {
         exec 9>&-
         tries=$((tries + 1))
     done
-    return 1
+    fail lock "$1 could not be locked within a minute"
 }
 
 # field NAME: of the owner file, which is one JSON object that we wrote on one line.
@@ -65,6 +63,9 @@ whose() {
     fi
 }
 
+# left_over: whether an agent, or a part of one, is there.
+left_over() { [ -e "$home" ] || [ -e "$unit" ] || [ -e "$boot" ]; }
+
 with_systemd() { [ -d /run/systemd/system ] && has systemctl; }
 
 # ours_running: ids of the processes that carry our mark in the environment they were started with: the agent, its
@@ -82,16 +83,39 @@ ours_running() {
     done
 }
 
-stop_agent() {
-    if with_systemd && [ -e "$unit" ]; then
-        systemctl disable --now "${unit##*/}" 2>/dev/null || systemctl stop "${unit##*/}" 2>/dev/null
+# detached COMMAND...: in a session of its own and with none of our descriptors; neither the lock nor the connection may
+# stay open for it.
+detached() {
+    if has setsid; then
+        setsid "$@" </dev/null >/dev/null 2>&1 9>&- &
+    else
+        nohup "$@" </dev/null >/dev/null 2>&1 9>&- &
     fi
-    rm -f "$home/keep" 2>/dev/null # without it the loop that stands for a service manager ends with its agent
 }
 
+# start_loop: what stands for a service manager.
+start_loop() { : >"$home/keep" && detached env "TIDEPOOL_MARK=$home" sh "$home/start.sh"; }
+
 # remove_traces INSTANCE: everything of an instance but the owner file, which says so long that something may be left.
+# Where that fails, the agent is started again: it asks, is told to go, and tries again after a while.
 remove_traces() {
-    stop_agent
+    clear_away "$1" && return 0
+    if [ ! -e "$home/tidepool_agent.py" ]; then
+        return 1
+    elif with_systemd && [ -e "$unit" ]; then
+        limited 40 systemctl start "${unit##*/}" 2>/dev/null
+    elif [ -e "$home/start.sh" ]; then
+        start_loop
+    fi
+    return 1
+}
+
+# clear_away INSTANCE: what may fail comes first, and what starts the agent last: killed before that, or with the host
+# restarted, there still is an agent that can be told to go.
+clear_away() {
+    if with_systemd && [ -e "$unit" ]; then
+        limited 40 systemctl stop "${unit##*/}" 2>/dev/null
+    fi
     tries=0
     while left=$(ours_running) && [ -n "$left" ] && [ "$tries" -lt 20 ]; do
         for process in $left; do kill -9 "$process" 2>/dev/null; done
@@ -99,26 +123,45 @@ remove_traces() {
         [ "$tries" -eq 1 ] || sleep 0.2 2>/dev/null || sleep 1
     done
     [ -z "$left" ] || return 1
-    if has docker && [ -n "$1" ]; then
-        containers=$(docker ps -aq --filter "label=tidepool.instance=$1" 2>/dev/null)
-        # shellcheck disable=SC2086 # one argument for each
-        [ -z "$containers" ] || docker rm --force --volumes $containers >/dev/null 2>&1 || return 1
-    fi
+    remove_containers "$1" || return 1
+    rm -rf "$home/jobs" 2>/dev/null || return 1
     remove_start
     rm -rf "$home"
     [ ! -e "$home" ]
 }
 
+# remove_containers INSTANCE: three tries, because somebody else may be removing the same at that moment. A daemon that
+# does not answer in time may still run some; one that is not there runs none.
+remove_containers() {
+    [ -n "$1" ] && has docker || return 0
+    tries=0
+    while [ "$tries" -lt 3 ]; do
+        [ "$tries" -eq 0 ] || sleep 1
+        tries=$((tries + 1))
+        containers=$(limited 10 docker ps -aq --filter "label=tidepool.instance=$1" 2>/dev/null)
+        answer=$?
+        [ "$answer" -lt 124 ] || return 1
+        [ "$answer" -eq 0 ] || continue
+        [ -n "$containers" ] || return 0
+        # shellcheck disable=SC2086 # one argument for each
+        limited 30 docker rm --force --volumes $containers >/dev/null 2>&1 && return 0
+        [ "$?" -lt 124 ] || return 1
+    done
+    [ "$answer" -ne 0 ]
+}
+
 # remove_start: what starts the agent at boot.
 remove_start() {
+    rm -f "$home/keep"
     if [ -e "$unit" ]; then
+        with_systemd && limited 40 systemctl disable "${unit##*/}" 2>/dev/null
         rm -f "$unit"
         if with_systemd; then
             systemctl daemon-reload
             systemctl reset-failed "${unit##*/}" 2>/dev/null
         fi
     fi
-    rm -f "$boot" "$unit.new" # the latter where an installation was killed between two lines
+    rm -f "$boot" "$boot.new" "$unit.new" # the latter where an installation was killed between two lines
     if has crontab && crontab -l 2>/dev/null | grep -qF "$home/start.sh"; then
         rest=$(crontab -l 2>/dev/null | grep -vF "$home/start.sh")
         if [ -n "$rest" ]; then
@@ -129,3 +172,4 @@ remove_start() {
     fi
     return 0
 }
+

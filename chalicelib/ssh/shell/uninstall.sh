@@ -3,23 +3,31 @@
 
 name=tidepool-uninstall
 
+# another_agent: whether the files that lie here without an owner are those of another instance's agent.
+another_agent() {
+    grep -qs '"instance_id"' "$home/agent.json" && ! grep -qsF "\"instance_id\": \"$instance_id\"" "$home/agent.json"
+}
+
 main() {
     PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
     export PATH
     say "$name" 1
     [ "$(id -u)" = 0 ] || fail root 'this needs to run as root'
-    [ -d "$etc" ] || finish absent 0
-    locked "$etc/lock" || fail lock "$etc/lock could not be locked within a minute"
+    [ -d "$etc" ] || left_over || finish absent 0
+    know_timeout
+    lock "$etc/lock"
+    outcome=absent
     case $(whose) in
-    free) outcome=absent ;;
-    ours)
-        remove_traces "$instance_id" || fail traces 'something of the agent could not be removed'
-        outcome=removed
-        rm -f "$owner"
-        ;;
+    # Somebody may have cleaned /etc, or made it anew.
+    free) ! left_over || another_agent || outcome=removed ;;
+    ours) outcome=removed ;;
     sibling) refuse owner-other-instance ;;
     foreign) refuse owner-foreign ;;
     esac
+    if [ "$outcome" = removed ]; then
+        remove_traces "$instance_id" || fail traces 'something of the agent could not be removed'
+        rm -f "$owner"
+    fi
     rm -f "$owner.new" "$etc/lock"
     rmdir "$etc" 2>/dev/null
     finish "$outcome" 0

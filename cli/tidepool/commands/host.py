@@ -9,11 +9,15 @@ from tidepool.text import clean, since_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterable
 
     from tidepool.command import Session
     from tidepool.host_wire import Host
+    from tidepool.output import Output
 
 HEADER = ("NAME", "POOL", "DESTINATION", "NETWORK", "ADDRESS", "HOST KEY", "STATUS", "LAST HEARD OF")
+LESS = ("HOST KEY", "POOL", "ADDRESS", "NETWORK")
+"""What `instance show` has as well, and a narrow terminal has no room for, in the order in which it goes."""
 
 
 class ListHosts(Command):
@@ -25,8 +29,7 @@ class ListHosts(Command):
         if args.json:
             session.out.json(hosts)
             return 0
-        now = session.now()
-        session.out.table(HEADER, [host_row(host, now) for host in hosts], shrink=(5, 2), status=6)
+        show_hosts(session.out, hosts, session.now())
         return 0
 
 
@@ -65,6 +68,15 @@ class RefreshHosts(Command):
         for instance in asked:
             session.out.line(f"{instance['name']} reads its facts again (tidepool instance show {instance['name']})")
         return 0
+
+
+def show_hosts(out: Output, hosts: Iterable[Host], now: float) -> None:
+    """Write the table. How a host stands is never what gives way."""
+    from tidepool.instance_table import fitted, without
+
+    header, *rows = fitted(HEADER, [host_row(host, now) for host in hosts], map(without, LESS), out.width())
+    status = header.index("STATUS")
+    out.table(header, rows, shrink=(header.index("DESTINATION"), header.index("NAME"), status), status=status)
 
 
 def host_row(host: Host, now: float) -> tuple[str, ...]:

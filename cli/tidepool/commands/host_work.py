@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from threading import Event
 
-from tidepool.errors import ConflictError, TidepoolError
+from tidepool.errors import TidepoolError
+from tidepool.host_orders import order
 from tidepool.host_outcomes import READY
 from tidepool.host_requests import Uploads, implied_name, more_of
-from tidepool.host_results import ADDED, CHECKED, Result, result_lines, show_checks, summary, worst
+from tidepool.host_results import ADDED, CHECKED, Result, interrupted, result_lines, show_checks, summary, worst
 from tidepool.hosts_side_by_side import side_by_side
 from tidepool.progress import Progress
 from tidepool.text import clean
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from tidepool.wire import Instance
 
 
-ENDS_SOON_S = 20.0
-"""How long an instance that is about to be gone is waited for: one on whose host nothing was done takes seconds."""
-LOOK_S = 1.0
 COMPARE = "compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 
@@ -41,6 +40,7 @@ class Look:
         self.here: Here | None = None
         self.requests: dict[str, HostRequest] = {}
         self._new: set[str] = set()
+        self.is_interrupted = Event()
         self._by_text = {destination.text: destination for destination in asked.destinations}
 
     def prepare(self, stack: ExitStack) -> None:
@@ -69,9 +69,15 @@ class Look:
         result.is_new_key = bool(result.fingerprint) and result.host in self._new
         return result
 
-    def half_done(self) -> list[str]:
-        """What an interruption leaves, in sentences."""
+    def half_done(self) -> list[Result]:
+        """What an interruption leaves."""
         return []
+
+    def interrupt(self) -> None:
+        """End what is waited for."""
+        self.is_interrupted.set()
+        if self.here:
+            self.here.interrupt()
 
     def key_words(self, result: Result) -> str:
         """A sentence about the key that a host has shown."""
@@ -87,7 +93,7 @@ class Adoption(Look):
 
     def __init__(self, args: Namespace, session: Session, asked: Asked) -> None:
         super().__init__(args, session, asked)
-        self._begun: dict[str, str] = {}
+        self._begun: dict[str, Instance] = {}
         self._steps: dict[str, str] = {}
 
     def prepare(self, stack: ExitStack) -> None:
@@ -105,6 +111,8 @@ class Adoption(Look):
 
         def told(step: str) -> None:
             self._steps[text] = step
+            if self.is_interrupted.is_set():
+                raise InterruptedError("interrupted")
             tell(step)
 
         try:
@@ -112,58 +120,40 @@ class Adoption(Look):
         except TidepoolError:
             self._begun.pop(text, None)
             raise
-        self._begun.pop(text, None)
+        if not self.is_interrupted.is_set():  # else nobody hears of the result any more
+            self._begun.pop(text, None)
         return result
 
-    def half_done(self) -> list[str]:
-        if self.here:
-            return [
-                f"{host}: half done at {self._steps.get(host, 'the beginning')}; the same command again goes on, "
-                f"`tidepool pool rm {instance}` undoes it"
-                for host, instance in list(self._begun.items())
-            ]
+    def half_done(self) -> list[Result]:
         return [
-            f"{host} goes on without being watched (tidepool instance show {instance}, tidepool pool rm {instance})"
+            interrupted(
+                host, instance, f"half done at {self._steps.get(host, 'the beginning')}; the same command again goes on"
+            )
+            if self.here
+            else interrupted(
+                host,
+                instance,
+                f"its adoption goes on, without being watched (tidepool instance show {instance['name']})",
+            )
             for host, instance in list(self._begun.items())
         ]
 
     def _adopted(self, destination: Destination, tell: Tell) -> Result:
-        def order(request: HostRequest) -> Instance:
-            instance = self._ordered(destination, request)
-            self._begun[destination.text] = instance["name"]
+        def ordered(request: HostRequest) -> Instance:
+            instance = order(
+                self.session, lambda wanted: self.session.client.hosts.adopt(self.pool, wanted), request,
+                name=self.args.name or "", own=implied_name(destination), tell=tell, is_over=self.is_interrupted.is_set,
+            )  # fmt: skip
+            self._begun[destination.text] = instance
             return instance
 
         if self.here:
-            return self.here.adopt(destination, more_of(self.args), order, tell, wait=self.args.wait)
+            return self.here.adopt(destination, more_of(self.args), ordered, tell, wait=self.args.wait)
         from tidepool.host_uploaded import adopt
 
         request = self.requests[destination.text]
-        done = adopt(self.session, destination.text, lambda: order(request), tell, wait=self.args.wait)
+        done = adopt(self.session, destination.text, lambda: ordered(request), tell, wait=self.args.wait)
         return self._with_trust(done)
-
-    def _ordered(self, destination: Destination, request: HostRequest) -> Instance:
-        """Order the adoption, under the host's own name where that is free, else under a made-up one."""
-        adopt = self._adopt
-        if self.args.name:
-            return adopt(self.pool, {**request, "name": self.args.name})
-        if own := implied_name(destination):
-            try:
-                return adopt(self.pool, {**request, "name": own})
-            except ConflictError as error:
-                if set(error.context.get("differences") or ("name",)) != {"name"}:
-                    raise
-        return adopt(self.pool, request)
-
-    def _adopt(self, pool: str, request: HostRequest) -> Instance:
-        """Ask for it; what an instance that is about to be gone still has is waited for a while."""
-        until = self.session.monotonic() + ENDS_SOON_S
-        while True:
-            try:
-                return self.session.client.hosts.adopt(pool, request)
-            except ConflictError as error:
-                if not error.context.get("ending") or self.session.monotonic() > until:
-                    raise
-            self.session.sleep(LOOK_S)
 
 
 def carry_out(what: Look) -> int:
@@ -180,17 +170,15 @@ def carry_out(what: Look) -> int:
                 most=what.args.parallel,
                 told=telling.told,
                 ended=telling.ended,
-                interrupt=what.here.interrupt if what.here else _nothing,
+                interrupt=what.interrupt,
             )
         except KeyboardInterrupt:
-            telling.progress.clear()
-            for line in what.half_done():
-                session.out.note(clean(line))
+            telling.interrupted()
             raise
         finally:
             telling.progress.clear()
-    order = {text: at for at, text in enumerate(texts)}
-    results.sort(key=lambda result: order[result.host])
+    places = {text: at for at, text in enumerate(texts)}
+    results.sort(key=lambda result: places[result.host])
     if session.out.as_json:
         session.out.json([result.document() for result in results])
         return worst(results)
@@ -206,7 +194,7 @@ class Telling:
         self._texts = texts
         self._width = max(map(len, texts))
         self._steps: dict[str, str] = {}
-        self._ended = 0
+        self._results: list[Result] = []
         self.progress = Progress(what.session)
 
     def told(self, host: str, step: str) -> None:
@@ -217,11 +205,11 @@ class Telling:
         self._steps[host] = step
         if self._out.watches:
             under_way = ", ".join(f"{name}: {at}" for name, at in list(self._steps.items())[:4])
-            self.progress.status(f"{self._ended} of {len(self._texts)} done; {under_way}")
+            self.progress.status(f"{len(self._results)} of {len(self._texts)} done; {under_way}")
 
     def ended(self, result: Result) -> None:
         """One host is done."""
-        self._ended += 1
+        self._results.append(result)
         self._steps.pop(result.host, None)
         if len(self._texts) > 1:
             self.progress.clear()
@@ -229,6 +217,16 @@ class Telling:
                 self._out.line(line)
             if result.is_new_key:
                 self._out.line(f"{'':<{self._width}}    {self._what.key_words(result)}")
+
+    def interrupted(self) -> None:
+        """Somebody has had enough: say what goes on, and how it is undone. For a program that is a document, too."""
+        self.progress.clear()
+        left = self._what.half_done()
+        if self._out.as_json:
+            self._out.json([result.document() for result in (*self._results, *left)])
+        for result in left:
+            if result.error:
+                self._out.note(clean(f"{result.error.detail}; `{result.error.context['fix']}` undoes it"))
 
     def finish(self, results: list[Result]) -> int:
         """All are done."""
@@ -250,10 +248,6 @@ class Telling:
         else:
             self._out.line(f"{result.host} can be adopted")
         return 0
-
-
-def _nothing() -> None:
-    """There is nothing to end: the control plane goes on by itself."""
 
 
 def _way_from_here(session: Session, asked: Asked, *, as_json: bool) -> Here:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from time import localtime, strftime
+
 from tidepool.command import Command
 from tidepool.errors import BusyError, NotFoundError
 from tidepool.instance_table import show_instances
 from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
 from tidepool.rows import HOST_BACKEND, instance_row
+from tidepool.text import moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_S = 0.2
 LAST_LOOK_S = 2.0
+SILENT_S = 60
+"""An agent of a host that has not been heard of for so long has missed a sync, or is already busy uninstalling."""
+CONFIRMS_WITHIN_S = 120
+"""How long the control plane waits for the confirmation of a host's agent (docs/adoption.md)."""
 
 
 class RemoveInstances(Command):
@@ -69,6 +76,22 @@ def owed_text(instance: Instance) -> str:
     return ", cleanup pending: it could not be reached, and is cleaned as soon as it returns (tidepool host list)"
 
 
+def ending_text(instance: Instance, now: float) -> str:
+    """What the end of an instance waits for; a server's agent is waited for until a moment that is told."""
+    detail = f" ({instance['detail']})" if instance["detail"] else ""
+    silent_s = now - moment(instance["seen_at"]) if instance["seen_at"] else 0
+    if instance["backend"] != HOST_BACKEND or silent_s < SILENT_S:
+        return f"{instance['state']}{detail}"
+    heard, until = (
+        strftime("%H:%M:%S", localtime(at))
+        for at in (now - silent_s, moment(instance["changed_at"]) + CONFIRMS_WITHIN_S)
+    )
+    return (
+        f"{instance['state']}{detail}; its agent was last heard of at {heard}; "
+        f"waiting until {until} for it to confirm, then cleanup pending"
+    )
+
+
 def refuse_busy(instances: Iterable[Instance], *, force: bool) -> None:
     """Say so before asking; the server decides in the end."""
     for instance in instances:
@@ -84,8 +107,7 @@ def wait_until_gone(session: Session, instance: Instance) -> Instance:
     look_s = FIRST_LOOK_S
     try:
         while instance["state"] != "terminated":
-            detail = f" ({instance['detail']})" if instance["detail"] else ""
-            progress.status(f"{instance['name']}: {instance['state']}{detail}")
+            progress.status(f"{instance['name']}: {ending_text(instance, session.now())}")
             session.sleep(look_s)
             look_s = min(look_s * 1.3, LAST_LOOK_S)
             try:
