@@ -60,7 +60,8 @@ def add(deps: Deps, project: str, pool: str, wanted: HostRecord, key: Key | None
 
     `wanted` is a record without key and time. The same host again is answered by the instance that it is, if nothing
     contradicts. Raises `ConflictError` with `differences` where something does, `AlreadyExistsError` for a name that
-    is taken, `InvalidInputError` (`key-refused` for the key).
+    is taken (both with the `state` of an instance that is about to be gone), and
+    `InvalidInputError` (`key-refused` for the key).
     """
     pools.require_open(pools.get(deps, project, pool))
     wanted = replace(_checked(wanted, key), pool=pool)
@@ -311,6 +312,9 @@ def _created(deps: Deps, record: HostRecord, request_id: str) -> Instance:
         except AlreadyExistsError as error:
             is_own_choice = bool(record.name) or "made" in error.context or "name" not in error.context
             if is_own_choice or attempt == NAME_TRIES - 1:
+                holder = _find(record.project, row.name)
+                if holder is not None and holder.state is State.TERMINATING:
+                    error.context["state"] = holder.state.value
                 raise
             row = replace(row, name=pleasant_name(deps.rng))
     raise LostRaceError("no name is free; ask again")

@@ -74,8 +74,10 @@ class HostRoutes:
                 if wanted.get("name") not in (None, row["name"]):
                     raise Problem(409, "conflict", f"it is {row['name']}", differences={"name": {}})
                 return 202, row
-        if any(row["name"] == wanted.get("name") and row["state"] != "terminated" for row in self._rows):
-            raise Problem(409, "already-exists", "the name is taken", name=wanted["name"])
+        for row in self._rows:
+            if row["name"] == wanted.get("name") and row["state"] != "terminated":
+                ending = row["state"] == "terminating"
+                raise Problem(409, "already-exists", "the name is taken", name=wanted["name"], ending=ending)
         name = wanted.get("name") or f"made-up-{len(self.hosts)}"
         row = make_instance(name=name, pool=pool, state="pending", reason="add-ssh", detail="preflight", **NO_OFFER)
         row["instance_id"] = f"i-{len(self.hosts)}-{name}"

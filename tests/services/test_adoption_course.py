@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.domain.errors import AlreadyExistsError
 from chalicelib.domain.host_records import Step
 from chalicelib.domain.lifecycle import State
 from chalicelib.services import adoption, hosts, instances, pools
@@ -243,6 +244,9 @@ def test_a_host_that_was_never_touched_owes_nothing_and_may_be_added_again_at_on
     carry(world, record_of(world, row), host)
     assert state_of(world, row).state is State.TERMINATING
     host.sudo = "yes"
+    with pytest.raises(AlreadyExistsError) as caught:  # its name is free when its row is gone
+        add(world, from_here=True, name=row.name)
+    assert caught.value.context["state"] == "terminating"
     again = add(world, from_here=True)  # before any teardown ran
     assert again.instance_id != row.instance_id
     world.run_workflows()
