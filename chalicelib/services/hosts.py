@@ -312,7 +312,7 @@ def _created(deps: Deps, record: HostRecord, request_id: str) -> Instance:
         except AlreadyExistsError as error:
             is_own_choice = bool(record.name) or "made" in error.context or "name" not in error.context
             if is_own_choice or attempt == NAME_TRIES - 1:
-                holder = _find(record.project, row.name)
+                holder = find(record.project, row.name)
                 if holder is not None and holder.state is State.TERMINATING:
                     error.context["state"] = holder.state.value
                 raise
