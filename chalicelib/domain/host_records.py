@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from chalicelib.domain.model import Instance, Offer, Resources
+from chalicelib.domain.model import BARE_HOST, HOST, Instance, Offer, Resources
 
 SSH: Final = "ssh"
 """The backend of an instance that nobody rents: a server that somebody owns."""
@@ -175,13 +175,13 @@ def is_host(row: Instance) -> bool:
     return row.offer is not None and row.offer.backend == SSH
 
 
-def offer_of(region: str, resources: Resources, network: str = "") -> Offer:
+def offer_of(region: str, resources: Resources, network: str = "", *, has_docker: bool = True) -> Offer:
     """What a host is as an offer. Its network is the zone: hosts of one zone of one region reach each other."""
     return Offer(
         backend=SSH,
         region=region,
         zone=network,
-        instance_type="host",
+        instance_type=HOST if has_docker else BARE_HOST,
         resources=resources,
         spot=False,
         price=0,

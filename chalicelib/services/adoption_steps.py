@@ -173,7 +173,8 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
         return store.change(record, step=Step.FAILED, failure=summary(results), checks=checks)
     if record.is_check:
         return store.change(record, step=Step.DONE, checks=checks)
-    offer = offer_of(record.region, hosts.resources(found), placed.zone if placed.address else "")
+    zone, has_docker = placed.zone if placed.address else "", bool(found.docker.daemon)
+    offer = offer_of(record.region, hosts.resources(found), zone, has_docker=has_docker)
     now = deps.now()
     attempt = Attempt(f"{record.key}-{FIRST}", FIRST, offer, AttemptState.INTENT, now, now + TOKEN_FOR)
     try:

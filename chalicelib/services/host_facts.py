@@ -9,7 +9,7 @@ from chalicelib.domain import gpus, networks
 from chalicelib.domain.errors import LostRaceError
 from chalicelib.domain.host_records import HostRecord
 from chalicelib.domain.lifecycle import State
-from chalicelib.domain.model import Gpu, Instance, Resources
+from chalicelib.domain.model import BARE_HOST, HOST, Gpu, Instance, Resources
 from chalicelib.services import neighbours
 from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as store
@@ -30,7 +30,7 @@ def take_in(deps: Deps, row: Instance, facts: Mapping[str, Any] | None) -> Insta
     if row.state is State.PROVISIONING:
         return row
     zone = row.offer.zone if record is None else record.zone if record.address else ""
-    offer = replace(row.offer, resources=resources(facts, row.offer.resources), zone=zone)
+    offer = replace(row.offer, resources=resources(facts, row.offer.resources), zone=zone, instance_type=_type(facts))
     if offer == row.offer:
         return row
     pool_store.note_shape(row.project, row.pool, offer)
@@ -41,6 +41,11 @@ def take_in(deps: Deps, row: Instance, facts: Mapping[str, Any] | None) -> Insta
         return instance_store.get(row.project, row.pool, row.instance_id)
     log.event("host-changed", instance=row.instance_id, resources=repr(offer.resources), network=offer.zone)
     return row
+
+
+def _type(facts: Mapping[str, Any]) -> str:
+    """Whether it can run images, which an agent of before did not tell."""
+    return BARE_HOST if facts.get("docker") is False else HOST
 
 
 def _noted(row: Instance, facts: Mapping[str, Any]) -> HostRecord | None:

@@ -54,6 +54,7 @@ class SimHost:
     disk_mib: int = 200_000
     gpus: int = 0
     toolkit: bool = True
+    docker: bool = True
     sudo: str = "yes"
     addresses: tuple[str, ...] = ("10.0.0.5/24",)
     faults: list[str] = field(default_factory=list)
@@ -141,6 +142,8 @@ class SimHost:
         return printed("tidepool-probe", lines)
 
     def _docker_lines(self) -> Iterator[tuple[str, str]]:
+        if not self.docker:
+            return
         runtimes = {"runc": {}} | ({"nvidia": {}} if self.toolkit else {})
         yield "docker", "/usr/bin/docker"
         yield "docker_client", "Docker version 27.1.1, build 6312585"
@@ -261,6 +264,7 @@ class SimHosts:
             "disk_mib": host.disk_mib,
             "gpus": gpus if host.gpus else [],
             "addresses": [each.partition("/")[0] for each in host.addresses],
+            "docker": host.docker,
         }
 
 

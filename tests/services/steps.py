@@ -19,10 +19,10 @@ def add(world: World, *, name: str = "", **body) -> Instance:
     return instances.add(world.deps, "main", pool.name, policies, name=name, actor="user:me", api_url="")
 
 
-def submit(world: World, *, pool=None, reuse=False, instance="", key="", nodes=1, **body) -> Run:
+def submit(world: World, *, pool=None, reuse=False, instance="", key="", nodes=1, image="", **body) -> Run:
     """Submit a run; `body` are its policies. The same `key` again is the same request again."""
     policies, _ = parse(body, defaults=RUN)
-    wanted = runs.RunSubmission("", pool, JobSpec(("true",)), policies, reuse, instance, nodes)
+    wanted = runs.RunSubmission("", pool, JobSpec(("true",), image), policies, reuse, instance, nodes)
     return runs.submit(world.deps, "main", wanted, actor="user:me", api_url="", request_id=key)
 
 

@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
-from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError
+from chalicelib.domain.errors import ConflictError, InvalidInputError, LostRaceError, NoMatchError
 from chalicelib.domain.host_records import Destination, Step
 from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.model import RunState
 from chalicelib.services import hosts, instances, pools, reconcile
 from chalicelib.ssh.errors import (
     AuthFailedError,
@@ -21,7 +22,7 @@ from chalicelib.ssh.errors import (
 from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import FAULTS, private_key
-from tests.services.steps import ready, state_of
+from tests.services.steps import ready, state_of, submit
 from tests.services.world import World
 
 
@@ -277,6 +278,20 @@ def test_a_host_of_another_control_plane_is_refused_unless_it_is_to_be_taken_ove
     spend(world, 1)
     assert state_of(world, taken).state is State.IDLE
     assert host.owner["instance_id"] == taken.instance_id
+
+
+def test_a_host_without_docker_gets_no_work_in_an_image_until_its_agent_finds_one(world):
+    host = world.hosts.add(docker=False)
+    add(world)
+    ready(world)
+    with pytest.raises(NoMatchError) as refused:
+        submit(world, pool="lab", reuse=True, image="python:3.13")
+    (reason,) = refused.value.context["reasons"].values()
+    assert reason == "has no Docker, and an image was asked for"
+    host.docker = True
+    host.facts_told = False
+    world.hosts.sync(host)
+    assert submit(world, pool="lab", reuse=True, image="python:3.13").state is RunState.STARTING
 
 
 def test_a_removed_host_is_clean_and_can_be_added_again(world):
