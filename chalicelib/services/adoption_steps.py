@@ -45,6 +45,7 @@ LIMITS: Final[Mapping[Step, timedelta]] = {
 }
 """What each script may take."""
 
+TRIES: Final = 3
 FIRST: Final = 1
 """The number of the one attempt that an adoption makes."""
 
@@ -97,8 +98,18 @@ def script(deps: Deps, record: HostRecord) -> tuple[HostRecord, Script | None]:
 def take(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
     """Take in what the script of a step printed; return the record as it is then. Another step's changes nothing.
 
-    Raises `LostRaceError` when another worker took the same in, and `ScriptOutputError` where it is no output of it.
+    The record may have moved while the script ran: the host's agent tells its facts, another worker took the same in.
+    Raises `LostRaceError` when it keeps moving, and `ScriptOutputError` where it is no output of the step.
     """
+    for _ in range(TRIES - 1):
+        try:
+            return _taken(deps, record, step, done)
+        except LostRaceError:
+            record = store.read_again(record) or record
+    return _taken(deps, record, step, done)
+
+
+def _taken(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord:
     if step is not record.step:
         return record
     try:

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from tests.e2e.plane import DEFAULT_POOL
 from tests.hosts import gpus
 from tests.hosts.adopting import add, ask, bare, codes, ended, failed, ours, ready, removed, traces, until
@@ -90,11 +92,14 @@ def test_another_host_key_than_the_one_given_refuses_everything(lab, plane, key)
     removed(plane, add(plane, host, key, host_key=given, name="the-right-one"))
 
 
-def test_an_address_that_is_not_allowed_is_not_even_tried(plane, key):
-    body = {"host": "127.0.0.1", "user": "root", "private_key": key.private, "name": "inside"}
+@pytest.mark.parametrize(
+    ("address", "code"), [("127.0.0.1", "target-never"), ("10.99.99.99", "target-refused")], ids=["never", "unlisted"]
+)
+def test_an_address_that_is_not_allowed_is_not_even_tried(plane, key, address, code):
+    body = {"host": address, "user": "root", "private_key": key.private, "name": f"inside-{code}"}
     row = plane.request("POST", f"{DEFAULT_POOL}/hosts", body)[1]
     until(lambda: plane.instance(row["instance_id"])["state"] == "terminated", "it is not given up")
-    assert codes(plane.instance(row["instance_id"])) == {"target-refused"}
+    assert codes(plane.instance(row["instance_id"])) == {code}
 
 
 def test_a_look_at_a_host_changes_nothing_there(lab, plane, key):

@@ -57,8 +57,8 @@ MACHINES = {
     "python-without-tls": (Machine(has_tls=False), "libpython3-stdlib"),
     "sudo-missing": (Machine(sudo_installed=False, system="alpine-3.20"), "su -c 'apk add sudo'"),
     "no-systemd": (Machine(systemd=False), ""),
-    "disk-full": (Machine(disk_mib=500), "docker system prune"),
-    "disk-low": (Machine(disk_mib=5000), "docker system prune"),
+    "disk-full": (Machine(disk_mib=500), "docker image prune"),
+    "disk-low": (Machine(disk_mib=5000), "docker image prune"),
     "clock-wrong": (Machine(clock_skew_s=-900), "sudo timedatectl set-ntp true"),
     "clock-skewed": (Machine(clock_skew_s=30), "sudo timedatectl set-ntp true"),
     "docker-missing": (Machine(), "get.docker.com"),
@@ -124,7 +124,7 @@ def test_several_things_are_told_at_once(lab: Lab, key: Key, api: int):
         "sudo-needs-password",
         "disk-full",
         "clock-wrong",
-        "api-unreachable",
+        "api-loopback",
         "driver-not-working",
     }
     assert expected <= set(found)
