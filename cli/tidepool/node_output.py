@@ -22,19 +22,23 @@ LONGEST_LINE = 1 << 16
 class Stream:
     """One node's stream: how far it was read, and the line that is not complete yet."""
 
-    __slots__ = ("after", "is_complete", "rank", "rest")
+    __slots__ = ("_is_line_over", "after", "is_complete", "rank", "rest")
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.after = 0
         self.rest = b""
         self.is_complete = False
+        self._is_line_over = False
 
     def labelled(self, data: bytes) -> bytes:
         """The lines so far as a terminal shows them, behind the rank; at the end of the stream also what is left.
 
         A progress bar overwrites itself by carriage returns: what it shows now is a line as well.
         """
+        if self._is_line_over and data.startswith(b"\n"):
+            data = data[1:]  # the other half of its end
+        self._is_line_over = data.endswith(b"\r") or (self._is_line_over and not data)
         *lines, rest = (self.rest + data).split(b"\n")
         shown = [_last_shown(line) for line in lines]
         before, overwrites, self.rest = rest.rpartition(b"\r")

@@ -65,6 +65,11 @@ def test_a_progress_bar_is_seen_while_it_moves_and_ends_as_the_line_that_a_termi
     assert output.poll()[0] == b"[0] 40%\n"
 
 
+def test_a_line_that_ends_with_cr_lf_is_one_line_wherever_the_stream_is_cut():
+    read, _ = reader(2, {0: [b"one\r", b"\ntwo\r\n"], 1: []})
+    assert drain(Output(read)) == b"[0] one\n[0] two\n"
+
+
 def test_a_line_that_does_not_end_is_shown_all_the_same_when_it_is_long_or_all_that_there_is():
     long = b"x" * (LONGEST_LINE + 1)
     read, _ = reader(2, {0: [long, b"and more"], 1: []})

@@ -97,11 +97,6 @@ def show_hosts(out: Output, hosts: Iterable[Host], now: float) -> None:
     out.table(header, rows, shrink=(header.index("DESTINATION"), header.index("NAME"), status), status=status)
 
 
-def network_text(named: str, zone: str | None) -> str:
-    """The network that was named, else the one that was found: it is the zone, behind the name of the site."""
-    return named or (zone or "").rpartition("|")[2]
-
-
 def host_row(host: Host, now: float) -> tuple[str, ...]:
     """One host."""
     from tidepool.output import cell
@@ -118,7 +113,7 @@ def host_row(host: Host, now: float) -> tuple[str, ...]:
         instance["name"],
         cell(instance["pool"]),
         cell(facts["destination"]),
-        cell(network_text(facts["network"], instance["zone"])),
+        cell(facts["network"]),
         cell(facts["address"]),
         cell(facts["host_key"]),
         clean(f"{state} ({', '.join(notes)})" if notes else state),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tidepool.command import Command, UsageError
-from tidepool.commands.host import network_text
 from tidepool.options import duration, reference
 from tidepool.output import cell
 from tidepool.rows import (
@@ -96,7 +95,7 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
     ]
     out.block([row for row in rows if not (instance["host"] and row[0] in BOUGHT)])
     if instance["host"]:
-        show_host(out, instance["host"], network_text(instance["host"]["network"], instance["zone"]), now)
+        show_host(out, instance["host"], now)
     facts = sorted(instance["facts"].items())
     if facts:
         out.line("\nFacts")
@@ -108,7 +107,7 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
     out.table(HISTORY_HEADER, [transition_row(step) for step in instance["history"]], shrink=(5,), status=2)
 
 
-def show_host(out: Output, host: HostFacts, network: str, now: float) -> None:
+def show_host(out: Output, host: HostFacts, now: float) -> None:
     """Show what an adopted server has besides, and its checks that did not pass, with what puts them right."""
     owed = host["cleanup_pending_since"]
     out.line("\nHost")
@@ -119,7 +118,7 @@ def show_host(out: Output, host: HostFacts, network: str, now: float) -> None:
             ("  Adoption", cell(f"{host['step']}: {host['failure']}" if host["failure"] else host["step"])),
             ("  Host key", cell(host["host_key"])),
             *([("  Jump host key", cell(host["jump_host_key"]))] if host["jump_host_key"] else ()),
-            ("  Network", cell(network)),
+            ("  Network", cell(host["network"])),
             ("  Address", cell(host["address"])),
             ("  Machine id", cell(host["machine_id"])),
             (
