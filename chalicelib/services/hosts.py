@@ -23,7 +23,7 @@ from chalicelib.domain.host_records import UNKNOWN, HostRecord, Step, difference
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.names import new_id, pleasant_name, require_own_name
-from chalicelib.services import adoption, host_removal, pools
+from chalicelib.services import adoption, host_removal, jump_pins, pools
 from chalicelib.services.adoption_claims import address_claim, find, is_live
 from chalicelib.services.deps import Deps
 from chalicelib.ssh.host_keys import keys_for, keys_for_jump
@@ -68,7 +68,7 @@ def add(deps: Deps, project: str, pool: str, wanted: HostRecord, key: Key | None
     if (known := _known(project, wanted)) is not None:
         return known
     record = replace(wanted, project=project, key=new_id("i", deps.now(), deps.rng), created_at=deps.now())
-    record = _stored(deps, record, key)
+    record = _stored(deps, jump_pins.held(record), key)
     holder, former_key = _claim(deps, record)
     if holder != record.key:
         _withdraw(deps, record)
@@ -96,7 +96,7 @@ def begin_check(deps: Deps, project: str, wanted: HostRecord, key: Key | None) -
     check_id = new_id("c", deps.now(), deps.rng)
     record = replace(wanted, project=project, pool="", key=check_id, created_at=deps.now(), is_check=True)
     record = _seen_before(record)
-    record = _stored(deps, record, key)
+    record = _stored(deps, jump_pins.held(record), key)
     if not record.from_here:
         adoption.start(deps, record)
     return record
