@@ -216,8 +216,8 @@ def _start(deps: Deps, run: Run, taken: list[Instance]) -> Run:
 
 def _complete(deps: Deps, run: Run, policies: Policies) -> Run:
     """Choose where the missing machines come from, take what is idle there, write that down, and have them bought."""
-    _, market = purchases.preferred(deps, run, policies)
-    cheap = cluster_choice.cheapest(deps, run, policies, market)
+    accepts, market = purchases.preferred(deps, run, policies)
+    cheap = cluster_choice.cheapest(deps, run, accepts, market)
     if cheap is None:
         return cluster_choice.none_left(deps, run, policies, market)
     taken = _take_idle(deps, run, policies, cheap)
