@@ -147,6 +147,15 @@ def test_a_run_that_may_wait_for_capacity_holds_nothing_meanwhile_and_asks_every
     assert regions(world, until(world, run, RunState.RUNNING, minutes=30)) == {"c"}
 
 
+def test_a_gang_does_not_wait_for_capacity_of_an_account_that_refuses_it(world):
+    """A run on one node ends at once with the provider's words; credentials do not come by waiting."""
+    world.cloud.faults = ["auth"] * 40
+    run = submit(world, nodes=2, retry={"on_events": ["no-capacity"], "duration": "6h"})
+    ended = until(world, run, RunState.FAILED)
+    assert ended.reason is RunReason.PROVISIONING_FAILED, ended.detail
+    assert ended.placements == 1
+
+
 def test_waiting_for_capacity_ends_with_the_time_that_the_policy_gives(world):
     world.cloud.sold_out = {A.key, B.key, C.key}
     run = submit(world, nodes=2, retry={"on_events": ["no-capacity"], "duration": "20m"})
