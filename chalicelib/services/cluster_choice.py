@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import Final
 
 from chalicelib.domain import clusters, searches
+from chalicelib.domain.attempts import are_beyond_waiting
 from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
 from chalicelib.domain.errors import NoOffersError, TidepoolError
 from chalicelib.domain.model import Offer, Run, RunReason, RunState
@@ -94,9 +95,14 @@ def _wait_for_capacity(deps: Deps, run: Run) -> Run:
 
 
 def _waits_for_capacity(deps: Deps, run: Run, policies: Policies) -> bool:
-    """Whether the run's policy lets it wait for capacity, counted from when it first looked for a cluster."""
-    retry = policies.retry
+    """Whether the run's policy lets it wait for capacity, counted from when it first looked for a cluster.
+
+    Not for what waiting does not cure, as on one node (`attempts.may_wait`).
+    """
+    retry, search = policies.retry, run.tries.search
     if retry is None or RetryEvent.NO_CAPACITY not in retry.events:
         return False
-    waited = deps.now() - run.tries.search.since if run.tries.search else purchases.waited(deps, run)
+    if search is not None and are_beyond_waiting(search.kinds):
+        return False
+    waited = deps.now() - search.since if search else purchases.waited(deps, run)
     return waited < retry.duration

@@ -84,4 +84,5 @@ def _next_search(run: Run, job: NodeJob, detail: str) -> Search | None:
     if search.silent + silent >= rules.SILENT_LIMIT:
         return None
     is_account = any(attempt.kind in rules.BACKEND_OUT for attempt in tried)
-    return search.without(searches.account_of(job.cluster) if is_account else job.cluster, detail, silent=silent)
+    key = searches.account_of(job.cluster) if is_account else job.cluster
+    return search.without(key, detail, kind=rules.telling(tried), silent=silent)

@@ -8,8 +8,10 @@ import pytest
 from chalicelib.domain.errors import NoOffersError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
-from chalicelib.services import gatherings, pools, reconcile, runs, teardown
+from chalicelib.domain.nodes import blank
+from chalicelib.services import gatherings, placement, pools, reconcile, runs, teardown
 from chalicelib.store import instances as instance_store
+from chalicelib.store import runs as run_store
 from tests.builders import make_offer
 from tests.services.steps import add, fire_due, ready, run_of, settle, submit
 from tests.services.world import World
@@ -24,6 +26,30 @@ def world(dynamodb) -> World:
     world.cloud.capabilities = replace(world.cloud.capabilities, cluster=True)
     pools.resolve(world.deps, "main", None)
     return world
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_run_that_lost_spot_machines_twice_gets_what_stays_if_there_is_any(world, nodes):
+    """The cheapest region has spot machines only."""
+    spot = make_offer(backend="sim", region="a", price=5, spot=True)
+    world.cloud.shelf[:] = [spot, B]
+    run = submit(world, nodes=nodes, spot_policy="auto", retry={"on_events": ["interruption"], "duration": "6h"})
+    again = run_store.step(
+        run_of(world, run),
+        RunState.SUBMITTED,
+        now=world.clock,
+        reason=RunReason.INTERRUPTED,
+        actor="test",
+        instance_id="",
+        instance_name="",
+        tries=replace(run.tries, interruptions=2, number=3),
+        jobs=blank(run.jobs),
+    )
+    placed = placement.place(world.deps, again)
+    world.run_workflows()
+    ids = [job.instance_id for job in placed.jobs] or [placed.instance_id]
+    bought = [world.cloud.shapes[m.ref] for m in world.cloud.alive() if any(i in m.attempt_id for i in ids)]
+    assert bought == [B.key] * nodes
 
 
 def live(world: World) -> list:
@@ -119,6 +145,15 @@ def test_a_run_that_may_wait_for_capacity_holds_nothing_meanwhile_and_asks_every
     reconcile.compare(world.deps)
     world.cloud.sold_out = {A.key, B.key}
     assert regions(world, until(world, run, RunState.RUNNING, minutes=30)) == {"c"}
+
+
+def test_a_gang_does_not_wait_for_capacity_of_an_account_that_refuses_it(world):
+    """A run on one node ends at once with the provider's words; credentials do not come by waiting."""
+    world.cloud.faults = ["auth"] * 40
+    run = submit(world, nodes=2, retry={"on_events": ["no-capacity"], "duration": "6h"})
+    ended = until(world, run, RunState.FAILED)
+    assert ended.reason is RunReason.PROVISIONING_FAILED, ended.detail
+    assert ended.placements == 1
 
 
 def test_waiting_for_capacity_ends_with_the_time_that_the_policy_gives(world):
