@@ -13,7 +13,7 @@ from chalicelib.domain.errors import NoOffersError, TidepoolError
 from chalicelib.domain.model import Offer, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, RetryEvent
 from chalicelib.domain.retry import backoff
-from chalicelib.services import gangs, offers, purchases, run_ends
+from chalicelib.services import gang_leftovers, gangs, offers, purchases, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
@@ -77,7 +77,8 @@ def _refusal(deps: Deps, run: Run, policies: Policies, market: offers.Market) ->
 
 
 def _wait_for_capacity(deps: Deps, run: Run) -> Run:
-    """Hold nothing for a while; then every cluster has its turn again."""
+    """Hold nothing for a while, and let nothing bill; then every cluster has its turn again."""
+    gang_leftovers.clear(deps, run, everywhere=True, actor="placement")
     now = deps.now()
     search = searches.begun(run.tries.search, run.changed_at)
     pause = backoff(search.rounds, base=FIRST_PAUSE, cap=LONGEST_PAUSE, rng=deps.rng)
