@@ -6,6 +6,7 @@ from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.host_records import Destination
 from chalicelib.domain.lifecycle import State
 from chalicelib.services import hosts, instances, pools
+from chalicelib.services.jobs import JobReport
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import SimHost, private_key
 from tests.services.steps import ready, state_of, submit
@@ -122,6 +123,29 @@ def test_a_host_that_comes_back_with_another_address_is_told_to_the_others_by_th
     run = submit(world, pool="lab", nodes=2, reuse=True)
     assert {job.instance_name: job.address for job in run.jobs} == {"box-1": "10.0.0.77", "box-2": "10.0.0.6"}
     assert adopted(world, "box-3", "10.0.0.5/24").offer.zone == LAN  # what it had is free
+
+
+def test_a_host_that_comes_back_beside_an_old_job_is_known_by_its_new_address(world):
+    """What is left over ends first, which the answer is early for; the facts come with this one sync all the same."""
+    row = adopted(world, "box-1", "10.0.0.5/24")
+    host = world.hosts.known["box-1"]
+    host.jobs = {"run-old": JobReport("run-old", "running")}
+    restarts(world, host, "10.0.0.77/24")
+    assert host.jobs == {}
+    assert record_of(world, row).address == "10.0.0.77"
+
+
+def test_a_host_whose_agent_is_faster_than_the_answer_of_its_installation_has_the_address_it_told(world):
+    host = world.hosts.add("box-1", addresses=("10.0.0.5/24",), install_faults=["lost-answer"])
+    row = add(world)
+    while not host.token:
+        world.workflows.step(world.workflows.due()[0])
+    assert state_of(world, row).state is State.PENDING
+    host.addresses = ("10.0.0.77/24",)
+    world.boot()
+    world.sync_all()
+    spend(world, 1)
+    assert (state_of(world, row).state, record_of(world, row).address) == (State.IDLE, "10.0.0.77")
 
 
 def test_a_host_that_has_left_its_network_is_no_node_until_it_is_back(world):
