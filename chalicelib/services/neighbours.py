@@ -51,7 +51,11 @@ def followed(record: HostRecord, told: tuple[str, ...]) -> HostRecord:
 
     One that its agent has told before and tells no more is gone, and with it the neighbours, until it has one again.
     An agent does not tell the addresses of every interface, so what it never told may be there all the same.
+    One that it is reached by and tells again is claimed again: an interface may be down for one start of the agent.
     """
+    where = record.destination.host
+    if where in told and where not in record.told:
+        claims.taker(record, claims.address_claim(record))
     if not told or not record.zone:
         return replace(record, told=told or record.told)
     network = networks.network_of(record.zone)

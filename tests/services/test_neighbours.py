@@ -166,6 +166,16 @@ def test_a_host_does_not_take_the_address_of_another_when_it_changes_its_own(wor
     assert state_of(world, row).offer.zone == LAN
 
 
+def test_a_host_whose_interface_was_down_at_one_start_of_its_agent_is_still_known_by_that_address(world):
+    host = world.hosts.add("10.0.0.5", addresses=("10.0.0.5/24", "192.168.7.5/24"))
+    row = add(world, "10.0.0.5")
+    ready(world)
+    restarts(world, host, "192.168.7.5/24")
+    restarts(world, host, "10.0.0.5/24", "192.168.7.5/24")
+    assert record_of(world, row).address == "10.0.0.5"
+    assert add(world, "10.0.0.5").instance_id == row.instance_id
+
+
 def test_the_address_of_a_host_that_moved_away_is_free_for_another_machine(world):
     """The lease of its address ended: its agent tells another one, and syncs on."""
     old = world.hosts.add("10.0.0.7", machine_id="a" * 32, addresses=("10.0.0.7/24",))
