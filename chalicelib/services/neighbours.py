@@ -75,7 +75,13 @@ def has_left(before: HostRecord, now: HostRecord) -> bool:
 
 
 def let_go(before: HostRecord, now: HostRecord) -> None:
-    """Free what a host has left: an internal address, or the one it was reached by. Another machine may have it now."""
+    """Free what a host has left: an internal address, or the one it was reached by. Another machine may have it now.
+
+    Who comes here late sees the record of a later sync, and lets nothing go that the host has again.
+    """
+    if before.address == now.address and not has_left(before, now):
+        return
+    now = store.read_again(now) or now
     if before.address and before.address != now.address:
         release(before)
         log.event("host-address-changed", instance=now.key, before=before.address, now=now.address)

@@ -5,7 +5,7 @@ import pytest
 from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.host_records import Destination
 from chalicelib.domain.lifecycle import State
-from chalicelib.services import hosts, instances, pools
+from chalicelib.services import hosts, instances, neighbours, pools
 from chalicelib.services.jobs import JobReport
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import SimHost, private_key
@@ -174,6 +174,22 @@ def test_a_host_whose_interface_was_down_at_one_start_of_its_agent_is_still_know
     restarts(world, host, "10.0.0.5/24", "192.168.7.5/24")
     assert record_of(world, row).address == "10.0.0.5"
     assert add(world, "10.0.0.5").instance_id == row.instance_id
+
+
+def test_a_late_worker_does_not_let_go_what_the_host_has_again(world, monkeypatch):
+    """It has written the address that the host told, and is slow; the next sync tells the one of before again."""
+    row = adopted(world, "box-1", "10.0.0.5/24")
+    host, let_go = world.hosts.known["box-1"], neighbours.let_go
+
+    def late(before, now):
+        monkeypatch.setattr(neighbours, "let_go", let_go)
+        restarts(world, host, "10.0.0.5/24")
+        let_go(before, now)
+
+    monkeypatch.setattr(neighbours, "let_go", late)
+    restarts(world, host, "10.0.0.77/24")
+    assert record_of(world, row).address == "10.0.0.5"
+    assert adopted(world, "box-2", "10.0.0.5/24").offer.zone == "", "box-1 has it"
 
 
 def test_the_address_of_a_host_that_moved_away_is_free_for_another_machine(world):
