@@ -173,6 +173,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
     results = adoption.judge_connection(connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
         results = claimed(record, found, results)
+        record = replace(record, machine_id=found.machine_id)  # stored however this ends, since the claim ends by it
     if record.former_key not in ("", record.fingerprint) and record.fingerprint and not record.host_key:
         new = adoption.judge_new_key(record.fingerprint, record.former_key)
         results = tuple(new if each.check is Check.HOST_KEY else each for each in results)

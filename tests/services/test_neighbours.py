@@ -6,7 +6,9 @@ from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.host_records import Destination
 from chalicelib.domain.lifecycle import State
 from chalicelib.services import hosts, instances, neighbours, pools
+from chalicelib.services.adoption_claims import machine_claim
 from chalicelib.services.jobs import JobReport
+from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import SimHost, private_key
 from tests.services.steps import ready, state_of, submit
@@ -86,6 +88,7 @@ def test_a_network_that_was_named_is_refused_where_another_host_has_the_address(
     assert "here" in record_of(world, there).failure
     (told,) = [check for check in record_of(world, there).checks if check["check"] == "network"]
     assert "--region" in told["fix"]
+    assert host_store.holder_of("main", machine_claim(world.hosts.known["there"].machine_id)) == ""
     again = adopted(world, "elsewhere", "10.0.0.7/24", network=LAN, region="berlin")
     assert again.state is State.IDLE
 
