@@ -207,6 +207,22 @@ def test_a_host_that_cannot_be_reached_has_an_exit_code_of_its_own(stub, cli, ke
     assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box cannot be reached: unreachable")
 
 
+@pytest.mark.parametrize(
+    ("check", "code", "told"),
+    [
+        ("reachability", "jump-host-key", "u@box: its jump host shows another host key"),
+        ("host-key", "host-key-changed", "u@box: it shows another host key"),
+        ("host-key", "host-key-mismatch", "u@box: it shows another host key"),
+    ],
+)
+def test_another_host_key_is_told_as_a_possible_attack_wherever_it_is_shown(stub, cli, key, check, code, told):
+    stub.is_fit = lambda _: False
+    unfit(stub, (make_check(check=check, status="fail", code=code, found="SHA256:x", fix="compare"),))
+    ended = cli("pool", "add-ssh", "-i", str(key), "-J", "door", "u@box")
+    assert (ended.code, told in ended.err) == (9, True)
+    assert ended.err.endswith("another machine is there, or somebody in between (a possible attack)\n")
+
+
 def test_an_adoption_that_somebody_ends_is_a_conflict(stub, cli, key):
     stub.scripts["box"] = [{"state": "terminating", "reason": "user-removed"}]
     assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 5
