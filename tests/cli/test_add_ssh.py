@@ -160,7 +160,26 @@ def test_a_host_that_is_there_already_is_said_to_be(stub, cli, key):
     assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 0
     ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
     assert (ended.code, len(stub.hosts)) == (0, 1)
-    assert "u@box: already there" in ended.err
+    assert ended.err == "u@box: already there\n"  # nothing connects, so nothing is trusted
+
+
+@pytest.mark.parametrize("why", ["refused role", "refused address"])
+def test_nothing_is_said_of_trust_where_nothing_is_connected_to(stub, cli, key, why, monkeypatch):
+    monkeypatch.setattr("tests.cli.stub_hosts.SHOWN", "")
+    if why == "refused role":
+        stub.refusals[("POST", "/hosts")] = Problem(403, "forbidden", "viewer is not enough")
+    stub.is_fit = lambda _: False
+    unfit(stub, (make_check(check="reachability", status="fail", code="target-refused", found="no", fix="look"),))
+    ended = cli("pool", "add-ssh", "-i", str(key), "--no-wait" if why == "refused role" else "--wait", "u@box")
+    assert (ended.code, "trusted" in ended.err) == (3 if why == "refused role" else 8, False)
+
+
+def test_a_check_of_an_adopted_host_says_that_its_key_is_compared_with_the_pinned_one(cli, key):
+    assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 0
+    told = cli("host", "check", "-i", str(key), "u@box").err
+    assert f"u@box: host key compared with the key that is pinned: {SHOWN}\n" in told
+    assert "trusted" not in told
+    assert "not known" not in told
 
 
 def test_a_host_is_called_by_its_own_name_where_that_is_free(stub, cli, key):
