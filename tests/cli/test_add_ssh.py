@@ -283,6 +283,9 @@ def test_facts_are_read_again_on_demand(stub, cli):
     ended = cli("host", "refresh", "box-7")
     assert (ended.code, ended.out) == (0, "box-7 reads its facts again (tidepool instance show box-7)\n")
     assert len(stub.seen("POST", "/box-7/refresh")) == 1
+    stub.instances = [make_instance(name="box-7", seen_at=datetime.fromtimestamp(NOW - 360, UTC).isoformat())]
+    told = "box-7 reads its facts again when it returns (last heard of 6m ago) (tidepool instance show box-7)\n"
+    assert cli("host", "refresh", "box-7").out == told
 
 
 def test_a_host_that_never_comes_back_may_be_forgotten(stub, cli):
@@ -317,7 +320,7 @@ def test_removing_a_host_says_what_that_means_and_what_is_still_to_be_done(stub,
     assert ended.out.splitlines()[-1].startswith("box terminated, cleanup pending: it could not be reached")
 
 
-@pytest.mark.parametrize(("silent_s", "told"), [(30, False), (70, True)])
+@pytest.mark.parametrize(("silent_s", "told"), [(30, False), (70, True), (130, False)])
 def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli, silent_s, told):
     seen = datetime.fromtimestamp(NOW - silent_s, UTC).isoformat()
     stub.instances = [make_instance(name="box", backend="ssh", seen_at=seen, changed_at=NOW_TEXT)]
@@ -325,6 +328,7 @@ def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli
     ended = cli("pool", "rm", "-y", "box")
     until = time.strftime("%H:%M:%S", time.localtime(NOW + 120))
     assert (f"waiting until {until} for it to confirm, then cleanup pending" in ended.err) == told
+    assert ("its agent was last heard of 2m 10s ago, and is not waited for" in ended.err) == (silent_s == 130)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
