@@ -130,6 +130,8 @@ def drop_reserved(deps: Deps, run: Run, actor: str) -> None:
     """Remove the instance that was bought for a run which does not need it any more, or let go of its nodes."""
     if run.jobs:
         assembly.let_go(deps, run, actor)
+        if run.tries.search is not None:  # no placement follows that would look at the clusters that were left
+            gang_leftovers.clear(deps, run, everywhere=True, actor=actor)
         return
     try:
         row = instance_store.find(run.project, run.instance_id)

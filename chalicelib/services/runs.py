@@ -118,7 +118,7 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
             if ended.state not in RUN_ENDS:
                 run = store.get(run.project, run.run_id)
                 continue
-            if run.instance_ids:
+            if run.instance_ids or run.tries.search is not None:
                 placement.drop_reserved(deps, run, actor)
             return ended
         grace = timedelta() if force else run.spec.kill_after

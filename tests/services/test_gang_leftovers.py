@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Run, RunState
 from chalicelib.domain.policies import RUN, parse
-from chalicelib.services import leases, placement, pools, teardown
+from chalicelib.services import leases, placement, pools, runs, teardown
 from chalicelib.store import instances as store
 from tests.services.steps import add, ready, run_of, settle, submit
 from tests.services.test_gang_regions import A, B, C, live, minute, until
@@ -103,3 +103,9 @@ def test_what_a_placement_that_dies_has_not_removed_is_removed_by_the_next(world
     leases.give_back(world.deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
     until(world, moved, RunState.RUNNING)
     assert store.find("main", mine).state in (State.TERMINATING, State.TERMINATED)
+
+
+def test_a_stop_between_two_clusters_removes_what_was_bought_in_the_first(world):
+    moved, mine = left(world, idle_duration="off")
+    runs.stop(world.deps, "main", moved.name, force=False, actor="user:me")
+    assert store.find("main", mine).state is State.TERMINATING
