@@ -156,6 +156,15 @@ def test_without_waiting_the_pending_row_is_all(stub, cli, key):
     assert stub.seen("GET", "i-0-box") == []
 
 
+def test_what_keeps_one_of_several_hosts_waiting_is_told_once(stub, cli, key):
+    tries = [{"detail": f"preflight, try {number}: no route to host"} for number in (2, 3, 4)]
+    stub.scripts["a1"] = [{"detail": "preflight"}, *tries, {"detail": "preflight, try 5: refused"}, {"state": "idle"}]
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@a[1-2]")
+    assert ended.code == 0
+    told = [line for line in ended.err.splitlines() if "try" in line]
+    assert told == ["u@a1: preflight, try 2: no route to host", "u@a1: preflight, try 5: refused"]
+
+
 def test_a_host_that_is_there_already_is_said_to_be(stub, cli, key):
     assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 0
     ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
