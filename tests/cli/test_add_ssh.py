@@ -404,12 +404,12 @@ def test_a_public_key_is_told_as_that_whoever_may_read_it(stub, cli, tmp_path):
 
 
 def test_a_server_of_one_s_own_is_shown_without_what_is_said_of_rented_machines(stub, cli):
-    more = {"backend": "ssh", "region": "remote", "zone": "10.1.0.0/24", "facts": {"memory_mib": 2048}}
+    more = {"backend": "ssh", "region": "remote", "zone": "10.1.0.0/24", "facts": {"memory_mib": 2048, "disk_mib": 512}}
     host = make_host_facts(network="10.1.0.0/24")
     stub.instances = [make_instance(name="box", host=host, attempts=[make_attempt()], **more)]
     shown = cli("instance", "show", "box").out
     assert "  Network:         10.1.0.0/24\n" in shown
-    assert "  memory_mib: 2GB\n" in shown
+    assert "  disk:   512MB\n  memory: 2GB\n" in shown
     assert not [word for word in ("Instance type", "Price", "Idle duration", "Attempts", "remote|") if word in shown]
 
 
