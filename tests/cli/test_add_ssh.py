@@ -133,6 +133,7 @@ def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
         (("-i", "k", "--hosts", "missing"), "--hosts missing: No such file or directory"),
         (("-i", "missing", "u@h"), "-i missing: No such file or directory"),
         (("-i", "k", "a b"), "is no destination"),
+        (("-i", "k", "head-[a-b]"), "a range is of numbers: 'node-[01-16]'"),
     ],
 )
 def test_a_wrong_command_line_says_what_would_be_right(stub, cli, words, told):
