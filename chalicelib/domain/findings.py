@@ -125,7 +125,7 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     "jump-unreachable": Finding(
         Check.REACHABILITY, F,
         "The jump host could not be connected to. Names of it that only an ssh_config knows are not known here.",
-        "name the jump host by its address with -J, or use --from-here, which knows the aliases of your ssh_config",
+        "ssh -v ssh://{jump}  # does it answer? Names that only your ssh_config knows need --from-here",
     ),
     "jump-refused": Finding(
         Check.REACHABILITY, F, "The jump host's address is outside of what this control plane may connect to.",
@@ -272,11 +272,11 @@ FINDINGS: Final[Mapping[str, Finding]] = {
     ),
     "address-taken": Finding(
         Check.NETWORK, F, "Another host has the same address in that network: they are two networks of two sites.",
-        "name the site of each with --region, such as --region berlin, so that each is a cluster of its own",
+        "give it another --region than the other host has, such as --region berlin: each site is a cluster of its own",
     ),
     "address-shared": Finding(
         Check.NETWORK, W, "Another host has the same address in that network: this one is in no run on several nodes.",
-        "name the site with --region, or with --network the network in which neighbours reach the host",
+        "give it another --region than the other host has, or say with --network where neighbours reach it",
     ),
     "docker-missing": Finding(
         Check.DOCKER, W, "Without Docker only runs without an image work.", GET_DOCKER, INSTALL_DOCKER

@@ -120,7 +120,8 @@ Hosts: servers that you own
 
   -i KEY            the control plane connects. It gets the key over TLS, keeps it encrypted, shows it to nobody, and
                     deletes it when the adoption has ended in whatever way. The host's key is the one of --host-key,
-                    else one that known_hosts has, else the first one seen; then it is pinned.
+                    else one that known_hosts has, else the first one seen; then it is pinned. The host after -J is one
+                    that the control plane resolves: aliases of your ssh_config need --from-here.
   --from-here       ssh connects, from here, with your ssh_config, agent, ProxyJump and ControlMaster; all options of
                     ssh(1) are understood, no key leaves this computer, and ssh decides about host keys. Either way
                     the control plane writes the scripts, and they run as root on the host.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SCHEME = "ssh://"
 FORM = "host, user@host, user@host:port or ssh://user@host:port, with an IPv6 address in brackets where a port follows"
+NUMBERS = "; a range is of numbers: 'node-[01-16]', 'a[1,3,5-7]'"
 SPECIAL = frozenset("'\"`$\\;&<>|(){}[]*?!/")
 """What ssh refuses in names of hosts as well, or what a shell would have replaced."""
 RANGE = re.compile(r"\[(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)\]")
@@ -40,7 +41,8 @@ def parse_destination(text: str, what: str = "DESTINATION") -> Destination:
     user, at, place = rest.rpartition("@")
     host, port = _host_and_port(place)
     if (at and not _is_plain(user)) or not _is_plain(host) or port is None:
-        raise InputError(f"argument {what}: {quoted(text)} is no destination: {FORM}")
+        ranges = NUMBERS if "[" in text else ""
+        raise InputError(f"argument {what}: {quoted(text)} is no destination: {FORM}{ranges}")
     return Destination(host, port, user, text)
 
 

@@ -133,6 +133,7 @@ def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
         (("-i", "k", "--hosts", "missing"), "--hosts missing: No such file or directory"),
         (("-i", "missing", "u@h"), "-i missing: No such file or directory"),
         (("-i", "k", "a b"), "is no destination"),
+        (("-i", "k", "head-[a-b]"), "a range is of numbers: 'node-[01-16]'"),
     ],
 )
 def test_a_wrong_command_line_says_what_would_be_right(stub, cli, words, told):
@@ -154,6 +155,15 @@ def test_without_waiting_the_pending_row_is_all(stub, cli, key):
     assert (ended.code, ended.out.splitlines()[-1].split()[0]) == (0, "box")
     assert "pending" in ended.out
     assert stub.seen("GET", "i-0-box") == []
+
+
+def test_what_keeps_one_of_several_hosts_waiting_is_told_once(stub, cli, key):
+    tries = [{"detail": f"preflight, try {number}: no route to host"} for number in (2, 3, 4)]
+    stub.scripts["a1"] = [{"detail": "preflight"}, *tries, {"detail": "preflight, try 5: refused"}, {"state": "idle"}]
+    ended = cli("pool", "add-ssh", "-i", str(key), "u@a[1-2]")
+    assert ended.code == 0
+    told = [line for line in ended.err.splitlines() if "try" in line]
+    assert told == ["u@a1: preflight, try 2: no route to host", "u@a1: preflight, try 5: refused"]
 
 
 def test_a_host_that_is_there_already_is_said_to_be(stub, cli, key):
@@ -395,12 +405,12 @@ def test_a_public_key_is_told_as_that_whoever_may_read_it(stub, cli, tmp_path):
 
 
 def test_a_server_of_one_s_own_is_shown_without_what_is_said_of_rented_machines(stub, cli):
-    more = {"backend": "ssh", "region": "remote", "zone": "10.1.0.0/24", "facts": {"memory_mib": 2048}}
+    more = {"backend": "ssh", "region": "remote", "zone": "10.1.0.0/24", "facts": {"memory_mib": 2048, "disk_mib": 512}}
     host = make_host_facts(network="10.1.0.0/24")
     stub.instances = [make_instance(name="box", host=host, attempts=[make_attempt()], **more)]
     shown = cli("instance", "show", "box").out
     assert "  Network:         10.1.0.0/24\n" in shown
-    assert "  memory_mib: 2GB\n" in shown
+    assert "  disk:   512MB\n  memory: 2GB\n" in shown
     assert not [word for word in ("Instance type", "Price", "Idle duration", "Attempts", "remote|") if word in shown]
 
 

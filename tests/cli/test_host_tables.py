@@ -58,6 +58,16 @@ def test_what_a_narrow_terminal_has_no_room_for_goes_as_whole_columns(at):
     assert not any("…" in name for names in columns.values() for name in names)
 
 
+def test_networks_are_listed_with_their_sites_as_soon_as_one_has_a_name(at):
+    hosts = [make_host(name=f"a{site}", region=site) for site in ("remote", "dc1")]
+    for each in hosts:
+        each["host"]["network"] = "10.0.0.0/24"
+    one, two = at(250, show_hosts, hosts, NOW)[1:]
+    assert ("  remote 10.0.0.0/24  " in one, "  dc1 10.0.0.0/24  " in two) == (True, True)
+    (alone,) = at(250, show_hosts, hosts[:1], NOW)[1:]
+    assert "remote" not in alone.replace("aremote", "")
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_nothing_of_what_a_check_found_is_lost_on_a_terminal(at, width):
     failed = make_check(check="driver", status="fail", code="driver-not-working", found=FOUND, fix=FIX)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tidepool.output import Output
     from tidepool.wire import Instance
 
+REMOTE = "remote"
+"""The site of a host that was given none."""
 SILENT_S = 60
 """An agent that has not been heard of for so long has missed a sync."""
 HEADER = ("NAME", "POOL", "DESTINATION", "NETWORK", "ADDRESS", "HOST KEY", "STATUS", "LAST HEARD OF")
@@ -105,13 +107,16 @@ def show_hosts(out: Output, hosts: Iterable[Host], now: float) -> None:
     """Write the table. How a host stands is never what gives way."""
     from tidepool.instance_table import fitted, without
 
-    header, *rows = fitted(HEADER, [host_row(host, now) for host in hosts], map(without, LESS), out.width())
+    hosts = list(hosts)
+    has_sites = any(host["instance"]["region"] not in (REMOTE, None) for host in hosts)
+    listed = [host_row(host, now, has_sites=has_sites) for host in hosts]
+    header, *rows = fitted(HEADER, listed, map(without, LESS), out.width())
     status = header.index("STATUS")
     out.table(header, rows, shrink=(header.index("DESTINATION"), header.index("NAME"), status), status=status)
 
 
-def host_row(host: Host, now: float) -> tuple[str, ...]:
-    """One host."""
+def host_row(host: Host, now: float, *, has_sites: bool) -> tuple[str, ...]:
+    """One host; its network with its site, `dc1 10.0.0.0/24`, where not all have the same one."""
     from tidepool.output import cell
 
     instance, facts = host["instance"], host["host"]
@@ -126,7 +131,7 @@ def host_row(host: Host, now: float) -> tuple[str, ...]:
         instance["name"],
         cell(instance["pool"]),
         cell(facts["destination"]),
-        cell(facts["network"]),
+        cell(" ".join(filter(None, (instance["region"] if has_sites else "", facts["network"])))),
         cell(facts["address"]),
         cell(facts["host_key"]),
         clean(f"{state} ({', '.join(notes)})" if notes else state),

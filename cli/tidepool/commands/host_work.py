@@ -228,6 +228,7 @@ class Telling:
         self._texts = texts
         self._width = max(map(len, texts))
         self._steps: dict[str, str] = {}
+        self._troubles: dict[str, str] = {}
         self._results: list[Result] = []
         self.progress = Progress(what.session)
 
@@ -238,6 +239,7 @@ class Telling:
             self.progress.status(f"{host}: {step}")
             return
         self._steps[host] = step
+        self._note_trouble(host, step)
         if self._out.watches:
             under_way = ", ".join(f"{name}: {at}" for name, at in list(self._steps.items())[:4])
             self.progress.status(f"{len(self._results)} of {len(self._texts)} done; {under_way}")
@@ -253,6 +255,13 @@ class Telling:
                 self._out.line(line)
             if result.is_new_key:
                 self._out.line(f"{'':<{self._width}}    {self._what.key_words(result)}")
+
+    def _note_trouble(self, host: str, step: str) -> None:
+        """Keep a line for what keeps one of several hosts waiting, `preflight, try 2: no route to host`, once each."""
+        trouble = step.partition(": ")[2]
+        if trouble and trouble != self._troubles.get(host):
+            self._troubles[host] = trouble
+            self.progress.note(f"{host}: {step}")
 
     def _note_key(self, host: str) -> None:
         if note := self._what.key_note(host):

@@ -99,7 +99,7 @@ def show(out: Output, instance: InstanceDetail, now: float) -> None:
     facts = sorted(instance["facts"].items())
     if facts:
         out.line("\nFacts")
-        out.block([(f"  {key}", cell(value_text(value, key))) for key, value in facts])
+        out.block([(f"  {label_of(key)}", cell(value_text(value, key))) for key, value in facts])
     if instance["attempts"] and not instance["host"]:
         out.line("\nAttempts")
         out.table(ATTEMPT_HEADER, [attempt_row(attempt) for attempt in instance["attempts"]], shrink=(7,), status=6)
@@ -135,12 +135,17 @@ def show_host(out: Output, host: HostFacts, now: float) -> None:
         show_checks(out, wrong)
 
 
+def label_of(key: str) -> str:
+    """What a fact is called: its value has the unit that reads best, so its name has none."""
+    return key.removesuffix("_mib")
+
+
 def value_text(value: object, key: str = "") -> str:
     """A fact as text: lists and objects on one line, sizes as people read them."""
     if isinstance(value, list):
         return ", ".join(value_text(entry) for entry in value)
     if isinstance(value, dict):
-        return " ".join(f"{name}={value_text(entry, name)}" for name, entry in value.items())
+        return " ".join(f"{label_of(name)}={value_text(entry, name)}" for name, entry in value.items())
     if key.endswith("_mib") and isinstance(value, int):
         return size_text(value)
     return yes_no(value) if isinstance(value, bool) else str(value)
