@@ -124,8 +124,9 @@ class Follower:
 
     def _places(self, run: Run, now: float) -> str:
         """Where a run has not begun yet, and since when such a machine was not heard of."""
-        jobs = run.get("jobs") or [{"state": NOT_BEGUN[0], "instance": run["instance"]}]
-        missing = [job["instance"] for job in jobs if job["state"] in NOT_BEGUN and job["instance"]]
+        jobs = run.get("jobs")
+        places = [job["instance"] for job in jobs if job["state"] in NOT_BEGUN] if jobs else [run["instance"]]
+        missing = [place for place in places if place]
         if now - self._silence_at > SILENCE_EVERY_S:
             self._silence_at = now
             self._silence = {each["instance_id"]: self._silence_of(each["instance_id"]) for each in missing[:SHOWN]}
