@@ -186,7 +186,8 @@ def wanted(deps: Deps, row: Instance, now: datetime, *, is_working: bool = False
     if run is not None and run.state in (RunState.SUBMITTED, RunState.PROVISIONING) and not row.interrupted:
         run = _starting(deps, row, run, now)
     if run is None or run.state in RUN_ENDS or run.lease_id != row.lease.lease_id:
-        leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+        if not is_working:
+            leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
         return None
     defaults = nodes.alone(row, run.spec.env)
     return _described(deps, row, run, defaults, {}, stop=run.state is RunState.STOPPING)

@@ -52,7 +52,7 @@ def machine_lost(deps: Deps, instance: Instance) -> tuple[str, ...]:
 
 
 def went_silent(deps: Deps, instance: Instance) -> None:
-    """A machine that a run holds was flagged unreachable: a run that only waits for its node need not any more."""
+    """A machine that a run holds was flagged unreachable: a run that only waits for its job need not any more."""
     run_id = run_ends.run_of(instance)
     if not run_id:
         return
@@ -60,8 +60,7 @@ def went_silent(deps: Deps, instance: Instance) -> None:
         run = store.get(instance.project, run_id)
     except NotFoundError:
         return
-    if run.jobs:
-        node_ends.conclude(deps, run, actor=f"instance:{instance.name}")
+    node_ends.stop_unseen(deps, run, actor=f"instance:{instance.name}")
 
 
 def _place_again(deps: Deps, run: Run, reason: RunReason, actor: str, detail: str) -> None:

@@ -3,6 +3,7 @@
 Each verb may be repeated, and reads the run again when another node's agent was faster.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -75,15 +76,15 @@ def conclude(deps: Deps, run: Run, *, actor: str) -> Run:
     """End the present try when every node's job has ended: as the first that failed did, else well.
 
     Where one has failed, nodes that are unreachable are not waited for, if no further try could meet what may still
-    run there.
+    run there; nor are they where the run is being stopped (`stop_unseen`).
     """
-    run = _without_unreachable(deps, run)
+    run = _stopped_unseen(deps, _without_unreachable(deps, run))
     if run.state not in ON_MACHINES or not nodes.are_over(run.jobs):
         return run
     failed = nodes.failure(run.jobs)
     if run.state is RunState.STOPPING:
         code = next((job.exit_code for job in run.jobs if job.exit_code), run.jobs[0].exit_code)
-        detail = nodes.explained(failed) if failed else ""
+        detail = "; ".join([*([nodes.explained(failed)] if failed else []), *nodes.unseen(run.jobs)])
         return run_ends.finish(deps, run, RunState.STOPPED, run.reason, actor=actor, detail=detail, exit_code=code)
     if failed is None:
         return run_ends.finish(deps, run, RunState.DONE, RunReason.EXITED, actor=actor, exit_code=0)
@@ -109,6 +110,53 @@ def _without_unreachable(deps: Deps, run: Run) -> Run:
         except LostRaceError:
             run = store.get(run.project, run.run_id)
     raise LostRaceError(f"run {run.name!r} keeps moving")
+
+
+def stop_unseen(deps: Deps, run: Run, *, actor: str) -> Run:
+    """End a run that is being stopped if it only waits for machines that are unreachable, and need not wait.
+
+    It need not where no job is known to have begun there, and where it was stopped by force. The machines may have got
+    their jobs all the same: they stay held until their agents say that nothing runs there, or the leases end.
+    """
+    if run.jobs:
+        return conclude(deps, run, actor=actor)
+    job = alone(run)
+    if run.state is not RunState.STOPPING or not _can_leave(run, [job]):
+        return run
+    detail = f"{run.instance_name}: {nodes.UNSEEN}"
+    return run_ends.finish(deps, run, RunState.STOPPED, run.reason, actor=actor, detail=detail)
+
+
+def waited_for(run: Run) -> str:
+    """Say for a person which machines keep a run that is stopped from ending, or ""."""
+    left = [job for job in run.jobs or (alone(run),) if not job.is_over and _is_unreachable(run, job)]
+    names = ", ".join(job.instance_name or job.instance_id for job in left)
+    return f"waits for {names}, unreachable at present; a stop by force does not" if names else ""
+
+
+def alone(run: Run) -> NodeJob:
+    """The job of a run on one machine as the one node's that it is."""
+    state = NodeState.RUNNING if run.tries.began_at else NodeState.READY
+    return NodeJob(0, "", run.instance_id, run.instance_name, run.lease_id, state=state)
+
+
+def _stopped_unseen(deps: Deps, run: Run) -> Run:
+    """The same for the nodes of a run: all that have not ended, or none."""
+    for _ in range(ATTEMPTS):
+        left = [job for job in run.jobs if not job.is_over]
+        if run.state is not RunState.STOPPING or not left or not _can_leave(run, left):
+            return run
+        try:
+            return store.note(run, nodes.given_up(run.jobs))
+        except LostRaceError:
+            run = store.get(run.project, run.run_id)
+    raise LostRaceError(f"run {run.name!r} keeps moving")
+
+
+def _can_leave(run: Run, left: Sequence[NodeJob]) -> bool:
+    """Whether a run that is being stopped can end although these jobs were not seen to."""
+    by_force = not run.spec.kill_after
+    return all((by_force or job.state in NOT_BEGUN) and _is_unreachable(run, job) for job in left)
 
 
 def _is_unreachable(run: Run, job: NodeJob) -> bool:

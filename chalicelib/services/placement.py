@@ -20,7 +20,16 @@ from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, from_doc
 from chalicelib.domain.retry import window_closes_at
-from chalicelib.services import assembly, gang_leftovers, instances, leases, purchases, run_ends, teardown
+from chalicelib.services import (
+    assembly,
+    gang_leftovers,
+    instances,
+    leases,
+    node_ends,
+    purchases,
+    run_ends,
+    teardown,
+)
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as store
@@ -149,7 +158,7 @@ def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
     if run.jobs:
         return assembly.check(deps, run)
     if run.state in ON_MACHINE and run.lease_id:
-        return _end_if_its_lease_did(deps, run)
+        return _end_if_its_lease_did(deps, node_ends.stop_unseen(deps, run, actor="placement"))
     if run.state is not RunState.PROVISIONING:
         return run
     try:

@@ -234,9 +234,14 @@ def _file_lost_placements(deps: Deps, project: str, rows: Mapping[str, Instance]
 
 
 def _may_have_lost(run: Run, row: Instance | None) -> bool:
-    """Whether a run should be looked at more closely, which costs reads: its instance, as just seen, is not with it."""
+    """Whether a run should be looked at more closely, which costs reads: its instance, as just seen, is not with it.
+
+    Or it is stopped, and its instance unreachable: it may not have to wait for that.
+    """
     if run.state is RunState.PROVISIONING:
         return row is None or row.state is State.TERMINATING
+    if run.state is RunState.STOPPING and row is not None and row.unreachable:
+        return True
     return row is not None and is_host(row) and (row.lease is None or row.lease.lease_id != run.lease_id)
 
 

@@ -9,7 +9,7 @@ from chalicelib.domain.model import RUN_ENDS, Attempt, JobSpec, Run, RunReason, 
 from chalicelib.domain.names import new_id, pleasant_name, require_name
 from chalicelib.domain.nodes import NodeJob
 from chalicelib.domain.policies import Policies, to_doc
-from chalicelib.services import instances, placement, pools, run_ends, run_output
+from chalicelib.services import instances, node_ends, placement, pools, run_ends, run_output
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import journal
@@ -104,6 +104,8 @@ def stop(deps: Deps, project: str, name: str, *, force: bool, actor: str) -> Run
     """Stop a run: its job gets SIGTERM, and SIGKILL after its grace; with `force` at once. Ended runs stay as they are.
 
     A run that has no machine, or waits for its next try, ends now, and the instance that was bought for it goes too.
+    One whose machine is unreachable ends now with `force`, or if its job is not known to have begun there; the machine
+    stays held then, and `detail` names it.
     """
     return end(deps, store.find(project, name), RunReason.USER_STOPPED, force=force, actor=actor)
 
@@ -123,7 +125,7 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
             return ended
         grace = timedelta() if force else run.spec.kill_after
         if run.state is RunState.STOPPING and grace == run.spec.kill_after:
-            return run
+            return node_ends.stop_unseen(deps, run, actor=actor)
         try:
             stopping = store.step(
                 run,
@@ -132,6 +134,7 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
                 reason=run.reason if run.state is RunState.STOPPING else reason,
                 actor=actor,
                 deadline=None,
+                detail=node_ends.waited_for(run),
                 spec=replace(run.spec, kill_after=grace),
             )
         except LostRaceError:
@@ -139,7 +142,7 @@ def end(deps: Deps, run: Run, reason: RunReason, *, force: bool = False, actor: 
             continue
         for instance_id in stopping.instance_ids:
             deps.wake.send(instance_id)
-        return stopping
+        return node_ends.stop_unseen(deps, stopping, actor=actor)
     raise LostRaceError(f"run {run.name!r} keeps moving; ask again")
 
 

@@ -7,7 +7,8 @@ from tidepool.errors import TidepoolError, UnavailableError
 from tidepool.failure import under_way_text
 from tidepool.node_output import WAITING, Output
 from tidepool.progress import Patience, Progress
-from tidepool.text import clean
+from tidepool.rows import HOST_BACKEND
+from tidepool.text import clean, duration_text, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ FIRST_ATTEMPT_EVERY_S = 0.25
 LAST_WORDS_S = 30.0
 """How long to wait for the rest of an ended run's log, and for the end of a run that was told to stop."""
 SLOWEST_GRACE_S = 3600.0
+SILENCE_EVERY_S = 5.0
+"""How often it is asked whether a machine on which a run does not begin is heard of."""
+SILENT_AFTER_S = 60.0
+"""Two regular syncs of a host's agent."""
+NOT_BEGUN = ("ready", "waiting")
+SHOWN = 3
 INTERRUPTED = 130
 NOT_STARTED = 125
 """The machine could not start the job, of which there is no exit code then; containers' tools end so, too."""
@@ -60,6 +67,8 @@ class Follower:
         self._output = Output(self._read, node)
         self._wait_s = QUICKEST_POLL_S
         self._attempts_at = 0.0
+        self._silence_at = 0.0
+        self._silence: dict[str, str] = {}
         self._provisions = False
         self._knows_purchase = False
         self._progress = Progress(session)
@@ -102,7 +111,6 @@ class Follower:
         if run["state"] not in WAITING and run["state"] != "starting":
             self._progress.clear()
             return
-        place = f" on {run['instance']['name']}" if run["instance"] else ""
         every_s = ATTEMPTS_EVERY_S if self._knows_purchase else FIRST_ATTEMPT_EVERY_S
         if run["state"] in WAITING and now - self._attempts_at > every_s:
             self._attempts_at = now
@@ -112,7 +120,30 @@ class Follower:
             what = under_way_text(under_way) if under_way else "no idle instance matches, provisioning one"
             self._progress.status(f"run {run['name']}: {what}")
         elif run["state"] == "starting" and self._wait_s > 4 * QUICKEST_POLL_S:
-            self._progress.status(f"run {run['name']}: starting{place}")
+            self._progress.status(f"run {run['name']}: starting{self._places(run, now)}")
+
+    def _places(self, run: Run, now: float) -> str:
+        """Where a run has not begun yet, and since when such a machine was not heard of."""
+        jobs = run.get("jobs")
+        places = [job["instance"] for job in jobs if job["state"] in NOT_BEGUN] if jobs else [run["instance"]]
+        missing = [place for place in places if place]
+        if now - self._silence_at > SILENCE_EVERY_S:
+            self._silence_at = now
+            self._silence = {each["instance_id"]: self._silence_of(each["instance_id"]) for each in missing[:SHOWN]}
+        told = [each["name"] + self._silence.get(each["instance_id"], "") for each in missing[:SHOWN]]
+        more = [f"{len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
+        return f" on {'; '.join(told + more)}" if told else ""
+
+    def _silence_of(self, instance_id: str) -> str:
+        try:
+            instance = self._session.client.instances.get(instance_id)
+        except TidepoolError:
+            return ""  # the run itself is what is followed here
+        silent_s = self._session.now() - moment(instance["seen_at"]) if instance["seen_at"] else 0.0
+        if not instance["unreachable"] and (instance["backend"] != HOST_BACKEND or silent_s < SILENT_AFTER_S):
+            return ""
+        whole_minutes_s = max(silent_s // 60, 1) * 60
+        return f", which has not been heard of for {duration_text(whole_minutes_s)}"
 
     def _look_back(self, run: Run) -> None:
         """Say what was bought when that went too quickly to be seen."""

@@ -140,6 +140,7 @@ Runs on several nodes
   All nodes are of one cluster: one network of your own servers (`pool add-ssh --network`), or one region of one
   account. What is idle there is taken together, what is missing is bought there, and no job begins before all have
   their machine. What cannot be had together is given back. --reuse never buys; --explain says what would be done.
+  Each job begins when its machine's agent next asks; one that does not for minutes, where others have, fails the run.
 
   MASTER_ADDR, MASTER_PORT, NODE_RANK, NNODES   as torch.distributed reads them; the address is that of node 0, the
                                     port 29500 unless `-e MASTER_PORT=…` says otherwise

@@ -75,7 +75,10 @@ def add_run_policies(parser: ArgumentParser) -> None:
     _add_switch(parser, "--reuse", "never provision: an idle instance or none (exit code 6)")
     parser.add_argument("--instance", type=name, metavar="NAME", help="only this instance")
     parser.add_argument(
-        "--max-duration", type=duration, metavar="DURATION", help="stop it after that long: 90m, 6h, off"
+        "--max-duration",
+        type=duration,
+        metavar="DURATION",
+        help="stop it after that long: 90m, 6h, off; exit code 130 if the job ends with 0 then, else its own",
     )
 
 

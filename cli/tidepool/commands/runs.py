@@ -120,7 +120,9 @@ class Stop(Command):
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", type=reference, metavar="RUN", help="a run's name or id")
-        parser.add_argument("--force", action="store_true", help="SIGKILL at once")
+        parser.add_argument(
+            "--force", action="store_true", help="SIGKILL at once; ends it on an unreachable machine, too"
+        )
         wait = parser.add_mutually_exclusive_group()
         wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="until it is over (default)")
         wait.add_argument("--no-wait", dest="wait", action="store_false", help="return as soon as it is told to stop")
@@ -145,7 +147,7 @@ def wait_until_over(session: Session, run: Run) -> Run:
     look_s = FIRST_LOOK_S
     try:
         while run["state"] not in ENDS:
-            progress.status(f"{run['name']}: {run['state']}")
+            progress.status(f"{run['name']}: {run['state']}" + (f", {run['detail']}" if run["detail"] else ""))
             session.sleep(look_s)
             look_s = min(look_s * 1.3, LAST_LOOK_S)
             run = patience.call(session.client.runs.get, run["run_id"])
