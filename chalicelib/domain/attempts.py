@@ -69,8 +69,18 @@ def may_wait(policies: Policies, tried: Sequence[Attempt], *, created_at: dateti
     """Say whether the retry policy lets the request wait for capacity once more. `tried`: the attempts of this pass."""
     if policies.retry is None or RetryEvent.NO_CAPACITY not in policies.retry.events:
         return False
-    hopeless = tried and all(attempt.kind in BEYOND_WAITING for attempt in tried)
-    return not hopeless and now < created_at + policies.retry.duration
+    return not are_beyond_waiting([attempt.kind for attempt in tried]) and now < created_at + policies.retry.duration
+
+
+def are_beyond_waiting(kinds: Sequence[str]) -> bool:
+    """Whether refusals of these kinds are all such that waiting for capacity does not cure."""
+    return bool(kinds) and all(kind in BEYOND_WAITING for kind in kinds)
+
+
+def telling(tried: Iterable[Attempt]) -> str:
+    """The kind of the refusal that says what could cure them all: the first that may pass by waiting, else any."""
+    kinds = [attempt.kind for attempt in tried]
+    return next((kind for kind in kinds if kind not in BEYOND_WAITING), kinds[0] if kinds else "")
 
 
 def too_silent(attempts: Sequence[Attempt]) -> str:

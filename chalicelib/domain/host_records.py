@@ -152,8 +152,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
-ASKED: Final = ("host_key", "network", "region", "gpu", "from_here", "pool")
-"""What two requests for one host must agree in to be one request."""
+ASKED: Final = ("host_key", "network", "region", "gpu", "pool")
+"""What two requests for one host must agree in to be one request. The way in is no property of what is adopted."""
 
 
 def differences(seen: HostRecord, wanted: HostRecord) -> dict[str, dict[str, str]]:

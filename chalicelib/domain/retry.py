@@ -73,6 +73,21 @@ def next_try(
     return None if closes_at is None or now + pause > closes_at else further
 
 
+class _Least(Random):
+    """Draws what makes every pause the shortest one."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def may_follow(policy: RetryPolicy | None, run: Run, reason: RunReason, *, now: datetime) -> bool:
+    """Say whether a further try could follow if the present one ended for `reason`, however long its pause turns out.
+
+    Near the end of the window the pause decides, and that is chance: drawn twice it may answer both ways.
+    """
+    return next_try(policy, run, reason, failure="", now=now, rng=_Least()) is not None
+
+
 def window_closes_at(policy: RetryPolicy | None, tries: Tries) -> datetime | None:
     """Return until when a further try may be given a machine; None for a first try, which waits as any request does."""
     if policy is None or tries.since is None:

@@ -16,7 +16,8 @@ SAID: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a run that looks for a cluster `since` then was refused: keys of clusters, each with the reason, in order.
+    """What a run that looks for a cluster `since` then was refused: keys of clusters, each with the reason and the kind
+    of the refusal (`attempts.telling`), in order.
 
     A key that ends with `|` stands for every region of an account. They are those of the present round, which began at
     `round_at`; `rounds` counts the ones before, after each of which the run waited for capacity. `silent` is how many
@@ -25,21 +26,26 @@ class Search:
 
     since: datetime
     round_at: datetime
-    failed: tuple[tuple[str, str], ...] = ()
+    failed: tuple[tuple[str, str, str], ...] = ()
     rounds: int = 0
     silent: int = 0
 
     def excludes(self, key: str) -> bool:
         """Whether a cluster has failed, or the account that it is rented from."""
-        return any(key == out or (out.endswith("|") and key.startswith(out)) for out, _ in self.failed)
+        return any(key == out or (out.endswith("|") and key.startswith(out)) for out, _, _ in self.failed)
 
     def may_go_on(self, now: datetime) -> bool:
         """Whether another cluster may be tried."""
         return len(self.failed) < MOST and now - self.round_at <= LONGEST
 
-    def without(self, key: str, why: str, *, silent: int = 0) -> "Search":
+    @property
+    def kinds(self) -> list[str]:
+        """What kind of refusal each cluster of the round failed for."""
+        return [kind for _, _, kind in self.failed]
+
+    def without(self, key: str, why: str, *, kind: str = "", silent: int = 0) -> "Search":
         """The same search after one more cluster has failed, `silent` machines of it without a word."""
-        return replace(self, failed=(*self.failed, (key, why[:SAID])), silent=self.silent + silent)
+        return replace(self, failed=(*self.failed, (key, why[:SAID], kind)), silent=self.silent + silent)
 
     def next_round(self, at: datetime) -> "Search":
         """The same search when every cluster has its turn again, from `at` on."""
@@ -47,7 +53,7 @@ class Search:
 
     def explained(self) -> str:
         """Say for a person why each cluster failed."""
-        return "; ".join(f"{key.rstrip('|')}: {why}" for key, why in self.failed)
+        return "; ".join(f"{key.rstrip('|')}: {why}" for key, why, _ in self.failed)
 
 
 def begun(search: Search | None, now: datetime) -> Search:

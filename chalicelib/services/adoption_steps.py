@@ -21,7 +21,7 @@ from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.domain.timers import instance_target
 from chalicelib.services import bootstrap, host_removal, neighbours, tokens
 from chalicelib.services.adoption_claims import claimed, holder_of, left_behind
-from chalicelib.services.adoption_verdicts import SCRIPT_TRIES, connection, docs, summary
+from chalicelib.services.adoption_verdicts import SCRIPT_TRIES, TROUBLE_SHOWN, connection, docs, summary
 from chalicelib.services.deps import Deps
 from chalicelib.ssh import probe, scripts
 from chalicelib.ssh.errors import HostKeyChangedError, HostKeyMismatchError, ScriptOutputError
@@ -173,6 +173,7 @@ def _judged(deps: Deps, record: HostRecord, found: HostProbe) -> HostRecord:
     results = adoption.judge_connection(connection(record)) + adoption.judge(found, wanted, deps.now())
     if adoption.is_adoptable(results) and not record.is_check:
         results = claimed(record, found, results)
+        record = replace(record, machine_id=found.machine_id)  # stored however this ends, since the claim ends by it
     if record.former_key not in ("", record.fingerprint) and record.fingerprint and not record.host_key:
         new = adoption.judge_new_key(record.fingerprint, record.former_key)
         results = tuple(new if each.check is Check.HOST_KEY else each for each in results)
@@ -253,7 +254,8 @@ def _installed(deps: Deps, record: HostRecord, report: scripts.Report) -> HostRe
         failure = summary((clash,))
         return store.change(record, step=Step.FAILED, failure=failure, checks=checks, removed_at=deps.now())
     if record.tries + 1 < SCRIPT_TRIES:
-        return store.change(record, tries=record.tries + 1, trouble=f"{report.step}: {report.reason}")
+        trouble = f"{report.step}: {report.reason}"[:TROUBLE_SHOWN]
+        return store.change(record, tries=record.tries + 1, trouble=trouble)
     failure = f"the installation failed at {report.step!r}: {report.reason}"
     return store.change(record, step=Step.UNINSTALL, tries=0, failure=failure)
 

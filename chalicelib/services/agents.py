@@ -137,21 +137,27 @@ def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
     row = _row(project, pool, instance_id)
     number = int(token.name.rsplit("-", 1)[1])
     if row.state is State.PENDING and row.attempt < number:
+        _kept(instance_id, report)
         return SyncAnswer(instance_id, EARLY)
     if row.attempt != number or row.state is State.PENDING:
         raise UnauthenticatedError("this machine was replaced by another attempt")
     if row.state is State.TERMINATING:
         return SyncAnswer(instance_id, EARLY, shutdown=True)
-    if report.facts is not None:
-        journal.put_facts(instance_id, report.facts)
+    _kept(instance_id, report)
     if is_host(row):
+        row = host_facts.take_in(deps, row, report.facts)
         if row.state is State.IDLE and any(job.state in LIVE_JOBS for job in report.jobs):
             return SyncAnswer(instance_id, EARLY)  # what is left over from before its silence ends first
-        row = host_facts.take_in(deps, row, report.facts)
         if row.state is State.PROVISIONING and not adoption.agent_came(row):
             return SyncAnswer(instance_id, EARLY)
     row = _ready(deps, row) if row.state is State.PROVISIONING else _heard(deps, row)
     return _taken_in(deps, row, report)
+
+
+def _kept(instance_id: str, report: SyncReport) -> None:
+    """Keep the facts, whatever is answered: an agent tells them until any answer comes, and not again."""
+    if report.facts is not None:
+        journal.put_facts(instance_id, report.facts)
 
 
 def _taken_in(deps: Deps, row: Instance, report: SyncReport) -> SyncAnswer:

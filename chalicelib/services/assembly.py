@@ -79,9 +79,8 @@ def assemble(deps: Deps, run: Run) -> Run:
     names: dict[str, str] = {}
     for job in run.jobs:
         row = _asked_for(deps, run, job, policies)
-        if row is not None and row.state is State.PENDING and not _still_gathers(deps, run):
-            let_go(deps, run, "placement")
-            return store.get(run.project, run.run_id)
+        if row is not None and row.state is State.PENDING and (further := _gone_on(deps, run)) is not None:
+            return further
         if row is None:
             return _fail(deps, run, f"{job.title}: {'its instance is gone' if job.lease_id else 'its pool is gone'}")
         names[row.instance_id] = row.name
@@ -95,10 +94,21 @@ def assemble(deps: Deps, run: Run) -> Run:
     return _named(run, names)
 
 
-def _still_gathers(deps: Deps, run: Run) -> bool:
-    """Whether the run still waits for these very instances: to ask for many takes a while, and a stop may come."""
+def _gone_on(deps: Deps, run: Run) -> Run | None:
+    """The run as it is now, if it does not gather these very instances any more; None: it does.
+
+    To ask for many takes a while. A run that has ended meanwhile, or looks elsewhere, has no use for them: they are let
+    go. One that has started has work on them: what was read before that says nothing about its machines.
+    """
     found = store.get(run.project, run.run_id)
-    return found.state is RunState.PROVISIONING and found.instance_ids == run.instance_ids
+    if found.state in RUN_ENDS:
+        let_go(deps, run, "placement")
+    elif found.instance_ids != run.instance_ids:
+        kept = found.instance_ids  # an idle one of them may be a node of the next placement
+        let_go(deps, replace(run, jobs=tuple(job for job in run.jobs if job.instance_id not in kept)), "placement")
+    elif found.state is RunState.PROVISIONING:
+        return None
+    return found
 
 
 def _named(run: Run, names: Mapping[str, str]) -> Run:
@@ -206,8 +216,8 @@ def _start(deps: Deps, run: Run, taken: list[Instance]) -> Run:
 
 def _complete(deps: Deps, run: Run, policies: Policies) -> Run:
     """Choose where the missing machines come from, take what is idle there, write that down, and have them bought."""
-    _, market = purchases.preferred(deps, run, policies)
-    cheap = cluster_choice.cheapest(deps, run, policies, market)
+    accepts, market = purchases.preferred(deps, run, policies)
+    cheap = cluster_choice.cheapest(deps, run, accepts, market)
     if cheap is None:
         return cluster_choice.none_left(deps, run, policies, market)
     taken = _take_idle(deps, run, policies, cheap)

@@ -7,12 +7,13 @@ from functools import cache, partial
 from typing import Final
 
 from chalicelib.domain import clusters, searches
+from chalicelib.domain.attempts import are_beyond_waiting
 from chalicelib.domain.clusters import SOLD_OUT, Cluster, Completion, cluster_of
 from chalicelib.domain.errors import NoOffersError, TidepoolError
 from chalicelib.domain.model import Offer, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, RetryEvent
 from chalicelib.domain.retry import backoff
-from chalicelib.services import gangs, offers, purchases, run_ends
+from chalicelib.services import gang_leftovers, gangs, offers, purchases, run_ends
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
@@ -76,7 +77,8 @@ def _refusal(deps: Deps, run: Run, policies: Policies, market: offers.Market) ->
 
 
 def _wait_for_capacity(deps: Deps, run: Run) -> Run:
-    """Hold nothing for a while; then every cluster has its turn again."""
+    """Hold nothing for a while, and let nothing bill; then every cluster has its turn again."""
+    gang_leftovers.clear(deps, run, everywhere=True, actor="placement")
     now = deps.now()
     search = searches.begun(run.tries.search, run.changed_at)
     pause = backoff(search.rounds, base=FIRST_PAUSE, cap=LONGEST_PAUSE, rng=deps.rng)
@@ -94,9 +96,14 @@ def _wait_for_capacity(deps: Deps, run: Run) -> Run:
 
 
 def _waits_for_capacity(deps: Deps, run: Run, policies: Policies) -> bool:
-    """Whether the run's policy lets it wait for capacity, counted from when it first looked for a cluster."""
-    retry = policies.retry
+    """Whether the run's policy lets it wait for capacity, counted from when it first looked for a cluster.
+
+    Not for what waiting does not cure, as on one node (`attempts.may_wait`).
+    """
+    retry, search = policies.retry, run.tries.search
     if retry is None or RetryEvent.NO_CAPACITY not in retry.events:
         return False
-    waited = deps.now() - run.tries.search.since if run.tries.search else purchases.waited(deps, run)
+    if search is not None and are_beyond_waiting(search.kinds):
+        return False
+    waited = deps.now() - search.since if search else purchases.waited(deps, run)
     return waited < retry.duration

@@ -1,7 +1,7 @@
 """What becomes of a run that gathers its nodes in one cluster when a machine does not come, or goes again.
 
-One that is sold out, over its quota or out of credentials is left for the next cluster: what came of it becomes idle,
-what was on its way is removed. What a provider took back is asked for again. Anything else ends the run.
+One that is sold out, over its quota or out of credentials is left for the next cluster: what was bought in it is
+removed (`gang_leftovers`). What a provider took back is asked for again. Anything else ends the run.
 """
 
 from dataclasses import replace
@@ -84,4 +84,5 @@ def _next_search(run: Run, job: NodeJob, detail: str) -> Search | None:
     if search.silent + silent >= rules.SILENT_LIMIT:
         return None
     is_account = any(attempt.kind in rules.BACKEND_OUT for attempt in tried)
-    return search.without(searches.account_of(job.cluster) if is_account else job.cluster, detail, silent=silent)
+    key = searches.account_of(job.cluster) if is_account else job.cluster
+    return search.without(key, detail, kind=rules.telling(tried), silent=silent)

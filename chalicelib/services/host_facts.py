@@ -14,6 +14,7 @@ from chalicelib.services import neighbours
 from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as store
 from chalicelib.store import instances as instance_store
+from chalicelib.store import journal
 from chalicelib.store import pools as pool_store
 
 DISK_MOVES: Final = 0.2
@@ -23,7 +24,12 @@ TRIES: Final = 5
 
 
 def take_in(deps: Deps, row: Instance, facts: Mapping[str, Any] | None) -> Instance:
-    """Let the row of a host follow its facts; return it as it is then. A lost race is made good by the next facts."""
+    """Let the row of a host follow its facts; return it as it is then. A lost race is made good by the next facts.
+
+    Those of an agent that was faster than the answer of its installation were kept, and are told only once.
+    """
+    if facts is None and row.state is State.PROVISIONING:
+        facts = journal.facts(row.instance_id)
     if facts is None or row.offer is None or row.state not in (State.PROVISIONING, State.IDLE, State.BUSY):
         return row
     record = _noted(row, facts)

@@ -5,7 +5,7 @@ both before the instance. What a crash leaves of it is found by `sweep`, which r
 """
 
 import secrets as random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -23,7 +23,7 @@ from chalicelib.domain.host_records import UNKNOWN, HostRecord, Step, difference
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.names import new_id, pleasant_name, require_own_name
-from chalicelib.services import adoption, host_removal, pools
+from chalicelib.services import adoption, host_removal, jump_pins, pools
 from chalicelib.services.adoption_claims import address_claim, find, is_live
 from chalicelib.services.deps import Deps
 from chalicelib.ssh.host_keys import keys_for, keys_for_jump
@@ -68,7 +68,7 @@ def add(deps: Deps, project: str, pool: str, wanted: HostRecord, key: Key | None
     if (known := _known(project, wanted)) is not None:
         return known
     record = replace(wanted, project=project, key=new_id("i", deps.now(), deps.rng), created_at=deps.now())
-    record = _stored(deps, record, key)
+    record = _stored(deps, jump_pins.held(record), key)
     holder, former_key = _claim(deps, record)
     if holder != record.key:
         _withdraw(deps, record)
@@ -96,7 +96,7 @@ def begin_check(deps: Deps, project: str, wanted: HostRecord, key: Key | None) -
     check_id = new_id("c", deps.now(), deps.rng)
     record = replace(wanted, project=project, pool="", key=check_id, created_at=deps.now(), is_check=True)
     record = _seen_before(record)
-    record = _stored(deps, record, key)
+    record = _stored(deps, jump_pins.held(record), key)
     if not record.from_here:
         adoption.start(deps, record)
     return record
@@ -232,12 +232,24 @@ def _known(project: str, wanted: HostRecord) -> Added | None:
     if wanted.name and wanted.name != row.name:
         found["name"] = {"is": row.name, "asked": wanted.name}
     if found:
-        raise ConflictError(
-            f"{wanted.destination} is instance {row.name!r}, with another {', '.join(found)}",
-            instance=row.name,
-            differences=found,
-        )
+        raise ConflictError(_contradiction(wanted, row, found), instance=row.name, differences=found)
     return Added(row, record)
+
+
+def _contradiction(wanted: HostRecord, row: Instance, found: Mapping[str, Mapping[str, str]]) -> str:
+    """Say what the host is, what was asked for, and what to do: nothing of this is changed while it is adopted."""
+    said = [
+        f"Its {name} was {each['is'] or 'not named'} when it was added, and is {each['asked']} now."
+        for name, each in found.items()
+        if name != "host_key"
+    ]
+    if said:
+        others = ", ".join(name for name in found if name != "host_key")
+        said.append(f"Remove it first (tidepool pool rm {row.name}), or leave out: {others}.")
+    if "host_key" in found:
+        known = found["host_key"]["is"] or "another one that was given"
+        said.append(f"Its host key is {known}, and not among those that are given now: compare it on the host.")
+    return f"{wanted.destination} is instance {row.name} already. {' '.join(said)}"
 
 
 def _is_held(row: Instance, record: HostRecord | None) -> bool:

@@ -51,7 +51,11 @@ def followed(record: HostRecord, told: tuple[str, ...]) -> HostRecord:
 
     One that its agent has told before and tells no more is gone, and with it the neighbours, until it has one again.
     An agent does not tell the addresses of every interface, so what it never told may be there all the same.
+    One that it is reached by and tells again is claimed again: an interface may be down for one start of the agent.
     """
+    where = record.destination.host
+    if where in told and where not in record.told:
+        claims.taker(record, claims.address_claim(record))
     if not told or not record.zone:
         return replace(record, told=told or record.told)
     network = networks.network_of(record.zone)
@@ -71,7 +75,13 @@ def has_left(before: HostRecord, now: HostRecord) -> bool:
 
 
 def let_go(before: HostRecord, now: HostRecord) -> None:
-    """Free what a host has left: an internal address, or the one it was reached by. Another machine may have it now."""
+    """Free what a host has left: an internal address, or the one it was reached by. Another machine may have it now.
+
+    Who comes here late sees the record of a later sync, and lets nothing go that the host has again.
+    """
+    if before.address == now.address and not has_left(before, now):
+        return
+    now = store.read_again(now) or now
     if before.address and before.address != now.address:
         release(before)
         log.event("host-address-changed", instance=now.key, before=before.address, now=now.address)

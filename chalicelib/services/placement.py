@@ -20,7 +20,7 @@ from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.policies import Policies, from_doc
 from chalicelib.domain.retry import window_closes_at
-from chalicelib.services import assembly, instances, leases, purchases, run_ends, teardown
+from chalicelib.services import assembly, gang_leftovers, instances, leases, purchases, run_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as store
@@ -42,6 +42,8 @@ def place(deps: Deps, run: Run) -> Run:
     waits = run.tries.retry_at is not None and deps.now() < run.tries.retry_at
     if run.state is not RunState.SUBMITTED or waits:
         return run
+    if run.jobs and run.tries.search is not None:
+        gang_leftovers.clear(deps, run, everywhere=False, actor="placement")
     policies = from_doc(run.request["policies"])
     over = _why_over(deps, run, policies)
     if over is not None:

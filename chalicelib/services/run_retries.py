@@ -6,20 +6,19 @@ from what it says of the present one.
 
 from chalicelib import log
 from chalicelib.domain.model import Run, RunReason, RunState
-from chalicelib.domain.nodes import blank
+from chalicelib.domain.nodes import blank, unseen
 from chalicelib.domain.policies import from_doc
-from chalicelib.domain.retry import next_try
+from chalicelib.domain.retry import may_follow, next_try
 from chalicelib.services import run_output
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
 
 def follows(deps: Deps, run: Run, reason: RunReason) -> bool:
-    """Whether the run's policy has another try follow an end of the present one for `reason`."""
-    if run.state is RunState.STOPPING or "policies" not in run.request:
+    """Whether the run's policy may have another try follow an end of the present one for `reason`."""
+    if _is_last(run):
         return False
-    policy = from_doc(run.request["policies"]).retry
-    return next_try(policy, run, reason, failure="", now=deps.now(), rng=deps.rng) is not None
+    return may_follow(from_doc(run.request["policies"]).retry, run, reason, now=deps.now())
 
 
 def begin(
@@ -27,10 +26,10 @@ def begin(
 ) -> Run | None:
     """End the present try and let the run wait for its next one; None when its policy does not cover what happened.
 
-    A run that is being stopped is over. The line about the end is written before the row: a crash in between
-    leaves a line that nobody reads yet. Raises `LostRaceError` when the run moved.
+    A run that is being stopped is over, and so is one with a node that was given up. The line about the end is written
+    before the row: a crash in between leaves a line that nobody reads yet. Raises `LostRaceError` when the run moved.
     """
-    if run.state is RunState.STOPPING or "policies" not in run.request:
+    if _is_last(run):
         return None
     now = deps.now()
     failure = _failure(run, reason, detail, exit_code)
@@ -57,6 +56,11 @@ def begin(
     )
     log.event("run-retried", run=run.run_id, reason=reason, tries=tries.number, pause_s=pause_s)
     return waiting
+
+
+def _is_last(run: Run) -> bool:
+    """Whether no try follows the present one whatever it ends for: where a node was given up, its job may still run."""
+    return run.state is RunState.STOPPING or "policies" not in run.request or bool(unseen(run.jobs))
 
 
 def _failure(run: Run, reason: RunReason, detail: str, exit_code: int | None) -> str:

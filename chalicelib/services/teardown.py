@@ -56,7 +56,8 @@ def begin(
 def _let_go(deps: Deps, gone: Instance, others: tuple[str, ...]) -> None:
     """End what a run had asked for besides, and wake what it held already: their agents give that back.
 
-    A crash before this leaves machines that come up idle, and end when nobody takes them.
+    A crash before this leaves machines that come up idle: the run's next placement removes them where their cluster
+    was left (`gang_leftovers`), else they end when nobody takes them.
     """
     run_id = run_ends.run_of(gone)
     for instance_id in others:

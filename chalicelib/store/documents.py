@@ -133,7 +133,7 @@ def _search_doc(search: Search) -> dict[str, Any]:
 
 
 def _search_from(doc: Mapping[str, Any]) -> Search:
-    failed = tuple((key, why) for key, why in doc["failed"])
+    failed = tuple((key, why, kind) for key, why, kind in doc["failed"])
     return Search(moment(doc["since"]), moment(doc["round_at"]), failed, int(doc["rounds"]), int(doc["silent"]))
 
 

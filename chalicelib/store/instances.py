@@ -352,6 +352,16 @@ def live(project: str, pool: str, limit: int, cursor: str | None = None) -> tupl
     ) if last else None
 
 
+def with_prefix(project: str, pool: str, prefix: str) -> list[Instance]:
+    """Read a pool's live instances whose ids begin with `prefix`, by id: those that were bought for one run."""
+    wanted = InstanceRow.instance_id.startswith(prefix)
+    part = rows.part(project, pool)
+    return [
+        rows.decode(item)
+        for item in calls.query_all(InstanceRow, part, range_key_condition=wanted, consistent_read=True)
+    ]
+
+
 def _note(seen: Instance, now: datetime, lease_expires: datetime | None, fence: int | None) -> Instance:
     present = {"instance_id": PRESENT, "unreachable": None}
     held = seen.lease

@@ -139,7 +139,7 @@ BY_CODE: dict[str, type[TidepoolError]] = {
         ProvisioningFailedError,
         UnavailableError,
     )
-} | dict.fromkeys(("auth-failed", "host-key-changed", "host-key-mismatch"), HostChecksFailedError)
+} | dict.fromkeys(("auth-failed", "host-key-changed", "host-key-mismatch", "jump-host-key"), HostChecksFailedError)
 """The class of a code where its status does not tell: what a host is refused for is as its checks have it."""
 BY_STATUS: dict[int, type[TidepoolError]] = {
     400: InputError,

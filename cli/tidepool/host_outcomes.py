@@ -18,6 +18,12 @@ OVER = frozenset({"terminating", "terminated"})
 ASKED_FOR = frozenset({"user-removed", "pool-deleted"})
 AWAY = frozenset({"reachability"})
 """The checks that speak of the way to the host, not of the host."""
+OTHER_KEY = {
+    "host-key-changed": "it shows another host key than the one that is pinned",
+    "host-key-mismatch": "it shows another host key than the one that was given or is known",
+    "jump-host-key": "its jump host shows another host key than the one that was given or is pinned",
+}
+"""The findings that are an attack until somebody has looked: trying again does not help, wherever they were made."""
 
 
 def ended(host: str, instance: InstanceDetail, *, how: str = ADDED) -> Result:
@@ -51,9 +57,12 @@ def verdict(host: str, words: str, checks: Sequence[HostCheck], instance: Instan
     context = {"checks": list(checks), "instance": instance}
     if not wrong:
         return ProvisioningFailedError(f"{host}: {clean(words)}", context=context)
-    kind = UnavailableError if all(check["check"] in AWAY for check in wrong) else HostChecksFailedError
     code = wrong[0]["code"] if len(wrong) == 1 else HostChecksFailedError.code
-    told = f"{host} is not fit: {len(wrong)} of {len(checks)} checks failed"
-    if kind is UnavailableError:
+    if other := next((check["code"] for check in wrong if check["code"] in OTHER_KEY), ""):
+        told = f"{host}: {OTHER_KEY[other]}: another machine is there, or somebody in between (a possible attack)"
+        return HostChecksFailedError(told, code=other, context=context)
+    if all(check["check"] in AWAY for check in wrong):
         told = f"{host} cannot be reached: {', '.join(check['code'] for check in wrong)}"
-    return kind(told, code=code, context=context)
+        return UnavailableError(told, code=code, context=context)
+    told = f"{host} is not fit: {len(wrong)} of {len(checks)} checks failed"
+    return HostChecksFailedError(told, code=code, context=context)

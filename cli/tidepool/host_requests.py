@@ -39,10 +39,10 @@ class Uploads:
         self.new: set[str] = set()
         """Hosts whose own key is not known yet."""
 
-    def request(self, destination: Destination) -> tuple[HostRequest, str]:
-        """The request for one host, and a sentence about its key: given, known, or trusted on first use.
+    def request(self, destination: Destination) -> tuple[HostRequest, str, str]:
+        """The request for one host, and what is to be said of its key: given, known, or trusted on first use.
 
-        That of the jump host goes with it, and is told with it.
+        That of the jump host goes with it, and what is to be said of that one, if there is one, is the last.
         """
         user = _one("user", destination, "-l", self._options.get("l", ""), destination.user) or self._local_user()
         port = int(_one("port", destination, "-p", str(self._port or ""), str(destination.port or "")) or DEFAULT_PORT)
@@ -60,13 +60,14 @@ class Uploads:
         keys, how = self._keys(destination.host, port)
         if not keys:
             self.new.add(destination.text)
+        how_of_jump = ""
         if self._jump:
             of_jump, how_of_jump = self._jump_keys(self._jump.host, self._jump.port or DEFAULT_PORT)
             keys += of_jump
-            how += f"; jump host {self._jump.host}: host key {how_of_jump}"
+            how_of_jump = f"; jump host {self._jump.host}: host key {how_of_jump}"
         if keys:
             request["host_key"] = "\n".join(keys)
-        return request, f"{destination.text}: host key {how}"
+        return request, how, how_of_jump
 
     def _keys(self, host: str, port: int) -> tuple[list[str], str]:
         if self._given:

@@ -30,6 +30,7 @@ class StubHost:
     tries: int = 0
     said: list[dict[str, Any]] = field(default_factory=list)
     is_check: bool = False
+    is_known: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -37,7 +38,8 @@ class StubHost:
 
     def facts(self) -> dict[str, Any]:
         where, jump = self.request, self.request.get("jump")
-        seen = "" if where.get("from_here") else SHOWN
+        is_seen = not self.is_check or self.is_over or self.is_known
+        seen = SHOWN if is_seen and not where.get("from_here") else ""
         pinned = next((one["host_key"] for one in self.said if one.get("host_key")), seen)
         return make_host_facts(
             destination=_shown(where),
@@ -103,7 +105,8 @@ class HostRoutes:
 
     def _host_checks(self, request: "Request", rest: list[str]) -> tuple[int, Any]:
         if not rest:
-            host = StubHost(f"c-{len(self.hosts)}", request.body, is_check=True)
+            known = any(not one.is_check and _place(one.request) == _place(request.body) for one in self.hosts.values())
+            host = StubHost(f"c-{len(self.hosts)}", request.body, is_check=True, is_known=known)
             self.hosts[host.key] = host
             return 202, {"check_id": host.key, "over": False, "host": host.facts()}
         host = self.hosts[rest[0]]

@@ -160,7 +160,26 @@ def test_a_host_that_is_there_already_is_said_to_be(stub, cli, key):
     assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 0
     ended = cli("pool", "add-ssh", "-i", str(key), "u@box")
     assert (ended.code, len(stub.hosts)) == (0, 1)
-    assert "u@box: already there" in ended.err
+    assert ended.err == "u@box: already there\n"  # nothing connects, so nothing is trusted
+
+
+@pytest.mark.parametrize("why", ["refused role", "refused address"])
+def test_nothing_is_said_of_trust_where_nothing_is_connected_to(stub, cli, key, why, monkeypatch):
+    monkeypatch.setattr("tests.cli.stub_hosts.SHOWN", "")
+    if why == "refused role":
+        stub.refusals[("POST", "/hosts")] = Problem(403, "forbidden", "viewer is not enough")
+    stub.is_fit = lambda _: False
+    unfit(stub, (make_check(check="reachability", status="fail", code="target-refused", found="no", fix="look"),))
+    ended = cli("pool", "add-ssh", "-i", str(key), "--no-wait" if why == "refused role" else "--wait", "u@box")
+    assert (ended.code, "trusted" in ended.err) == (3 if why == "refused role" else 8, False)
+
+
+def test_a_check_of_an_adopted_host_says_that_its_key_is_compared_with_the_pinned_one(cli, key):
+    assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 0
+    told = cli("host", "check", "-i", str(key), "u@box").err
+    assert f"u@box: host key compared with the key that is pinned: {SHOWN}\n" in told
+    assert "trusted" not in told
+    assert "not known" not in told
 
 
 def test_a_host_is_called_by_its_own_name_where_that_is_free(stub, cli, key):
@@ -207,6 +226,22 @@ def test_a_host_that_cannot_be_reached_has_an_exit_code_of_its_own(stub, cli, ke
     assert (ended.code, ended.err.splitlines()[-1]) == (8, "error: u@box cannot be reached: unreachable")
 
 
+@pytest.mark.parametrize(
+    ("check", "code", "told"),
+    [
+        ("reachability", "jump-host-key", "u@box: its jump host shows another host key"),
+        ("host-key", "host-key-changed", "u@box: it shows another host key"),
+        ("host-key", "host-key-mismatch", "u@box: it shows another host key"),
+    ],
+)
+def test_another_host_key_is_told_as_a_possible_attack_wherever_it_is_shown(stub, cli, key, check, code, told):
+    stub.is_fit = lambda _: False
+    unfit(stub, (make_check(check=check, status="fail", code=code, found="SHA256:x", fix="compare"),))
+    ended = cli("pool", "add-ssh", "-i", str(key), "-J", "door", "u@box")
+    assert (ended.code, told in ended.err) == (9, True)
+    assert ended.err.endswith("another machine is there, or somebody in between (a possible attack)\n")
+
+
 def test_an_adoption_that_somebody_ends_is_a_conflict(stub, cli, key):
     stub.scripts["box"] = [{"state": "terminating", "reason": "user-removed"}]
     assert cli("pool", "add-ssh", "-i", str(key), "u@box").code == 5
@@ -248,6 +283,9 @@ def test_facts_are_read_again_on_demand(stub, cli):
     ended = cli("host", "refresh", "box-7")
     assert (ended.code, ended.out) == (0, "box-7 reads its facts again (tidepool instance show box-7)\n")
     assert len(stub.seen("POST", "/box-7/refresh")) == 1
+    stub.instances = [make_instance(name="box-7", seen_at=datetime.fromtimestamp(NOW - 360, UTC).isoformat())]
+    told = "box-7 reads its facts again when it returns (last heard of 6m ago) (tidepool instance show box-7)\n"
+    assert cli("host", "refresh", "box-7").out == told
 
 
 def test_a_host_that_never_comes_back_may_be_forgotten(stub, cli):
@@ -282,7 +320,7 @@ def test_removing_a_host_says_what_that_means_and_what_is_still_to_be_done(stub,
     assert ended.out.splitlines()[-1].startswith("box terminated, cleanup pending: it could not be reached")
 
 
-@pytest.mark.parametrize(("silent_s", "told"), [(30, False), (70, True)])
+@pytest.mark.parametrize(("silent_s", "told"), [(30, False), (70, True), (130, False)])
 def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli, silent_s, told):
     seen = datetime.fromtimestamp(NOW - silent_s, UTC).isoformat()
     stub.instances = [make_instance(name="box", backend="ssh", seen_at=seen, changed_at=NOW_TEXT)]
@@ -290,6 +328,7 @@ def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli
     ended = cli("pool", "rm", "-y", "box")
     until = time.strftime("%H:%M:%S", time.localtime(NOW + 120))
     assert (f"waiting until {until} for it to confirm, then cleanup pending" in ended.err) == told
+    assert ("its agent was last heard of 2m 10s ago, and is not waited for" in ended.err) == (silent_s == 130)
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from chalicelib.domain.attempts import SILENT, are_beyond_waiting, telling
 from chalicelib.domain.searches import LONGEST, MOST, SAID, Search, account_of, begun
 from chalicelib.store.documents import tries_doc, tries_from
-from tests.builders import NOW, make_run
+from tests.builders import NOW, make_attempt, make_run
 
 
 def test_a_cluster_that_failed_is_not_asked_again_and_an_account_is_out_with_all_its_regions():
@@ -31,8 +34,27 @@ def test_a_round_ends_after_so_many_clusters_or_so_much_time_and_the_next_one_be
     assert (again.since, again.rounds, again.failed) == (NOW, 1, ())
 
 
+@pytest.mark.parametrize(
+    ("kinds", "hopeless"),
+    [
+        ([], False),
+        ([[]], False),
+        ([["auth"]], True),
+        ([["auth"], ["invalid", SILENT]], True),
+        ([["auth"], ["capacity"]], False),
+        ([["invalid", "capacity", "auth"]], False),
+    ],
+)
+def test_waiting_is_of_no_use_when_no_refusal_of_any_cluster_passes_by_waiting(kinds, hopeless):
+    search = begun(None, NOW)
+    for number, each in enumerate(kinds):
+        search = search.without(f"c|{number}", "why", kind=telling([make_attempt(kind=kind) for kind in each]))
+    assert are_beyond_waiting(search.kinds) is hopeless
+    assert not are_beyond_waiting(search.next_round(NOW).kinds)
+
+
 def test_a_search_is_stored_and_read_back():
-    search = Search(NOW, NOW + timedelta(hours=1), (("aws|x", "why"), ("azure|", "no")), 3, 2)
+    search = Search(NOW, NOW + timedelta(hours=1), (("aws|x", "why", "capacity"), ("azure|", "no", "auth")), 3, 2)
     tries = make_run().tries
     assert tries_from(tries_doc(tries)) == tries
     searching = replace(tries, search=search, placements=2)

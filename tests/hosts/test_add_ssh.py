@@ -147,6 +147,9 @@ def test_the_control_plane_goes_through_a_bastion_that_has_a_user_and_a_port_of_
     ran = plane.tidepool("run", "--reuse", "--instance", "box-7", "--no-code", "--", "hostname")
     assert ran.out == "vault-inner\n"
     plane.tidepool("pool", "rm", "-y", "box-7")
+    door.change_host_keys()
+    refused = json.loads(plane.tidepool("host", "check", *way, inner.target, "--json", code=9).out)
+    assert refused[0]["code"] == "jump-host-key"
     for host in (door, inner):
         assert not host.run("ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout
 

@@ -250,6 +250,21 @@ def test_the_same_host_with_other_wishes_is_a_conflict_that_names_them(world):
         add(world, region="rack-1", name="other")
     assert caught.value.context["instance"] == row.name
     assert caught.value.context["differences"].keys() == {"region", "name"}
+    assert str(caught.value) == (
+        f"{record_of(world, row).destination} is instance {row.name} already. "
+        f"Its region was remote when it was added, and is rack-1 now. "
+        f"Its name was {row.name} when it was added, and is other now. "
+        f"Remove it first (tidepool pool rm {row.name}), or leave out: region, name."
+    )
+
+
+@pytest.mark.parametrize("from_here", [False, True])
+def test_the_same_host_by_another_way_in_is_the_same_instance(world, from_here):
+    world.hosts.add()
+    row = add(world)
+    ready(world)
+    host_store.change(record_of(world, row), from_here=not from_here)
+    assert add(world, from_here=from_here).instance_id == row.instance_id
 
 
 def test_one_machine_under_two_addresses_is_one_instance(world):

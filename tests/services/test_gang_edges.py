@@ -10,7 +10,19 @@ from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunState
 from chalicelib.domain.policies import LEASE, parse
-from chalicelib.services import agents, gangs, hosts, instances, interruptions, leases, offers, pools, runs
+from chalicelib.services import (
+    agents,
+    assembly,
+    gangs,
+    hosts,
+    instances,
+    interruptions,
+    leases,
+    offers,
+    pools,
+    provisioning,
+    runs,
+)
 from chalicelib.store import calls
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -299,3 +311,24 @@ def test_a_gang_that_asks_for_no_gpu_leaves_those_with_gpus_alone_while_there_ar
     policies = parse({}, defaults=LEASE)[0]
     held = [gangs.acquire(world.deps, "main", POOL, policies, nodes=2, holder="me") for _ in range(2)]
     assert [{row.name[:3] for row in rows} for rows in held] == [{"cpu"}, {"gpu"}]
+
+
+def test_who_assembles_slowly_does_not_release_the_machines_of_a_run_that_has_started(world, monkeypatch):
+    """A look reads a node as `pending` and drives it again; the answer is slow, and meanwhile all nodes come."""
+    run = submit(world, nodes=2)
+    assert run_of(world, run).state is RunState.PROVISIONING
+    real, done = provisioning.drive, []
+
+    def slow(deps, row, *rest, **more):
+        answer = real(deps, row, *rest, **more)
+        if not done:
+            done.append(row.instance_id)
+            ready(world)
+        return answer
+
+    monkeypatch.setattr(provisioning, "drive", slow)
+    assembly.assemble(world.deps, run_of(world, run))
+    found = run_of(world, run)
+    assert found.state in (RunState.STARTING, RunState.RUNNING)
+    rows = [instance_store.find("main", job.instance_id) for job in found.jobs]
+    assert [(row.state, row.lease.run_id) for row in rows] == [(State.BUSY, run.run_id)] * 2

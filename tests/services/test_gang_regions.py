@@ -8,8 +8,10 @@ import pytest
 from chalicelib.domain.errors import NoOffersError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
-from chalicelib.services import gatherings, pools, reconcile, runs, teardown
+from chalicelib.domain.nodes import blank
+from chalicelib.services import gatherings, placement, pools, reconcile, runs, teardown
 from chalicelib.store import instances as instance_store
+from chalicelib.store import runs as run_store
 from tests.builders import make_offer
 from tests.services.steps import add, fire_due, ready, run_of, settle, submit
 from tests.services.world import World
@@ -24,6 +26,30 @@ def world(dynamodb) -> World:
     world.cloud.capabilities = replace(world.cloud.capabilities, cluster=True)
     pools.resolve(world.deps, "main", None)
     return world
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_run_that_lost_spot_machines_twice_gets_what_stays_if_there_is_any(world, nodes):
+    """The cheapest region has spot machines only."""
+    spot = make_offer(backend="sim", region="a", price=5, spot=True)
+    world.cloud.shelf[:] = [spot, B]
+    run = submit(world, nodes=nodes, spot_policy="auto", retry={"on_events": ["interruption"], "duration": "6h"})
+    again = run_store.step(
+        run_of(world, run),
+        RunState.SUBMITTED,
+        now=world.clock,
+        reason=RunReason.INTERRUPTED,
+        actor="test",
+        instance_id="",
+        instance_name="",
+        tries=replace(run.tries, interruptions=2, number=3),
+        jobs=blank(run.jobs),
+    )
+    placed = placement.place(world.deps, again)
+    world.run_workflows()
+    ids = [job.instance_id for job in placed.jobs] or [placed.instance_id]
+    bought = [world.cloud.shapes[m.ref] for m in world.cloud.alive() if any(i in m.attempt_id for i in ids)]
+    assert bought == [B.key] * nodes
 
 
 def live(world: World) -> list:
@@ -54,7 +80,7 @@ def regions(world: World, run) -> set[str]:
 
 
 @pytest.mark.parametrize("reports_first", [True, False])
-def test_a_region_with_one_of_two_machines_is_left_and_what_it_gave_ends_by_its_idle_time(world, reports_first):
+def test_a_region_with_one_of_two_machines_is_left_and_what_it_gave_is_removed(world, reports_first):
     """The one machine of region a is there before the other is refused, or still on its way then."""
     world.cloud.stock = {A.key: 1}
     run = submit(world, nodes=2, idle_duration="5m")
@@ -69,11 +95,10 @@ def test_a_region_with_one_of_two_machines_is_left_and_what_it_gave_ends_by_its_
     assert moved.detail.endswith("sold out; looking for another cluster")
     running = until(world, run, RunState.RUNNING)
     assert regions(world, running) == {"b"}
-    rest = [row for row in live(world) if row.offer and row.offer.region == "a" and row.state is not State.TERMINATING]
-    assert [(row.state, row.lease) for row in rest] == [(State.IDLE, None)] * reports_first
-    settle(world, 7)
+    world.pass_time(10)
+    world.run_workflows()
     alive = [world.cloud.shapes[machine.ref] for machine in world.cloud.alive()]
-    assert alive == [B.key, B.key], "the machine of region a has ended by its idle time"
+    assert alive == [B.key, B.key], "nobody asked for the machine of region a by itself"
 
 
 @pytest.mark.parametrize("fault", ["quota", "invalid"])
@@ -119,6 +144,15 @@ def test_a_run_that_may_wait_for_capacity_holds_nothing_meanwhile_and_asks_every
     reconcile.compare(world.deps)
     world.cloud.sold_out = {A.key, B.key}
     assert regions(world, until(world, run, RunState.RUNNING, minutes=30)) == {"c"}
+
+
+def test_a_gang_does_not_wait_for_capacity_of_an_account_that_refuses_it(world):
+    """A run on one node ends at once with the provider's words; credentials do not come by waiting."""
+    world.cloud.faults = ["auth"] * 40
+    run = submit(world, nodes=2, retry={"on_events": ["no-capacity"], "duration": "6h"})
+    ended = until(world, run, RunState.FAILED)
+    assert ended.reason is RunReason.PROVISIONING_FAILED, ended.detail
+    assert ended.placements == 1
 
 
 def test_waiting_for_capacity_ends_with_the_time_that_the_policy_gives(world):

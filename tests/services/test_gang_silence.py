@@ -1,5 +1,9 @@
 """One node of a run has failed and another is unreachable: the run says so, and the machine is not given away."""
 
+from dataclasses import replace
+from datetime import timedelta
+from itertools import cycle
+
 import pytest
 
 from chalicelib.domain.errors import NoMatchError
@@ -7,9 +11,10 @@ from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.nodes import NodeState
-from chalicelib.services import hosts, machine_losses, pools, reconcile
+from chalicelib.services import hosts, machine_losses, pools, reconcile, run_ends
 from chalicelib.services.jobs import JobReport
 from chalicelib.store import instances as instance_store
+from chalicelib.store import runs as run_store
 from tests.builders import NOW
 from tests.services.sim_hosts import SimHost, private_key
 from tests.services.steps import fire_due, ready, run_of, submit
@@ -105,6 +110,40 @@ def test_a_try_that_another_one_follows_waits_for_the_unreachable_node(world, bo
     assert run_of(world, run).state is RunState.RUNNING
     pass_minutes(world, 40)
     assert run_of(world, run).tries.number == 2
+
+
+def test_chance_does_not_answer_both_ways_whether_another_try_follows(world, boxes, monkeypatch):
+    """Near the end of the window the pause decides. Drawn twice, it gave the silent node up and then tried again."""
+    failing, silent = boxes
+    run = running(world, retry={"on_events": ["error"], "duration": "20s"})
+    silent.cut = True
+    pass_minutes(world, 4)
+    rolls = cycle([0.9, 0.1])
+    monkeypatch.setattr(world.deps.rng, "random", lambda: next(rolls))
+    exits(failing, 1)
+    world.sync_all()
+    assert set(silent.jobs) == {run.run_id}, "it runs on, where nobody can reach it"
+    assert run_of(world, run).state is RunState.RUNNING, "a try may follow, so the silent node is waited for"
+
+
+def test_no_try_follows_once_a_node_was_given_up_though_the_window_opens_anew_by_then(world, boxes, monkeypatch):
+    """Whoever gave it up died before it ended the run. A try that has run as long as the window begins a new series."""
+    failing, silent = boxes
+    run = running(world, retry={"on_events": ["error"], "duration": "10m"})
+    silent.cut = True
+    pass_minutes(world, 4)
+    found = run_of(world, run)
+    tries = replace(found.tries, since=world.clock - timedelta(hours=1))
+    run_store.step(found, RunState.RUNNING, now=world.clock, reason=RunReason.PICKED_UP, actor="test", tries=tries)
+    with monkeypatch.context() as dying:
+        dying.setattr(run_ends, "finish", lambda *_, **__: 1 / 0)
+        exits(failing, 1)
+        with pytest.raises(ZeroDivisionError):
+            world.sync_all()
+    world.pass_time(10 * 60)
+    reconcile.compare(world.deps)
+    found = run_of(world, run)
+    assert (found.state, found.tries.number) == (RunState.FAILED, 1)
 
 
 def test_reconcile_ends_the_run_when_whoever_flagged_the_node_died(world, boxes, monkeypatch):

@@ -102,6 +102,24 @@ def test_the_thousandth_attempt_is_the_last_one_and_buys_one_machine(world):
     assert state_of(world, row).state is State.PROVISIONING
 
 
+def test_what_an_agent_tells_before_the_lost_answer_of_its_launch_is_made_good_is_kept(world):
+    """It tells its facts once, until any answer comes; a gang needs its address."""
+    row = add(world)
+    world.cloud.faults = ["lost-answer"]
+    while not world.cloud.alive():
+        step_all(world)
+    world.boot()
+    assert state_of(world, row).state is State.PENDING
+    (ref,) = world.agents
+    world.sync(ref, facts={"addresses": ["10.1.0.4"]})
+    for _ in range(6):
+        step_all(world)
+        world.pass_time(1)
+    world.sync_all()
+    assert state_of(world, row).state is State.IDLE
+    assert journal.facts(row.instance_id) == {"addresses": ["10.1.0.4"]}
+
+
 def test_a_launch_that_would_begin_too_late_is_not_begun(world, monkeypatch):
     """The attempt is written, slowly; the launch's answer is lost; a look-up that counts from when the attempt was
     begun believes that nothing was made; another machine is bought; then the first one appears.

@@ -88,6 +88,20 @@ def test_what_a_check_found_is_kept_short(world, monkeypatch):
     assert len(json.dumps([dict(each) for each in record.checks])) < 64_000
 
 
+def test_why_an_installation_is_tried_again_is_kept_short(world, monkeypatch):
+    world.hosts.add()
+    printed = said("tidepool-install", step="files", reason="x" * 4000, outcome="failed")
+    monkeypatch.setattr(SimHost, "_install", lambda *_: Finished(printed))
+    row = add(world)
+    for name in world.workflows.due():
+        world.workflows.step(name)
+    record = record_of(world, row)
+    assert record.tries == 1
+    assert record.trouble.startswith("files: x")
+    assert len(record.trouble) <= LONGEST_TEXT
+    assert len(instance_store.find("main", row.instance_id).detail) <= LONGEST_TEXT
+
+
 def test_what_an_owner_file_says_after_a_refusal_is_kept_short(world, monkeypatch):
     world.hosts.add()
     owner = json.dumps({"control_plane_url": "x" * 300_000, "project": "y" * 300_000})

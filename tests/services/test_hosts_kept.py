@@ -155,6 +155,8 @@ def test_a_host_key_that_is_the_pinned_one_contradicts_nothing(world):
     with pytest.raises(ConflictError) as caught:
         add(world, host_key=TWO)
     assert caught.value.context["differences"] == {"host_key": {"is": ONE, "asked": TWO}}
+    assert f"Its host key is {ONE}, and not among those that are given now: compare it" in str(caught.value)
+    assert "Remove it" not in str(caught.value)
 
 
 def test_a_check_holds_a_host_to_the_key_of_the_instance_that_it_is(world):

@@ -5,7 +5,10 @@ import pytest
 from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.host_records import Destination
 from chalicelib.domain.lifecycle import State
-from chalicelib.services import hosts, instances, pools
+from chalicelib.services import hosts, instances, neighbours, pools
+from chalicelib.services.adoption_claims import machine_claim
+from chalicelib.services.jobs import JobReport
+from chalicelib.store import hosts as host_store
 from tests.services.host_steps import add, codes, record_of, spend, wanted
 from tests.services.sim_hosts import SimHost, private_key
 from tests.services.steps import ready, state_of, submit
@@ -85,6 +88,7 @@ def test_a_network_that_was_named_is_refused_where_another_host_has_the_address(
     assert "here" in record_of(world, there).failure
     (told,) = [check for check in record_of(world, there).checks if check["check"] == "network"]
     assert "--region" in told["fix"]
+    assert host_store.holder_of("main", machine_claim(world.hosts.known["there"].machine_id)) == ""
     again = adopted(world, "elsewhere", "10.0.0.7/24", network=LAN, region="berlin")
     assert again.state is State.IDLE
 
@@ -124,6 +128,29 @@ def test_a_host_that_comes_back_with_another_address_is_told_to_the_others_by_th
     assert adopted(world, "box-3", "10.0.0.5/24").offer.zone == LAN  # what it had is free
 
 
+def test_a_host_that_comes_back_beside_an_old_job_is_known_by_its_new_address(world):
+    """What is left over ends first, which the answer is early for; the facts come with this one sync all the same."""
+    row = adopted(world, "box-1", "10.0.0.5/24")
+    host = world.hosts.known["box-1"]
+    host.jobs = {"run-old": JobReport("run-old", "running")}
+    restarts(world, host, "10.0.0.77/24")
+    assert host.jobs == {}
+    assert record_of(world, row).address == "10.0.0.77"
+
+
+def test_a_host_whose_agent_is_faster_than_the_answer_of_its_installation_has_the_address_it_told(world):
+    host = world.hosts.add("box-1", addresses=("10.0.0.5/24",), install_faults=["lost-answer"])
+    row = add(world)
+    while not host.token:
+        world.workflows.step(world.workflows.due()[0])
+    assert state_of(world, row).state is State.PENDING
+    host.addresses = ("10.0.0.77/24",)
+    world.boot()
+    world.sync_all()
+    spend(world, 1)
+    assert (state_of(world, row).state, record_of(world, row).address) == (State.IDLE, "10.0.0.77")
+
+
 def test_a_host_that_has_left_its_network_is_no_node_until_it_is_back(world):
     row = adopted(world, "box-1", "10.0.0.5/24")
     host = world.hosts.known["box-1"]
@@ -140,6 +167,32 @@ def test_a_host_does_not_take_the_address_of_another_when_it_changes_its_own(wor
     assert state_of(world, row).offer.zone == ""
     restarts(world, world.hosts.known["box-2"], "10.0.0.6/24")
     assert state_of(world, row).offer.zone == LAN
+
+
+def test_a_host_whose_interface_was_down_at_one_start_of_its_agent_is_still_known_by_that_address(world):
+    host = world.hosts.add("10.0.0.5", addresses=("10.0.0.5/24", "192.168.7.5/24"))
+    row = add(world, "10.0.0.5")
+    ready(world)
+    restarts(world, host, "192.168.7.5/24")
+    restarts(world, host, "10.0.0.5/24", "192.168.7.5/24")
+    assert record_of(world, row).address == "10.0.0.5"
+    assert add(world, "10.0.0.5").instance_id == row.instance_id
+
+
+def test_a_late_worker_does_not_let_go_what_the_host_has_again(world, monkeypatch):
+    """It has written the address that the host told, and is slow; the next sync tells the one of before again."""
+    row = adopted(world, "box-1", "10.0.0.5/24")
+    host, let_go = world.hosts.known["box-1"], neighbours.let_go
+
+    def late(before, now):
+        monkeypatch.setattr(neighbours, "let_go", let_go)
+        restarts(world, host, "10.0.0.5/24")
+        let_go(before, now)
+
+    monkeypatch.setattr(neighbours, "let_go", late)
+    restarts(world, host, "10.0.0.77/24")
+    assert record_of(world, row).address == "10.0.0.5"
+    assert adopted(world, "box-2", "10.0.0.5/24").offer.zone == "", "box-1 has it"
 
 
 def test_the_address_of_a_host_that_moved_away_is_free_for_another_machine(world):

@@ -223,6 +223,23 @@ def test_containers_of_ours_are_removed_and_no_others(root, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("identity", "label"),
+    [({"token_id": "t-1", "instance_id": "i-old"}, "tidepool.instance=i-old"), (None, "tidepool.instance")],
+)
+def test_what_lies_there_without_an_owner_goes_with_its_containers(identity, label, root, tmp_path):
+    """A job that ran on would share its GPU with the next, and the new agent looks after its own containers only."""
+    Path(root.layout.home).mkdir(parents=True)
+    if identity:
+        Path(root.layout.home, "agent.json").write_text(json.dumps(identity))
+    root.stub("docker", f'echo "$@" >>{tmp_path}/asked\n[ "$1" != ps ] || echo c0ffee')
+    assert root.install(instance_id="i-new").outcome is Outcome.INSTALLED
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"ps -aq --filter label={label}",
+        "rm --force --volumes c0ffee",
+    ]
+
+
 def test_without_systemd_and_openrc_the_agent_is_in_roots_crontab_until_it_is_removed(root, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -56,7 +56,19 @@ def test_a_removal_whose_docker_hangs_ends_and_leaves_the_agent(hangs, root):
 def test_docker_without_a_daemon_does_not_keep_an_agent(root):
     root.install()
     root.stub("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    root.stub("pgrep", "exit 1")
     assert root.uninstall().outcome is Outcome.REMOVED
+
+
+def test_containers_that_outlive_the_daemon_of_docker_are_not_taken_for_removed(root):
+    """With `live-restore` they run on while it is stopped or restarted, and nobody can end them meanwhile."""
+    root.install()
+    root.stub("docker", "exit 1")
+    root.stub("sleep", "exit 0")
+    shim = "/usr/bin/containerd-shim-runc-v2 -namespace moby -id c0ffee -address /run/containerd/containerd.sock"
+    root.stub("pgrep", f'[ "$1" = -f ] && echo "{shim}" | grep -q -e "$2"')
+    report = root.uninstall()
+    assert (report.outcome, report.step) == (Outcome.FAILED, "traces")
 
 
 def test_a_removal_finds_the_agent_also_where_the_owner_file_is_gone(root):

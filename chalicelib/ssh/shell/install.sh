@@ -9,8 +9,10 @@ claim() {
     case $(whose) in
     ours) ;;
     free)
-        # Files without an owner are an earlier agent's. Its identity would win over the new token.
-        ! left_over || remove_traces '' || fail claim 'what an earlier agent left could not be removed'
+        # Files without an owner are an earlier agent's. Its identity would win over the new token, and its containers
+        # would go on beside the new agent, which does not know them.
+        ! left_over || remove_traces "$(field instance_id "$home/agent.json")" ||
+            fail claim 'what an earlier agent left could not be removed'
         ;;
     sibling) [ "$take_over" = yes ] || [ "$(field instance_id)" = "${replaces:-nobody}" ] || refuse owner-other-instance ;;
     foreign) [ "$take_over" = yes ] || refuse owner-foreign ;;

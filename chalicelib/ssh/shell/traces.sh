@@ -47,8 +47,8 @@ lock() {
     fail lock "$1 could not be locked within a minute"
 }
 
-# field NAME: of the owner file, which is one JSON object that we wrote on one line.
-field() { sed -n 's/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$owner" 2>/dev/null; }
+# field NAME [FILE]: of the owner file, or another that is one JSON object that we wrote on one line.
+field() { sed -n 's/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "${2:-$owner}" 2>/dev/null; }
 
 # whose: free, ours, sibling (another instance of this control plane) or foreign.
 whose() {
@@ -130,15 +130,16 @@ clear_away() {
     [ ! -e "$home" ]
 }
 
-# remove_containers INSTANCE: three tries, because somebody else may be removing the same at that moment. A daemon that
-# does not answer in time may still run some; one that is not there runs none.
+# remove_containers INSTANCE: with "", where nothing says whose the traces are, those of every instance. Three tries,
+# because somebody else may be removing the same at that moment. A daemon that does not answer in time may still run
+# some; one that is not there runs none, unless its containers outlive it (`live-restore`).
 remove_containers() {
-    [ -n "$1" ] && has docker || return 0
+    has docker || return 0
     tries=0
     while [ "$tries" -lt 3 ]; do
         [ "$tries" -eq 0 ] || sleep 1
         tries=$((tries + 1))
-        containers=$(limited 10 docker ps -aq --filter "label=tidepool.instance=$1" 2>/dev/null)
+        containers=$(limited 10 docker ps -aq --filter "label=tidepool.instance${1:+=$1}" 2>/dev/null)
         answer=$?
         [ "$answer" -lt 124 ] || return 1
         [ "$answer" -eq 0 ] || continue
@@ -147,8 +148,11 @@ remove_containers() {
         limited 30 docker rm --force --volumes $containers >/dev/null 2>&1 && return 0
         [ "$?" -lt 124 ] || return 1
     done
-    [ "$answer" -ne 0 ]
+    [ "$answer" -ne 0 ] && ! outlived
 }
+
+# outlived: whether a container of Docker runs, as the process that containerd starts for each says, daemon or not.
+outlived() { has pgrep && pgrep -f 'containerd-shim[^ ]* -namespace moby ' >/dev/null; }
 
 # remove_start: what starts the agent at boot.
 remove_start() {

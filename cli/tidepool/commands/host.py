@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidepool.command import Command
 from tidepool.options import reference
-from tidepool.text import clean, since_text
+from tidepool.text import clean, moment, since_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from tidepool.command import Session
     from tidepool.host_wire import Host
     from tidepool.output import Output
+    from tidepool.wire import Instance
 
+SILENT_S = 60
+"""An agent that has not been heard of for so long has missed a sync."""
 HEADER = ("NAME", "POOL", "DESTINATION", "NETWORK", "ADDRESS", "HOST KEY", "STATUS", "LAST HEARD OF")
 LESS = ("HOST KEY", "POOL", "ADDRESS", "NETWORK")
 """What `instance show` has as well, and a narrow terminal has no room for, in the order in which it goes."""
@@ -66,7 +69,9 @@ class RefreshHosts(Command):
             session.out.json(asked)
             return 0
         for instance in asked:
-            session.out.line(f"{instance['name']} reads its facts again (tidepool instance show {instance['name']})")
+            when = when_text(instance, session.now())
+            name = instance["name"]
+            session.out.line(f"{name} reads its facts again{when} (tidepool instance show {name})")
         return 0
 
 
@@ -86,6 +91,14 @@ class ForgetHosts(Command):
         for instance in done:
             session.out.line(f"{instance['name']} is forgotten; what is left on the host stays there")
         return 0
+
+
+def when_text(instance: Instance, now: float) -> str:
+    """When a host does what it is asked for: a silent one not before it returns."""
+    heard = instance["seen_at"]
+    if not heard or now - moment(heard) < SILENT_S:
+        return ""
+    return f" when it returns (last heard of {since_text(heard, now)} ago)"
 
 
 def show_hosts(out: Output, hosts: Iterable[Host], now: float) -> None:

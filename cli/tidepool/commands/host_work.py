@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from threading import Event
 
 from tidepool.errors import AuthError, TidepoolError
@@ -43,6 +44,8 @@ class Look:
         self.here: Here | None = None
         self.requests: dict[str, HostRequest] = {}
         self._new: set[str] = set()
+        self._keys: dict[str, tuple[str, str]] = {}
+        self._due: dict[str, str] = {}
         self.is_interrupted = Event()
         self._by_text = {destination.text: destination for destination in asked.destinations}
 
@@ -55,9 +58,9 @@ class Look:
             return
         uploads = Uploads(self.args, self.session, self.asked, pins=self.PINS)
         for destination in self.asked.destinations:
-            request, note = uploads.request(destination)
+            request, *of_keys = uploads.request(destination)
             self.requests[destination.text] = {**request, **more_of(self.args)}
-            self.session.out.note(clean(note))
+            self._keys[destination.text] = (of_keys[0], of_keys[1])
         self._new = uploads.new
 
     def work(self, text: str, tell: Tell) -> Result:
@@ -66,7 +69,21 @@ class Look:
             return self.here.check(self._by_text[text], more_of(self.args), tell)
         from tidepool.host_uploaded import check
 
-        return self._with_trust(check(self.session, text, self.requests[text], tell))
+        shown = partial(self._key_shown, text)
+        return self._with_trust(check(self.session, text, self.requests[text], tell, shown))
+
+    def _key_shown(self, text: str, pinned: str = "") -> None:
+        """A host has shown its key, which is held against what was sent, and against the one that was `pinned`."""
+        own, of_jump = self._keys.pop(text, ("", ""))
+        if pinned and text in self._new:
+            self._new.discard(text)
+            own = f"compared with the key that is pinned: {pinned}"
+        if own:
+            self._due[text] = f"{text}: host key {own}{of_jump}"
+
+    def key_note(self, text: str) -> str:
+        """What is to be said of a host's key now, once: nothing before a host was connected to."""
+        return self._due.pop(text, "")
 
     def _with_trust(self, result: Result) -> Result:
         """Note whether the control plane had a key to hold the host's against."""
@@ -159,7 +176,8 @@ class Adoption(Look):
         from tidepool.host_uploaded import adopt
 
         request = self.requests[destination.text]
-        done = adopt(self.session, destination.text, lambda: ordered(request), tell, wait=self.args.wait)
+        shown = partial(self._key_shown, destination.text)
+        done = adopt(self.session, destination.text, lambda: ordered(request), tell, shown, wait=self.args.wait)
         return self._with_trust(done)
 
 
@@ -215,6 +233,7 @@ class Telling:
 
     def told(self, host: str, step: str) -> None:
         """One host has come to a step."""
+        self._note_key(host)
         if len(self._texts) == 1:
             self.progress.status(f"{host}: {step}")
             return
@@ -225,6 +244,7 @@ class Telling:
 
     def ended(self, result: Result) -> None:
         """One host is done."""
+        self._note_key(result.host)
         self._results.append(result)
         self._steps.pop(result.host, None)
         if len(self._texts) > 1:
@@ -233,6 +253,10 @@ class Telling:
                 self._out.line(line)
             if result.is_new_key:
                 self._out.line(f"{'':<{self._width}}    {self._what.key_words(result)}")
+
+    def _note_key(self, host: str) -> None:
+        if note := self._what.key_note(host):
+            self.progress.note(note)
 
     def interrupted(self) -> None:
         """Somebody has had enough: say what goes on, and how it is undone. For a program that is a document, too."""

@@ -10,7 +10,7 @@ from tidepool.instance_table import show_instances
 from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
 from tidepool.rows import HOST_BACKEND, instance_row
-from tidepool.text import moment
+from tidepool.text import duration_text, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ LAST_LOOK_S = 2.0
 SILENT_S = 60
 """An agent of a host that has not been heard of for so long has missed a sync, or is already busy uninstalling."""
 CONFIRMS_WITHIN_S = 120
-"""How long the control plane waits for the confirmation of a host's agent (docs/adoption.md)."""
+"""How long the control plane waits for the confirmation of a host's agent (docs/adoption.md). One that had been silent
+for that long when it was removed is not waited for."""
 
 
 class RemoveInstances(Command):
@@ -82,10 +83,11 @@ def ending_text(instance: Instance, now: float) -> str:
     silent_s = now - moment(instance["seen_at"]) if instance["seen_at"] else 0
     if instance["backend"] != HOST_BACKEND or silent_s < SILENT_S:
         return f"{instance['state']}{detail}"
-    heard, until = (
-        strftime("%H:%M:%S", localtime(at))
-        for at in (now - silent_s, moment(instance["changed_at"]) + CONFIRMS_WITHIN_S)
-    )
+    changed = moment(instance["changed_at"])
+    if changed - (now - silent_s) >= CONFIRMS_WITHIN_S:
+        heard = duration_text(silent_s)
+        return f"{instance['state']}{detail}; its agent was last heard of {heard} ago, and is not waited for"
+    heard, until = (strftime("%H:%M:%S", localtime(at)) for at in (now - silent_s, changed + CONFIRMS_WITHIN_S))
     return (
         f"{instance['state']}{detail}; its agent was last heard of at {heard}; "
         f"waiting until {until} for it to confirm, then cleanup pending"
