@@ -238,11 +238,20 @@ class ClusterPlan(TypedDict):
     why: str
 
 
+class Refusal(TypedDict):
+    """What a run would be refused with: the error's code and text, and what is wrong with each instance or cluster."""
+
+    code: str
+    detail: str
+    reasons: dict[str, str]
+
+
 class Plan(TypedDict):
     """What a request would get.
 
     `filters` says why nothing is left, `warnings` what looks like a slip, `notes` of which backends the prices are old.
     `clusters` (for several `nodes` only): where they could come together, in the order of the tries, then where not.
+    `refusal`: of a run that buys nothing (`reuse`, `instance`) and finds nothing; else null.
     """
 
     pool: str
@@ -256,6 +265,7 @@ class Plan(TypedDict):
     notes: list[str]
     nodes: int
     clusters: list[ClusterPlan]
+    refusal: Refusal | None
 
 
 class Lease(TypedDict):

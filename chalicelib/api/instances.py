@@ -30,7 +30,8 @@ ENDED_SINCE = whole(
 def plan(call: Call[PlanRequest], project: str) -> Response:
     """Say what a request would get: idle instances (for a run), then offers by price. Nothing is changed.
 
-    For a run on several nodes also in which clusters they could come together, and why not in others.
+    For a run on several nodes also in which clusters they could come together, and why not in others. For one that
+    buys nothing (`reuse`, `instance`) also what it would be refused with.
     """
     wanted = call.body
     policies, warnings = wanted.policies(wanted.defaults)
@@ -42,6 +43,9 @@ def plan(call: Call[PlanRequest], project: str) -> Response:
         max_offers=wanted.max_offers,
         for_run=wanted.for_run,
         nodes=wanted.nodes,
+        image=wanted.image,
+        reuse=wanted.reuse,
+        instance=wanted.instance,
     )
     return answer(views.plan(found, warnings))
 

@@ -123,12 +123,15 @@ class DefaultPool(Body):
 class PlanRequest(PolicyFields):
     """What a request would get. `for_run` plans a run, which may take an idle instance and has a run's defaults.
 
-    `nodes`: how many a run would have, all of one cluster.
+    What only a run says is as in its request: `nodes`, `image`, `reuse`, `instance`.
     """
 
     pool: str | None = None
     for_run: bool = False
     nodes: Nodes = 1
+    image: Image | Literal[""] = ""
+    reuse: bool = False
+    instance: str = ""
     max_offers: Annotated[int, Field(ge=0, le=100)] = 3
 
     @property

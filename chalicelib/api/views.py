@@ -10,6 +10,7 @@ from typing import Any, Final, cast, overload
 
 from chalicelib.api import answers
 from chalicelib.domain import model, policies, requirements
+from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.host_records import HostRecord
 from chalicelib.domain.nodes import NodeJob
 from chalicelib.services import instances, runs, uploads
@@ -150,7 +151,12 @@ def plan(plan: instances.Plan, warnings: list[str]) -> answers.Plan:
         "notes": plan.notes,
         "nodes": plan.nodes,
         "clusters": [_cluster(each) for each in plan.clusters],
+        "refusal": _refusal(plan.refusal) if plan.refusal else None,
     }
+
+
+def _refusal(error: NoMatchError) -> answers.Refusal:
+    return {"code": error.code, "detail": error.detail, "reasons": error.context["reasons"]}
 
 
 def _cluster(plan: ClusterPlan) -> answers.ClusterPlan:

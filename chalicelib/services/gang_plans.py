@@ -1,13 +1,14 @@
 """What a run on several nodes would get: which clusters can give all of them, for how much, and why others cannot."""
 
 from collections import Counter
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cache, partial
 
 from chalicelib.domain.clusters import Cluster, Completion, by_cost, cluster_of
 from chalicelib.domain.model import Instance, Offer
 from chalicelib.domain.policies import Policies
-from chalicelib.services import cluster_choice, gangs, offers
+from chalicelib.services import cluster_choice, gangs
 from chalicelib.services.deps import Deps
 from chalicelib.services.gangs import Free
 from chalicelib.store import instances as store
@@ -45,13 +46,16 @@ class GangPlan:
 
 
 def plan(
-    deps: Deps, project: str, pool: str, policies: Policies, market: offers.Market, *, nodes: int, max_offers: int
+    deps: Deps, project: str, pool: str, policies: Policies, ranked: Iterable[Offer], *, nodes: int, max_offers: int
 ) -> GangPlan:
-    """Look without taking anything, as a placement does: what is idle together comes first, then what is cheapest."""
+    """Look without taking anything, as a placement does: what is idle together comes first, then what is cheapest.
+
+    `ranked` is what may be bought, the best first.
+    """
     free = {each.cluster: each for each in gangs.free(deps, project, pool, policies)}
     is_clustered = cache(partial(gangs.is_clustered, deps, project))
     usable, alone = list[Offer](), Counter[str]()
-    for offer in market.offers:
+    for offer in ranked:
         if cluster_of(offer, is_clustered) is not None:
             usable.append(offer)
         else:
@@ -61,12 +65,15 @@ def plan(
     possible = _possible(gangs.complete(deps, project, pool, policies, nodes), free, ways, nodes)
     taken = _taken(free, possible[0], nodes) if possible else []
     instances = [store.get(project, pool, instance_id, consistent=False) for instance_id in taken]
-    refused, _ = gangs.reasons(deps, project, pool, policies, nodes)
+    why, _ = gangs.reasons(deps, project, pool, policies, nodes)
     by_key = {cluster.key: count for cluster, count in counts.items()}
     known = {each.key for each in possible}
+    passed_over = {key for key in why if key not in known and by_key.get(key, 0) >= nodes}
+    if passed_over:
+        why |= _passed_over(deps, project, pool, policies, passed_over)
     impossible = [
-        ClusterPlan(key, by_key.get(key, 0), nodes - by_key.get(key, 0), why=why)
-        for key, why in refused.items()
+        ClusterPlan(key, by_key.get(key, 0), max(nodes - by_key.get(key, 0), 0), why=reason)
+        for key, reason in why.items()
         if key not in known
     ]
     refusals = [f"{each.key}: {each.why}" for each in impossible]
@@ -83,6 +90,12 @@ def _possible(idle: list[Free], free: dict[Cluster, Free], ways: list[Completion
             missing = nodes - way.free
             found.append(ClusterPlan(way.cluster.key, way.free, missing, way.price, there + missing * way.price))
     return found
+
+
+def _passed_over(deps: Deps, project: str, pool: str, policies: Policies, keys: Set[str]) -> dict[str, str]:
+    """Why clusters with enough that is idle give nothing: others have enough that fits better."""
+    strict = gangs.verdicts(deps, project, pool, policies)[0]
+    return {key: "; ".join(["others fit better", *gangs.told(strict[key])]) for key in keys & strict.keys()}
 
 
 def _taken(free: dict[Cluster, Free], first: ClusterPlan, nodes: int) -> list[str]:

@@ -4,7 +4,7 @@ What is free is looked at cluster by cluster. The cheapest one that has enough i
 another looks again, and while it looks nothing is held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -174,18 +174,27 @@ def reasons(deps: Deps, project: str, pool: str, policies: Policies, nodes: int)
 
     True: the pool has more instances than were looked at.
     """
+    found, more = verdicts(deps, project, pool, matching.reuse_passes(policies)[-1])
+    return {key: _reason(said, nodes) for key, said in found.items()}, more
+
+
+def verdicts(deps: Deps, project: str, pool: str, accepted: Policies) -> tuple[dict[str, dict[str, str]], bool]:
+    """Say for each cluster of the pool what is wrong with each of its instances, or "". True as for `reasons`."""
     live, more = store.live(project, pool, limit=EXPLAINED, cursor=None)
     now, fresh_for = deps.now(), deps.settings.unreachable_after
-    accepted = matching.reuse_passes(policies)[-1]
-    verdicts: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for row in live:
         key = cluster_key(deps, row)
         verdict = matching.instance_verdict(accepted, row, now=now, fresh_for=fresh_for) or ""
-        verdicts.setdefault(key or f"{row.name}: no cluster", {})[row.name] = verdict
-    return {key: _reason(said, nodes) for key, said in verdicts.items()}, more is not None
+        found.setdefault(key or f"{row.name}: no cluster", {})[row.name] = verdict
+    return found, more is not None
 
 
-def _reason(verdicts: dict[str, str], nodes: int) -> str:
+def told(verdicts: Mapping[str, str]) -> list[str]:
+    """Put what is wrong with the instances of one cluster into words."""
+    return [f"{name}: {verdict}" for name, verdict in verdicts.items() if verdict]
+
+
+def _reason(verdicts: Mapping[str, str], nodes: int) -> str:
     count = sum(1 for verdict in verdicts.values() if not verdict)
-    text = f"{count} of {nodes} nodes free"
-    return "; ".join([text, *(f"{name}: {verdict}" for name, verdict in verdicts.items() if verdict)])
+    return "; ".join([f"{count} of {nodes} nodes free", *told(verdicts)])

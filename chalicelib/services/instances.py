@@ -7,14 +7,21 @@ from typing import Any, Final
 
 from chalicelib import log
 from chalicelib.domain import matching
-from chalicelib.domain.errors import AlreadyExistsError, ConflictError, InvalidInputError, LostRaceError, NotFoundError
+from chalicelib.domain.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidInputError,
+    LostRaceError,
+    NoMatchError,
+    NotFoundError,
+)
 from chalicelib.domain.host_records import HostRecord, is_host
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Attempt, Instance, Offer, Transition
 from chalicelib.domain.names import new_id, pleasant_name, require_own_name
 from chalicelib.domain.policies import Policies, to_doc
 from chalicelib.domain.units import NEVER, format_duration
-from chalicelib.services import gang_plans, offers, pools, provisioning, shapes, teardown
+from chalicelib.services import gang_plans, gangs, leases, offers, pools, provisioning, shapes, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.services.gang_plans import ClusterPlan
 from chalicelib.store import hosts as host_store
@@ -30,6 +37,7 @@ class Plan:
 
     `filters` says what is missing and why, `notes` how far the prices of what is there can be believed. For several
     `nodes`, `clusters` says where they could come together, and instances and offers are of such clusters alone.
+    `refusal` is what a run that buys nothing would be refused with.
     """
 
     pool: str
@@ -41,6 +49,7 @@ class Plan:
     notes: list[str]
     nodes: int = 1
     clusters: list[ClusterPlan] = field(default_factory=list)
+    refusal: NoMatchError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +73,32 @@ def plan(
     max_offers: int,
     for_run: bool,
     nodes: int = 1,
+    image: str = "",
+    reuse: bool = False,
+    instance: str = "",
 ) -> Plan:
-    """Look without buying. Only a run may reuse, so only its plan lists idle instances, and has several nodes."""
-    if nodes > 1 and not for_run:
-        raise InvalidInputError("nodes", nodes, "1, or `for_run` too: only a run has several nodes")
-    where = pools.resolve(deps, project, pool)
+    """Look without buying. Only a run may reuse, so only its plan lists idle instances, and has several nodes.
+
+    `image`, `reuse` and `instance` are those of the run; raises for them as its submission does, but for a
+    `NoMatchError`, which is the plan's `refusal`.
+    """
+    if not for_run:
+        _require_no_run(nodes=nodes if nodes > 1 else None, image=image, reuse=reuse, instance=instance)
+    if instance and nodes > 1:
+        raise InvalidInputError("instance", instance, "none, where there are several nodes")
+    where = pools.resolve(deps, project, pool).name
+    policies = replace(policies, containers=bool(image))
+    if instance:
+        row, verdict = leases.named(deps, project, where, policies, instance)
+        refusal = leases.named_is_not_free(instance, verdict) if verdict else None
+        return Plan(where, policies, [] if verdict else [row], [], 0, [], [], refusal=refusal)
+    if reuse:
+        return _of_idle(deps, project, where, policies, nodes, max_offers)
     market = offers.market(deps, project, policies)
     if nodes > 1:
-        gang = gang_plans.plan(deps, project, where.name, policies, market, nodes=nodes, max_offers=max_offers)
+        gang = gang_plans.plan(deps, project, where, policies, market.offers, nodes=nodes, max_offers=max_offers)
         return Plan(
-            where.name,
+            where,
             policies,
             gang.instances,
             gang.offers,
@@ -84,9 +109,9 @@ def plan(
             gang.clusters,
         )
     return Plan(
-        where.name,
+        where,
         policies,
-        _idle(deps, project, where.name, policies, max_offers) if for_run else [],
+        _idle(deps, project, where, policies, max_offers) if for_run else [],
         list(islice(market.offers, max_offers)),
         len(market.offers),
         [*market.failed, *market.filters],
@@ -94,16 +119,37 @@ def plan(
     )
 
 
+def _require_no_run(**only_of_runs: object) -> None:
+    """Refuse what only a run says where none is planned."""
+    for name, given in only_of_runs.items():
+        if given:
+            raise InvalidInputError(name, given, "nothing, or `for_run` too: only a run has it")
+
+
+def _of_idle(deps: Deps, project: str, pool: str, policies: Policies, nodes: int, most: int) -> Plan:
+    """The plan of a run that buys nothing: no backend is asked."""
+    if nodes > 1:
+        gang = gang_plans.plan(deps, project, pool, policies, (), nodes=nodes, max_offers=0)
+        refusal = None if gang.instances else gangs.no_match(deps, project, pool, policies, nodes)
+        return Plan(pool, policies, gang.instances, [], 0, [], [], nodes, gang.clusters, refusal)
+    idle = _idle(deps, project, pool, policies, max(most, 1))
+    accepted = matching.reuse_passes(policies)[-1]
+    refusal = None if idle else leases.no_match(deps, project, pool, accepted)
+    return Plan(pool, policies, idle[:most], [], 0, [], [], refusal=refusal)
+
+
 def _idle(deps: Deps, project: str, pool: str, policies: Policies, most: int) -> list[Instance]:
-    """The idle instances that a run could take, the best first."""
-    idle: list[Instance] = []
-    shown = matching.reuse_passes(policies)[-1]
-    for shape in shapes.matching_offers(deps, project, pool, shown, fresh=True):
-        for candidate in store.claimable(project, pool, shape.shape, limit=most - len(idle)):
-            idle.append(store.get(project, pool, candidate.instance_id, consistent=False))
-        if len(idle) >= most:
-            break
-    return idle
+    """The idle instances that a run could take, in the order in which it does."""
+    idle: dict[str, Instance] = {}
+    for accepted in matching.reuse_passes(policies):
+        for shape in shapes.matching_offers(deps, project, pool, accepted, fresh=True):
+            for page in leases.free(deps, project, pool, shape.shape):
+                new = [each.instance_id for each in page if each.instance_id not in idle]
+                for instance_id in new[: most - len(idle)]:
+                    idle[instance_id] = store.get(project, pool, instance_id, consistent=False)
+                if len(idle) >= most:
+                    return list(idle.values())
+    return list(idle.values())
 
 
 def add(

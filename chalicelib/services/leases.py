@@ -74,6 +74,31 @@ def no_match(deps: Deps, project: str, pool: str, policies: Policies) -> NoMatch
     return NoMatchError(text, reasons=reasons, complete=more is None)
 
 
+def free(deps: Deps, project: str, pool: str, shape: str) -> Iterator[list[store.Candidate]]:
+    """Yield what could be taken of one shape, longest idle first, in pages of which each begins anew and is longer."""
+    for limit in PAGES:
+        page = store.claimable(project, pool, shape, limit=limit)
+        yield [c for c in page if c.seen_at and deps.now() - c.seen_at < deps.settings.unreachable_after]
+        if len(page) < limit:
+            return
+
+
+def named(deps: Deps, project: str, pool: str, policies: Policies, name: str) -> tuple[Instance, str | None]:
+    """Return the only instance that may be taken, and why it cannot be, if so. Raises `NotFoundError`."""
+    row = store.find(project, name)
+    if row.pool != pool:
+        raise NotFoundError(f"instance {name!r} is in pool {row.pool!r}, not in {pool!r}")
+    accepted = matching.reuse_passes(policies)[-1]
+    fresh_for = deps.settings.unreachable_after
+    return row, matching.instance_verdict(accepted, row, now=deps.now(), fresh_for=fresh_for)
+
+
+def named_is_not_free(name: str, verdict: str | None) -> NoMatchError:
+    """Refuse because of the only instance that may be taken. No verdict: another took it meanwhile."""
+    reasons = {name: verdict or "just taken by another"}
+    return NoMatchError(f"instance {name!r} is not free or does not match", reasons=reasons, complete=True)
+
+
 def get(deps: Deps, project: str, lease_id: str) -> Instance:
     """Return the instance of a lease that holds. Raises `LeaseLostError` when it does not any more."""
     pool, instance_id, fence = parse(lease_id)
@@ -186,15 +211,11 @@ def _acquire_shape(
     deps: Deps, project: str, pool: str, shape: str, holder: str, duration: timedelta
 ) -> Instance | None:
     """Try the instances of one shape, longest idle first, from a random start so that a crowd spreads out."""
-    for limit in PAGES:
-        page = store.claimable(project, pool, shape, limit=limit)
-        fresh = [c for c in page if c.seen_at and deps.now() - c.seen_at < deps.settings.unreachable_after]
-        for candidate in _spread(deps, fresh):
+    for page in free(deps, project, pool, shape):
+        for candidate in _spread(deps, page):
             taken = _claim(deps, candidate, holder, duration)
             if taken is not None:
                 return taken
-        if len(page) < limit:
-            return None
     return None
 
 
@@ -219,16 +240,10 @@ def _claim(deps: Deps, candidate: store.Candidate, holder: str, duration: timede
 def _acquire_named(
     deps: Deps, project: str, pool: str, policies: Policies, name: str, holder: str, duration: timedelta
 ) -> Instance:
-    row = store.find(project, name)
-    if row.pool != pool:
-        raise NotFoundError(f"instance {name!r} is in pool {row.pool!r}, not in {pool!r}")
-    now = deps.now()
-    accepted = matching.reuse_passes(policies)[-1]
-    verdict = matching.instance_verdict(accepted, row, now=now, fresh_for=deps.settings.unreachable_after)
+    row, verdict = named(deps, project, pool, policies, name)
     if verdict is None:
         candidate = store.Candidate(project, pool, row.instance_id, row.fence, row.seen_at, row.name)
         taken = _claim(deps, candidate, holder, duration)
         if taken is not None:
             return taken
-    reasons = {name: verdict or "just taken by another"}
-    raise NoMatchError(f"instance {name!r} is not free or does not match", reasons=reasons, complete=True)
+    raise named_is_not_free(name, verdict)

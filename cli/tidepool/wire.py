@@ -183,10 +183,17 @@ class ClusterPlan(TypedDict):
     why: str
 
 
+class Refusal(TypedDict):
+    """What a run would be refused with, and what is wrong with each instance or cluster."""
+
+    code: str
+    detail: str
+    reasons: dict[str, str]
+
+
 class Plan(TypedDict):
-    """What would happen. `filters` says, when nothing is left, which filter removed the last candidates; `warnings`
-    what looks like a slip in the request; `notes` how far the prices can be believed; `clusters`, for several `nodes`,
-    where they could come together."""
+    """What would happen. `filters`: what removed the last candidates, if nothing is left; `warnings`: what looks like
+    a slip; `notes`: how far the prices can be believed; `clusters`: where several `nodes` could come together."""
 
     pool: str
     requirements: str
@@ -199,6 +206,7 @@ class Plan(TypedDict):
     notes: NotRequired[list[str]]
     nodes: NotRequired[int]
     clusters: NotRequired[list[ClusterPlan]]
+    refusal: NotRequired[Refusal | None]
 
 
 class RunInstance(TypedDict):
@@ -321,11 +329,14 @@ class Policies(TypedDict, total=False):
 
 
 class PlanRequest(Policies, total=False):
-    """A plan to be. `for_run`: with a run's defaults, and idle instances that it could take; `nodes`: on how many."""
+    """A plan to be. `for_run`: with a run's defaults and idle instances; `nodes` to `instance` as that run has them."""
 
     pool: str
     for_run: bool
     nodes: int
+    image: str
+    reuse: bool
+    instance: str
     max_offers: int
 
 

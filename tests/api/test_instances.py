@@ -29,6 +29,21 @@ def test_a_plan_of_a_run_shows_the_idle_instances_it_could_take(api, ready):
     assert [each["name"] for each in plan["instances"]] == [name]
 
 
+def test_a_plan_of_a_run_that_buys_nothing_says_how_it_would_be_refused(api, ready):
+    asked = {"for_run": True, "reuse": True, "requirements": {"cpu": "500.."}}
+    name = ready()["name"]
+    plan = api("POST", "/projects/acme/plan", asked).body
+    refused = api("POST", "/projects/acme/runs", {"argv": ["true"], "reuse": True, "requirements": {"cpu": "500.."}})
+    assert (plan["instances"], plan["offers"]) == ([], [])
+    assert plan["refusal"] == {key: refused.body[key] for key in ("code", "detail", "reasons")}
+    assert list(plan["refusal"]["reasons"]) == [name]
+    found = api("POST", "/projects/acme/plan", {"for_run": True, "instance": name, "image": "ubuntu"}).body
+    assert ([each["name"] for each in found["instances"]], found["offers"]) == ([name], [])
+    assert found["refusal"] is None
+    answer = api("POST", "/projects/acme/plan", {"reuse": True})
+    assert (answer.status, answer.body["field"]) == (422, "reuse")
+
+
 def test_an_added_instance_is_pending_at_once_and_idle_later(api, ready):
     added = api("POST", POOL, {"name": "box", "idle_duration": "off"})
     assert (added.status, added.body["state"], added.body["name"]) == (202, "pending", "box")

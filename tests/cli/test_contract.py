@@ -23,6 +23,8 @@ SHAPES = [
     (wire.Transition, answers.Transition),
     (wire.InstanceDetail, answers.InstanceDetail),
     (wire.Plan, answers.Plan),
+    (wire.ClusterPlan, answers.ClusterPlan),
+    (wire.Refusal, answers.Refusal),
     (wire.Upload, answers.Upload),
     (wire.RunInstance, answers.RunInstance),
     (wire.LogChunk, answers.LogChunk),

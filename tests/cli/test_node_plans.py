@@ -45,3 +45,30 @@ def test_a_run_on_several_nodes_is_explained_with_its_clusters_and_started_nowhe
     stub.plan = make_plan(nodes=2, clusters=[FEW | {"why": WHY}], offers=[], filters=["x: few"])
     ended = cli("run", "--nodes", "2", "--explain", "--", "true")
     assert ended.out.endswith("no cluster can give 2 nodes\n  x: few\n")
+
+
+def test_what_a_run_takes_its_machine_for_is_part_of_its_plan(stub, cli):
+    cli("run", "--image", "ubuntu", "--reuse", "--instance", "box-1", "--explain", "--", "true")
+    body = stub.requests[-1].body
+    assert (body["image"], body["reuse"], body["instance"]) == ("ubuntu", True, "box-1")
+
+
+def test_a_run_that_may_not_buy_is_explained_with_how_it_would_be_refused(stub, cli):
+    refusal = {"code": "no-match", "detail": "no idle instance matches", "reasons": {"box-1": "is busy"}}
+    stub.plan = make_plan(offers=[], total_offers=0, refusal=refusal)
+    ended = cli("run", "--reuse", "--explain", "--", "true")
+    assert ended.code == 0
+    assert "\nonly idle instances count (--reuse); nothing is bought\n" in ended.out
+    assert ended.out.endswith("refused with exit code 6: no idle instance matches\n  box-1: is busy\n")
+    assert "no offer fits" not in ended.out
+    told = json.loads(cli("run", "--reuse", "--explain", "--json", "--", "true").out)
+    assert told["refusal"] == refusal
+
+
+def test_a_run_on_a_named_instance_is_explained_with_that_alone(stub, cli):
+    stub.plan = make_plan(offers=[], total_offers=0, instances=[make_instance(name="box-1")], refusal=None)
+    out = cli("run", "--instance", "box-1", "--explain", "--", "true").out
+    assert "\nonly instance box-1 counts (--instance); nothing is bought\n" in out
+    assert "Idle instances that match:\nNAME" in out
+    assert "no offer fits" not in out
+    assert "refused" not in out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidepool.errors import NoOffersError
+from tidepool.errors import NoMatchError, NoOffersError
 from tidepool.output import cell
 from tidepool.rows import OFFER_HEADER, instance_row, offer_row
 from tidepool.text import NOTHING, money_text
@@ -93,12 +93,36 @@ def explain_plan(
     session.out.table(HEADER, table(entries))
     session.out.line(f"\nRequirements: {cell(plan['requirements'])}")
     session.out.line()
+    only_idle = _only_idle(choices) if job is not None else ""
+    if only_idle:
+        session.out.line(f"{only_idle}; nothing is bought")
     show_plan(session.out, plan)
     show_idle(session, plan)
-    if is_empty(plan) if plan.get("nodes", 1) > 1 else not plan["offers"]:
+    if only_idle:
+        _show_refusal(session.out, plan)
+    elif is_empty(plan) if plan.get("nodes", 1) > 1 else not plan["offers"]:
         session.out.line(_refusal(plan))
         for line in plan["filters"]:
             session.out.line(f"  {cell(line)}")
+
+
+def _only_idle(choices: Choices) -> str:
+    """What counts for a run that may buy nothing, and who says so; empty where it may."""
+    for name, counts in (("instance", "only instance {} counts"), ("reuse", "only idle instances count")):
+        if choices.get(name):
+            return f"{counts.format(cell(choices.get(name)))} ({choices.said[name].source})"
+    return ""
+
+
+def _show_refusal(out: Output, plan: Plan) -> None:
+    """Say how the run would end that finds nothing it may take."""
+    refusal = plan.get("refusal")
+    if refusal:
+        from tidepool.failure import reason_lines
+
+        out.line(f"the run would be refused with exit code {NoMatchError.exit_code}: {cell(refusal['detail'])}")
+        for line in reason_lines(refusal["reasons"]):
+            out.line(f"  {line}")
 
 
 def no_offers(plan: Plan) -> NoOffersError:

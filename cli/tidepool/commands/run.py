@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tidepool.choices import Choices
     from tidepool.command import Session
     from tidepool.job import Job
+    from tidepool.wire import PlanRequest, RunRequest
     from tidepool.wire import Run as RunDoc
-    from tidepool.wire import RunRequest
 
 GRACE_S = 10.0
 """What the API takes for --kill-after when nothing is said."""
@@ -107,7 +107,10 @@ def explain(args: Namespace, session: Session, choices: Choices, job: Job) -> in
     """Show what would be asked for, and what is there for it."""
     from tidepool.commands.plans import explain_plan
 
-    plan = choices.asked(session.client.instances.plan, choices.plan_request(for_run=True, nodes=job.nodes))
+    request: PlanRequest = {**choices.plan_request(for_run=True, nodes=job.nodes), **choices.placement()}  # type: ignore[typeddict-item]
+    if "image" in job.said:
+        request["image"] = str(job.said["image"].value)
+    plan = choices.asked(session.client.instances.plan, request)
     explain_plan(args, session, choices, plan, for_run=True, job=job.said)
     return 0
 
