@@ -157,10 +157,10 @@ def test_a_gang_does_not_wait_for_capacity_of_an_account_that_refuses_it(world):
 
 def test_waiting_for_capacity_ends_with_the_time_that_the_policy_gives(world):
     world.cloud.sold_out = {A.key, B.key, C.key}
-    run = submit(world, nodes=2, retry={"on_events": ["no-capacity"], "duration": "20m"})
+    run = submit(world, nodes=2, retry={"on_events": ["no-capacity"], "duration": "8m"})
     ended = until(world, run, RunState.FAILED, minutes=40)
     assert ended.reason in (RunReason.PROVISIONING_FAILED, RunReason.NO_CAPACITY)
-    assert timedelta(minutes=20) <= ended.ended_at - ended.created_at < timedelta(minutes=30)
+    assert timedelta(minutes=8) <= ended.ended_at - ended.created_at < timedelta(minutes=18)
     settle(world, 3)
     assert live(world) == []
 

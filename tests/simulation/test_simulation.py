@@ -44,7 +44,7 @@ from tests.simulation.streams import InstanceStream, TimerStream
 from tests.store.seeds import recount
 
 STEPS = int(os.environ.get("TIDEPOOL_SIMULATION_STEPS", "90"))
-SEEDS = int(os.environ.get("TIDEPOOL_SIMULATION_SEEDS", "8"))
+SEEDS = int(os.environ.get("TIDEPOOL_SIMULATION_SEEDS", "6"))
 POOL = "default-pool"
 FAULTS = ["no-capacity", "lost-answer", "lost-request", "silent", "unforeseen", "quota", "throttled", "transient"]
 
