@@ -24,7 +24,7 @@ def test_a_machine_executes_its_user_data_with_its_environment(machines):
 
 
 def test_a_machine_shows_its_gpus(machines):
-    machines.start("i-2", "nvidia-smi -L > gpus; exec sleep 600", gpu=(catalog.A100_80, 2))
+    machines.start("i-2", "nvidia-smi -L > all && mv all gpus; exec sleep 600", gpu=(catalog.A100_80, 2))
     seen = machines.folder / "i-2" / "gpus"
     assert len(eventually(lambda: seen.exists() and seen.read_text()).splitlines()) == 2
 

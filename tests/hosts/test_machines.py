@@ -105,7 +105,8 @@ def test_a_container_has_its_own_files_and_ends_with_the_status_of_its_command(l
 
 
 def test_a_container_outlives_its_client_and_is_found_by_its_label(lab: Lab, key: Key, docker_host: Host):
-    docker_host.run("docker run --name long --label a=c --sig-proxy=false image sleep 3000 & sleep 0.3; kill $!")
+    client = "docker run --name long --label a=c --sig-proxy=false image sleep 3000"
+    docker_host.run(f"{client} & until docker ps --filter label=a=c | grep -w long; do sleep 0.1; done; kill $!")
     assert docker_host.run("docker", "ps", "--filter", "label=a=c", "--format", "{{.Names}}").stdout == "long\n"
     assert docker_host.run("docker", "ps", "--filter", "label=a=x", "--format", "{{.Names}}").stdout == ""
     assert "sleep 3000" in docker_host.processes()
