@@ -51,6 +51,7 @@ UNDONE_WITHIN: Final = steps.AGENT_WITHIN + steps.CLIENT_ENDS_WITHIN
 
 NO_AGENT: Final = "the agent did not report in time; look at journalctl -u tidepool-agent on the host"
 TRIES: Final = 5
+"""How often the agent's first sync is noted anew, because the record moved under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def advance(deps: Deps, project: str, pool: str, key: str, *, kind: str) -> Next
     record = store.check(project, key) if kind == "check" else store.get(project, key)
     if record is None:
         return Next("end")
-    row = None if record.is_check else _row(project, pool, key)
+    row = None if record.is_check else instance_store.peek(project, pool, key)
     if not record.is_check and (row is None or row.state not in (State.PENDING, State.PROVISIONING)):
         _closed(deps, record, row)
         return Next("end")
@@ -127,7 +128,7 @@ def next_step(deps: Deps, record: HostRecord, fingerprint: str = "") -> ClientSt
     """
     if not record.is_over:
         record = _known(deps, record, fingerprint)
-    row = None if record.is_check else _row(record.project, record.pool, record.key)
+    row = None if record.is_check else instance_store.peek(record.project, record.pool, record.key)
     if not record.is_check and (row is None or row.state not in (State.PENDING, State.PROVISIONING)):
         return ClientStep(_closed(deps, record, row), None, is_over=True)
     if not record.is_over and deps.now() - record.created_at > ENDS_WITHIN:
@@ -186,7 +187,7 @@ def give_up(deps: Deps, project: str, pool: str, key: str, *, kind: str, detail:
         if record is not None:
             host_removal.forget_key(deps, record)
         return
-    row = _row(project, pool, key)
+    row = instance_store.peek(project, pool, key)
     if row is not None and row.state in (State.PENDING, State.PROVISIONING):
         _end(deps, row, record, detail)
 
@@ -262,7 +263,7 @@ def _after(deps: Deps, record: HostRecord, row: Instance | None) -> Next:
         host_removal.forget_key(deps, store.read_again(record) or record)
         return Next("end")
     if record.step is Step.AGENT and row is not None:
-        row = _row(record.project, record.pool, record.key) or row
+        row = instance_store.peek(record.project, record.pool, record.key) or row
         left = (row.changed_at + steps.AGENT_WITHIN - deps.now()).total_seconds()
         if row.state is State.PROVISIONING and left <= 0:
             store.change(record, step=Step.UNINSTALL, failure=NO_AGENT)
@@ -275,19 +276,12 @@ def _after(deps: Deps, record: HostRecord, row: Instance | None) -> Next:
 
 def _show(deps: Deps, record: HostRecord) -> None:
     """Let the row say how far it is. It may have moved on, and then says that itself."""
-    row = None if record.is_check else _row(record.project, record.pool, record.key)
+    row = None if record.is_check else instance_store.peek(record.project, record.pool, record.key)
     if row is not None and row.state is State.PENDING and row.detail != verdicts.progress(record):
         try:
             instance_store.note(row, detail=verdicts.progress(record))
         except LostRaceError:
             log.event("progress-not-shown", host=record.key)
-
-
-def _row(project: str, pool: str, instance_id: str) -> Instance | None:
-    try:
-        return instance_store.get(project, pool, instance_id)
-    except NotFoundError:
-        return None
 
 
 def _closed(deps: Deps, record: HostRecord, row: Instance | None) -> HostRecord:

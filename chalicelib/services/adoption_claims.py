@@ -6,12 +6,9 @@ holds one and has ended loses it to the next who asks.
 
 from chalicelib.domain import adoption
 from chalicelib.domain.adoption import CheckResult
-from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.findings import Check
 from chalicelib.domain.host_records import HostRecord
 from chalicelib.domain.hosts import HostProbe
-from chalicelib.domain.lifecycle import State
-from chalicelib.domain.model import Instance
 from chalicelib.domain.names import is_name
 from chalicelib.services.deps import Deps
 from chalicelib.store import hosts as store
@@ -41,28 +38,14 @@ def internal_claim(region: str, network: str, address: str) -> str:
 def taker(record: HostRecord, what: str, *, is_look: bool = False) -> str:
     """Take a claim for a host unless a live instance has it; return who has it then. `is_look`: take nothing."""
     holder = store.holder_of(record.project, what) if is_look else store.claim(record.project, what, record.key)
-    if holder in ("", record.key) or is_live(record.project, holder):
+    if holder in ("", record.key) or instance_store.is_live(record.project, holder):
         return holder
     return "" if is_look else store.claim(record.project, what, record.key, instead_of=holder)
 
 
-def find(project: str, instance_id: str) -> Instance | None:
-    """Return an instance by its id, or None."""
-    try:
-        return instance_store.find(project, instance_id)
-    except NotFoundError:
-        return None
-
-
-def is_live(project: str, instance_id: str) -> bool:
-    """Whether an instance is there and has not ended."""
-    row = find(project, instance_id)
-    return row is not None and row.state is not State.TERMINATED
-
-
 def name_of(project: str, instance_id: str) -> str:
     """What an instance is called, or its id where it is not there any more."""
-    row = find(project, instance_id)
+    row = instance_store.look_up(project, instance_id)
     return row.name if row else instance_id
 
 
@@ -73,11 +56,7 @@ def left_behind(deps: Deps, found: HostProbe) -> str:
         return ""
     if not (is_name(owner.project) and is_name(owner.instance_id)):
         return ""
-    try:
-        row = instance_store.find(owner.project, owner.instance_id)
-    except NotFoundError:
-        return owner.instance_id
-    return owner.instance_id if row.state is State.TERMINATED else ""
+    return "" if instance_store.is_live(owner.project, owner.instance_id) else owner.instance_id
 
 
 def holder_of(record: HostRecord, found: HostProbe) -> str:

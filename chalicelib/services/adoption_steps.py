@@ -12,7 +12,7 @@ from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import adoption, gpu_requirements, hosts, networks
-from chalicelib.domain.errors import LostRaceError, NotFoundError
+from chalicelib.domain.errors import LostRaceError
 from chalicelib.domain.findings import Check
 from chalicelib.domain.host_records import HostRecord, Step, offer_of
 from chalicelib.domain.hosts import HostProbe
@@ -46,6 +46,8 @@ LIMITS: Final[Mapping[Step, timedelta]] = {
 """What each script may take."""
 
 TRIES: Final = 3
+"""How often what a script printed is taken in anew, because the record moved under it."""
+
 FIRST: Final = 1
 """The number of the one attempt that an adoption makes."""
 
@@ -214,11 +216,8 @@ def _pending(record: HostRecord) -> Instance | None:
     A removal writes its state before its teardown reads the attempts, and the attempt was written before the state is
     read here, so at least one of the two sees the other.
     """
-    try:
-        row = instance_store.get(record.project, record.pool, record.key)
-    except NotFoundError:
-        return None
-    return row if row.state is State.PENDING else None
+    row = instance_store.peek(record.project, record.pool, record.key)
+    return row if row is not None and row.state is State.PENDING else None
 
 
 def _attempt(record: HostRecord) -> Attempt | None:

@@ -17,6 +17,7 @@ from chalicelib.domain.model import RUN_ENDS, Instance, Role, Run, RunState, Tok
 from chalicelib.domain.timers import Timer, TimerKind, instance_target
 from chalicelib.services import (
     adoption,
+    gang_leftovers,
     host_facts,
     host_removal,
     interruptions,
@@ -210,6 +211,8 @@ def _ready(deps: Deps, row: Instance) -> Instance:
     timers.put(Timer(TimerKind.PRESENCE, target, 0, now + limits.unreachable_after))
     run = _reserving(row)
     try:
+        if run is None and gang_leftovers.is_kept_for_nothing(row):
+            return gang_leftovers.remove_unused(deps, row, actor="agent")
         if run is None:
             deadline = None if row.idle_limit is None else now + row.idle_limit
             row = store.step(

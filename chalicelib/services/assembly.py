@@ -21,6 +21,7 @@ from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
 from chalicelib.domain.policies import Policies, from_doc
 from chalicelib.services import (
     cluster_choice,
+    gang_leftovers,
     gangs,
     gatherings,
     instances,
@@ -152,7 +153,7 @@ def let_go(deps: Deps, run: Run, actor: str) -> None:
             if row.state in COMING:
                 teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
             elif row.lease is not None:
-                leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor=actor)
+                gang_leftovers.give_back(deps, run, row, actor=actor)
         except (LostRaceError, NotFoundError):
             log.event("let-go-already", instance=row.instance_id)
 
@@ -293,10 +294,7 @@ def _give_back(deps: Deps, run: Run, taken: list[Instance]) -> None:
 
 
 def _find(run: Run, job: NodeJob) -> Instance | None:
-    try:
-        return instance_store.find(run.project, job.instance_id, run.pool) if job.instance_id else None
-    except NotFoundError:
-        return None
+    return instance_store.look_up(run.project, job.instance_id, run.pool) if job.instance_id else None
 
 
 def _asked_for(deps: Deps, run: Run, job: NodeJob, policies: Policies) -> Instance | None:

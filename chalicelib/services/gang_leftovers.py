@@ -1,6 +1,7 @@
-"""What was bought for a run on several nodes in clusters that it left: machines that nobody asked for by themselves.
+"""What was bought for a run on several nodes and never had a job: machines that nobody asked for by themselves.
 
-They never had a job, so they are removed, whatever their idle limit: who pays asked for one machine a node. What the
+Those in clusters that the run left are removed, whatever their idle limit: who pays asked for one machine a node. Those
+of a run that ended before it began become idle, for the next one, unless no idle limit would ever end them. What the
 run took from its pool is not touched, nor what another has taken since.
 
 Every placement of the run looks again before anything else, so one that dies half way is finished by the next, which
@@ -10,11 +11,11 @@ the run's `placement` timer brings.
 from typing import Final
 
 from chalicelib import log
-from chalicelib.domain import searches
+from chalicelib.domain import nodes, searches
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import Instance, Run
-from chalicelib.services import gangs, teardown
+from chalicelib.services import gangs, leases, node_ends, teardown
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as store
 
@@ -23,6 +24,7 @@ LOOKS: Final = 5
 
 COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
 DETAIL: Final = "bought for a run that did not get all of its nodes there"
+UNUSED: Final = "bought for a run that ended before it began"
 
 
 def clear(deps: Deps, run: Run, *, everywhere: bool, actor: str) -> None:
@@ -35,6 +37,29 @@ def clear(deps: Deps, run: Run, *, everywhere: bool, actor: str) -> None:
             _clear(deps, run, row, everywhere=everywhere, actor=actor)
         except NotFoundError:
             log.event("cleared-already", instance=row.instance_id)
+
+
+def give_back(deps: Deps, run: Run, row: Instance, *, actor: str) -> None:
+    """End the hold of a run that does not want a machine any more. One without a use that would never end is removed.
+
+    Raises `LostRaceError` and `NotFoundError` as the moves do.
+    """
+    assert row.lease is not None
+    job = nodes.of_instance(run.jobs, row.instance_id)
+    if job is not None and job.state in node_ends.NOT_BEGUN and is_kept_for_nothing(row):
+        remove_unused(deps, row, actor=actor)
+    else:
+        leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor=actor)
+
+
+def is_kept_for_nothing(row: Instance) -> bool:
+    """Whether a machine would stay for ever although only a run wanted it, which has no use for it."""
+    return bool(row.reserved_for) and row.idle_limit is None
+
+
+def remove_unused(deps: Deps, row: Instance, *, actor: str) -> Instance:
+    """Remove a machine that was bought for a run that has no use for it."""
+    return teardown.begin(deps, row, Event.REMOVED, reason=Reason.RUN_STOPPED, actor=actor, detail=UNUSED)
 
 
 def _clear(deps: Deps, run: Run, row: Instance, *, everywhere: bool, actor: str) -> None:

@@ -24,7 +24,7 @@ from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.names import new_id, pleasant_name, require_own_name
 from chalicelib.services import adoption, host_removal, jump_pins, pools
-from chalicelib.services.adoption_claims import address_claim, find, is_live
+from chalicelib.services.adoption_claims import address_claim
 from chalicelib.services.deps import Deps
 from chalicelib.ssh.host_keys import keys_for, keys_for_jump
 from chalicelib.ssh.keys import read_private_key
@@ -123,7 +123,7 @@ def listed(deps: Deps, project: str) -> list[Added]:
     """Return the hosts of a project: the live ones, and those that have ended and are still to be cleaned."""
     found = []
     for record in store.list_hosts(project):
-        row = find(project, record.key)
+        row = instance_store.look_up(project, record.key)
         if row is not None and (row.state is not State.TERMINATED or record.owed_since is not None):
             found.append(Added(row, record))
     return found
@@ -174,7 +174,7 @@ def _cleared(deps: Deps, record: HostRecord) -> bool:
         is_live = not record.is_over and deps.now() - record.created_at < adoption.ENDS_WITHIN
         row = None
     else:
-        row = find(record.project, record.key)
+        row = instance_store.look_up(record.project, record.key)
         is_live = row is not None and row.state in (State.PENDING, State.PROVISIONING)
     if is_live or deps.now() - record.created_at < UNFINISHED:
         return False
@@ -213,7 +213,7 @@ def _checked(wanted: HostRecord, key: Key | None) -> HostRecord:
 def _known(project: str, wanted: HostRecord) -> Added | None:
     """The live instance that has this address, if there is one. Raises `ConflictError` where something differs."""
     holder = store.holder_of(project, address_claim(wanted))
-    row = find(project, holder) if holder else None
+    row = instance_store.look_up(project, holder) if holder else None
     record = store.get(project, holder) if holder else None
     if row is None or record is None or not _is_held(row, record):
         return None
@@ -280,7 +280,7 @@ def _claim(deps: Deps, record: HostRecord) -> tuple[str, str]:
     holder = store.claim(record.project, what, record.key)
     if holder == record.key:
         return holder, ""
-    row, before = find(record.project, holder), store.get(record.project, holder)
+    row, before = instance_store.look_up(record.project, holder), store.get(record.project, holder)
     is_unfinished = row is None and before is not None and deps.now() - before.created_at < UNFINISHED
     if is_unfinished or (row is not None and _is_held(row, before)):
         return holder, ""
@@ -294,7 +294,7 @@ def _seen_before(record: HostRecord) -> HostRecord:
     before = store.get(record.project, holder) if holder else None
     if before is None or not before.fingerprint:
         return record
-    if is_live(record.project, holder):
+    if instance_store.is_live(record.project, holder):
         return replace(record, fingerprint=before.fingerprint, pinned=before.pinned)
     return replace(record, former_key=before.fingerprint)
 
@@ -324,7 +324,7 @@ def _created(deps: Deps, record: HostRecord, request_id: str) -> Instance:
         except AlreadyExistsError as error:
             is_own_choice = bool(record.name) or "made" in error.context or "name" not in error.context
             if is_own_choice or attempt == NAME_TRIES - 1:
-                holder = find(record.project, row.name)
+                holder = instance_store.look_up(record.project, row.name)
                 if holder is not None and holder.state is State.TERMINATING:
                     error.context["state"] = holder.state.value
                 raise

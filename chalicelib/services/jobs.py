@@ -14,7 +14,7 @@ from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import NodeJob, failure, of_lease
 from chalicelib.domain.policies import from_doc
-from chalicelib.services import gangs, leases, node_ends, nodes, run_ends, run_output, runs
+from chalicelib.services import gang_leftovers, gangs, leases, node_ends, nodes, run_ends, run_output, runs
 from chalicelib.services.deps import Deps
 from chalicelib.store import runs as store
 
@@ -203,7 +203,7 @@ def _wanted_of_node(deps: Deps, row: Instance, run: Run, *, is_working: bool) ->
     if node is None:
         is_new = run.state is RunState.SUBMITTED and gangs.is_of_placement(run, row)
         if row.lease is not None and not is_new and not is_working:
-            leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor="agent")
+            gang_leftovers.give_back(deps, run, row, actor="agent")
         return None
     if run.state not in node_ends.ON_MACHINES:
         return None

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from chalicelib.domain.host_records import Destination, HostRecord
-from chalicelib.services.adoption_claims import is_live
 from chalicelib.ssh.host_keys import keys_for_jump
 from chalicelib.store import hosts as store
+from chalicelib.store import instances
 
 
 def held(record: HostRecord) -> HostRecord:
@@ -20,7 +20,8 @@ def held(record: HostRecord) -> HostRecord:
     for other in reversed(store.list_hosts(record.project)):
         if other.jump is not None and other.jump_pinned and _is_one(other.jump, jump):
             return replace(record, jump_fingerprint=other.jump_fingerprint, jump_pinned=other.jump_pinned)
-        if other.pinned and not other.hops and _is_one(other.destination, jump) and is_live(other.project, other.key):
+        is_direct = other.pinned and not other.hops and _is_one(other.destination, jump)
+        if is_direct and instances.is_live(other.project, other.key):
             return replace(record, jump_fingerprint=other.fingerprint, jump_pinned=other.pinned)
     return record
 

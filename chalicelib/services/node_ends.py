@@ -3,13 +3,13 @@
 Each verb may be repeated, and reads the run again when another node's agent was faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import nodes
-from chalicelib.domain.errors import LostRaceError, NotFoundError
+from chalicelib.domain.errors import LostRaceError
 from chalicelib.domain.model import RUN_ENDS, Run, RunReason, RunState
 from chalicelib.domain.nodes import NodeJob, NodeState
 from chalicelib.services import run_ends, run_retries
@@ -97,19 +97,15 @@ def _without_unreachable(deps: Deps, run: Run) -> Run:
 
     Their machines stay held until their agents say that nothing runs there, or the leases end.
     """
-    for _ in range(ATTEMPTS):
-        failed, left = nodes.failure(run.jobs), [job for job in run.jobs if not job.is_over]
-        if failed is None or not left or run.state not in (RunState.STARTING, RunState.RUNNING):
-            return run
-        if not all(_is_unreachable(run, job) for job in left) or run_retries.follows(
-            deps, run, RunReason(failed.reason)
-        ):
-            return run
-        try:
-            return store.note(run, nodes.given_up(run.jobs))
-        except LostRaceError:
-            run = store.get(run.project, run.run_id)
-    raise LostRaceError(f"run {run.name!r} keeps moving")
+
+    def is_to_end(run: Run, left: Sequence[NodeJob]) -> bool:
+        failed = nodes.failure(run.jobs)
+        if failed is None or run.state not in (RunState.STARTING, RunState.RUNNING):
+            return False
+        are_silent = all(_is_unreachable(run, job) for job in left)
+        return are_silent and not run_retries.follows(deps, run, RunReason(failed.reason))
+
+    return _given_up(run, is_to_end)
 
 
 def stop_unseen(deps: Deps, run: Run, *, actor: str) -> Run:
@@ -142,9 +138,14 @@ def alone(run: Run) -> NodeJob:
 
 def _stopped_unseen(deps: Deps, run: Run) -> Run:
     """The same for the nodes of a run: all that have not ended, or none."""
+    return _given_up(run, lambda run, left: run.state is RunState.STOPPING and _can_leave(run, left))
+
+
+def _given_up(run: Run, is_to_end: Callable[[Run, Sequence[NodeJob]], bool]) -> Run:
+    """Note the jobs that have not ended as not seen to end, if the run as it stands then is to end without them."""
     for _ in range(ATTEMPTS):
         left = [job for job in run.jobs if not job.is_over]
-        if run.state is not RunState.STOPPING or not left or not _can_leave(run, left):
+        if not left or not is_to_end(run, left):
             return run
         try:
             return store.note(run, nodes.given_up(run.jobs))
@@ -161,11 +162,8 @@ def _can_leave(run: Run, left: Sequence[NodeJob]) -> bool:
 
 def _is_unreachable(run: Run, job: NodeJob) -> bool:
     """Whether the machine of a node was silent for longer than a blip lasts, and is still held for the job."""
-    try:
-        row = instance_store.find(run.project, job.instance_id, run.pool)
-    except NotFoundError:
-        return False
-    return row.unreachable and row.lease is not None and row.lease.lease_id == job.lease_id
+    row = instance_store.look_up(run.project, job.instance_id, run.pool)
+    return row is not None and row.unreachable and row.lease is not None and row.lease.lease_id == job.lease_id
 
 
 def wake_others(deps: Deps, run: Run) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.domain import networks, nodes, rendezvous
-from chalicelib.domain.errors import LostRaceError, NotFoundError
+from chalicelib.domain.errors import LostRaceError
 from chalicelib.domain.host_records import is_host
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
@@ -78,10 +78,8 @@ def start(deps: Deps, run: Run, jobs: Jobs, *, reason: RunReason, actor: str, pl
 
 
 def _is_leaving(run: Run, job: NodeJob) -> bool:
-    try:
-        return instance_store.find(run.project, job.instance_id, run.pool).interrupted
-    except NotFoundError:
-        return True
+    row = instance_store.look_up(run.project, job.instance_id, run.pool)
+    return row is None or row.interrupted
 
 
 def placed(deps: Deps, blank: NodeJob, row: Instance, cluster: str) -> NodeJob:

@@ -161,10 +161,7 @@ def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
         return _end_if_its_lease_did(deps, node_ends.stop_unseen(deps, run, actor="placement"))
     if run.state is not RunState.PROVISIONING:
         return run
-    try:
-        row = instance_store.find(run.project, run.instance_id)
-    except NotFoundError:
-        row = None
+    row = instance_store.look_up(run.project, run.instance_id)
     if row is not None and row.state not in OVER:
         return run
     detail = row.detail if row is not None else "its instance is gone"
@@ -173,11 +170,10 @@ def end_if_its_instance_did(deps: Deps, run: Run) -> Run:
 
 
 def _end_if_its_lease_did(deps: Deps, run: Run) -> Run:
-    try:
-        row = instance_store.find(run.project, run.instance_id)
-    except NotFoundError:
+    row = instance_store.look_up(run.project, run.instance_id)
+    if row is None or not is_host(row) or row.state in OVER:
         return run
-    if not is_host(row) or row.state in OVER or (row.lease is not None and row.lease.lease_id == run.lease_id):
+    if row.lease is not None and row.lease.lease_id == run.lease_id:
         return run
     detail = f"host {row.name} was unreachable for too long"
     return run_ends.finish(deps, run, RunState.FAILED, RunReason.MACHINE_LOST, actor="placement", detail=detail)

@@ -83,11 +83,8 @@ def given_up_at(row: Instance) -> datetime:
 def advance(deps: Deps, project: str, pool: str, instance_id: str, *, round_: int, since: str, steps: int) -> Step:
     """Do the next step of getting a machine for one instance."""
     here = Step("again", 0, round_, since, steps + 1)
-    try:
-        row = store.get(project, pool, instance_id)
-    except NotFoundError:
-        return Step("end")
-    if row.state not in (State.PENDING, State.PROVISIONING):
+    row = store.peek(project, pool, instance_id)
+    if row is None or row.state not in (State.PENDING, State.PROVISIONING):
         return Step("end")
     if steps >= HAND_OVER:
         suffix = f"-{int(deps.now().timestamp())}"
@@ -118,11 +115,8 @@ def await_agent(deps: Deps, project: str, pool: str, instance_id: str, callback:
 
 def give_up(deps: Deps, project: str, pool: str, instance_id: str, detail: str) -> None:
     """End a request whose workflow cannot go on."""
-    try:
-        row = store.get(project, pool, instance_id)
-    except NotFoundError:
-        return
-    if row.state in (State.PENDING, State.PROVISIONING):
+    row = store.peek(project, pool, instance_id)
+    if row is not None and row.state in (State.PENDING, State.PROVISIONING):
         _fail(deps, row, detail)
 
 

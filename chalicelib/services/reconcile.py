@@ -167,13 +167,7 @@ def _is_orphan(deps: Deps, backend: Backend, machine: Machine, live: set[str]) -
 
 def _is_live(instance_id: str) -> bool:
     """Whether any project has a live row of an instance: several may rent from one account."""
-    for project in pool_store.projects():
-        try:
-            if store.find(project, instance_id).state is not State.TERMINATED:
-                return True
-        except NotFoundError:
-            continue
-    return False
+    return any(store.is_live(project, instance_id) for project in pool_store.projects())
 
 
 def _live(pool: Pool) -> Iterator[Instance]:

@@ -98,11 +98,8 @@ def remove(deps: Deps, seen: Instance, *, force: bool, reason: Reason, actor: st
 
 def advance(deps: Deps, project: str, pool: str, instance_id: str, round_: int) -> float | None:
     """Do what a teardown still owes. Returns the seconds to wait before the next look, or None when it is over."""
-    try:
-        row = store.get(project, pool, instance_id)
-    except NotFoundError:
-        return None
-    if row.state is not State.TERMINATING:
+    row = store.peek(project, pool, instance_id)
+    if row is None or row.state is not State.TERMINATING:
         return None
     if is_host(row):
         host_removal.forget_key_of(deps, row)

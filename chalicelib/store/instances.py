@@ -71,10 +71,16 @@ def create(instance: Instance, spec: dict[str, Any], deadline: datetime, *, requ
 
 def get(project: str, pool: str, instance_id: str, *, consistent: bool = True) -> Instance:
     """Read a live instance. Raises `NotFoundError`."""
-    item = calls.get(InstanceRow, rows.part(project, pool), instance_id, consistent=consistent)
-    if item is None:
+    row = peek(project, pool, instance_id, consistent=consistent)
+    if row is None:
         raise NotFoundError(f"instance {instance_id!r} does not exist", instance=instance_id)
-    return rows.decode(item)
+    return row
+
+
+def peek(project: str, pool: str, instance_id: str, *, consistent: bool = True) -> Instance | None:
+    """The same, or None where it has ended or never was."""
+    item = calls.get(InstanceRow, rows.part(project, pool), instance_id, consistent=consistent)
+    return None if item is None else rows.decode(item)
 
 
 def find(project: str, name_or_id: str, pool: str = "") -> Instance:
@@ -87,9 +93,9 @@ def find(project: str, name_or_id: str, pool: str = "") -> Instance:
     again, which leads to its new place.
     """
     if is_name(pool) and is_id(name_or_id):
-        live = calls.get(InstanceRow, rows.part(project, pool), name_or_id, consistent=True)
+        live = peek(project, pool, name_or_id)
         if live is not None:
-            return rows.decode(live)
+            return live
     for name in (f"instance:{name_or_id}", f"id:{name_or_id}"):
         for _ in range(LOOKS):
             item = calls.get(NameRow, project, name, consistent=True)
@@ -99,6 +105,20 @@ def find(project: str, name_or_id: str, pool: str = "") -> Instance:
             if found is not None:
                 return rows.decode(found)
     raise NotFoundError(f"instance {name_or_id!r} does not exist", instance=name_or_id)
+
+
+def look_up(project: str, name_or_id: str, pool: str = "") -> Instance | None:
+    """The same, or None where there is none."""
+    try:
+        return find(project, name_or_id, pool)
+    except NotFoundError:
+        return None
+
+
+def is_live(project: str, name_or_id: str) -> bool:
+    """Whether there is such an instance, and it has not ended."""
+    row = look_up(project, name_or_id)
+    return row is not None and row.state is not State.TERMINATED
 
 
 def _place(held: NameRow) -> tuple[str, str]:

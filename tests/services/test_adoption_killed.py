@@ -18,8 +18,8 @@ from chalicelib.services import (
 )
 from tests.quick_moto import empty_tables
 from tests.services.host_steps import add, spend
+from tests.services.reaper import Reaper
 from tests.services.steps import state_of
-from tests.services.test_killed_anywhere import Reaper
 from tests.services.world import World
 
 ADOPTION = {module.__file__ for module in (adoption, adoption_steps, adoption_claims, adoption_verdicts, host_removal)}

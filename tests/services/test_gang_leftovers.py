@@ -1,26 +1,20 @@
 """What was bought for a run on several nodes and never had a job does not bill any longer than it must."""
 
-from dataclasses import replace
-
 import pytest
 
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import Run, RunState
 from chalicelib.domain.policies import RUN, parse
-from chalicelib.services import leases, placement, pools, runs, teardown
+from chalicelib.services import leases, placement, runs, teardown
 from chalicelib.store import instances as store
-from tests.services.steps import add, ready, run_of, settle, submit
-from tests.services.test_gang_regions import A, B, C, live, minute, until
+from tests.services.gangs import A, B, C, live, minute, until
+from tests.services.steps import add, fire_due, ready, run_of, settle, submit
 from tests.services.world import World
 
 
 @pytest.fixture
-def world(dynamodb) -> World:
-    world = World(offers=[A, B, C])
-    pools.create_project(world.deps, "main")
-    world.cloud.capabilities = replace(world.cloud.capabilities, cluster=True)
-    pools.resolve(world.deps, "main", None)
-    return world
+def world(regional: World) -> World:
+    return regional
 
 
 def come(world: World, ranks: str) -> None:
@@ -109,3 +103,71 @@ def test_a_stop_between_two_clusters_removes_what_was_bought_in_the_first(world)
     moved, mine = left(world, idle_duration="off")
     runs.stop(world.deps, "main", moved.name, force=False, actor="user:me")
     assert store.find("main", mine).state is State.TERMINATING
+
+
+@pytest.fixture
+def gathering(world: World) -> tuple[Run, str]:
+    """A run of which one of two machines is there; the other never comes. No idle time ends them."""
+    run = submit(world, nodes=2, idle_duration="off")
+    come(world, "0")
+    found = run_of(world, run)
+    assert [bool(job.lease_id) for job in found.jobs] == [True, False]
+    return found, found.jobs[0].instance_id
+
+
+def test_a_stop_before_all_nodes_are_there_removes_what_would_stay_for_ever(world, gathering):
+    run, mine = gathering
+    runs.stop(world.deps, "main", run.name, force=False, actor="user:me")
+    settle(world, 5)
+    found = store.find("main", mine)
+    assert (found.state, found.detail) == (State.TERMINATED, "bought for a run that ended before it began")
+    assert world.cloud.alive() == []
+
+
+def test_a_run_whose_nodes_do_not_come_in_time_leaves_nothing_that_would_stay_for_ever(world, gathering):
+    run, _ = gathering
+    for _ in range(35):
+        world.pass_time(60)
+        fire_due(world)
+        world.sync_all()
+    ended = run_of(world, run)
+    assert ended.state is RunState.FAILED
+    assert ended.detail.startswith("1 of 2 nodes were ready in time")
+    settle(world, 5)
+    assert live(world) == []
+    assert world.cloud.alive() == []
+
+
+@pytest.mark.parametrize("comes_late", [True, False])
+def test_what_a_dead_stop_did_not_let_go_is_removed_when_its_agent_reports(world, gathering, monkeypatch, comes_late):
+    run, _ = gathering
+    with monkeypatch.context() as dying:
+        dying.setattr(placement, "drop_reserved", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            runs.stop(world.deps, "main", run.name, force=False, actor="user:me")
+    if comes_late:
+        come(world, "1")
+    world.sync_all()
+    settle(world, 5)
+    ends = {job.instance_id: store.look_up("main", job.instance_id) for job in run.jobs}
+    assert {row.state for row in ends.values() if row} == {State.TERMINATED}
+    assert world.cloud.alive() == []
+
+
+def test_what_ends_by_its_idle_time_is_kept_for_the_next_run(world):
+    run = submit(world, nodes=2, idle_duration="5m")
+    come(world, "0")
+    mine = run_of(world, run).jobs[0].instance_id
+    runs.stop(world.deps, "main", run.name, force=False, actor="user:me")
+    assert store.find("main", mine).state is State.IDLE
+
+
+def test_machines_on_which_the_job_ran_stay_as_long_as_was_asked_for(world):
+    world.obedient = True
+    run = submit(world, nodes=2, idle_duration="off")
+    running = until(world, run, RunState.RUNNING)
+    runs.stop(world.deps, "main", run.name, force=False, actor="user:me")
+    for _ in range(3):
+        world.sync_all()
+    assert run_of(world, run).state is RunState.STOPPED
+    assert {store.find("main", job.instance_id).state for job in running.jobs} == {State.IDLE}

@@ -9,23 +9,18 @@ from chalicelib.domain.errors import NoOffersError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.nodes import blank
-from chalicelib.services import gatherings, placement, pools, reconcile, runs, teardown
+from chalicelib.services import gatherings, placement, reconcile, runs, teardown
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
 from tests.builders import make_offer
-from tests.services.steps import add, fire_due, ready, run_of, settle, submit
+from tests.services.gangs import A, B, C, live, minute, until
+from tests.services.steps import add, ready, run_of, settle, submit
 from tests.services.world import World
-
-A, B, C = (make_offer(backend="sim", region=region, price=price) for region, price in (("a", 10), ("b", 20), ("c", 30)))
 
 
 @pytest.fixture
-def world(dynamodb) -> World:
-    world = World(offers=[A, B, C])
-    pools.create_project(world.deps, "main")
-    world.cloud.capabilities = replace(world.cloud.capabilities, cluster=True)
-    pools.resolve(world.deps, "main", None)
-    return world
+def world(regional: World) -> World:
+    return regional
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
@@ -50,29 +45,6 @@ def test_a_run_that_lost_spot_machines_twice_gets_what_stays_if_there_is_any(wor
     ids = [job.instance_id for job in placed.jobs] or [placed.instance_id]
     bought = [world.cloud.shapes[m.ref] for m in world.cloud.alive() if any(i in m.attempt_id for i in ids)]
     assert bought == [B.key] * nodes
-
-
-def live(world: World) -> list:
-    return instance_store.live("main", "default-pool", limit=100)[0]
-
-
-def minute(world: World) -> None:
-    world.pass_time(60)
-    fire_due(world)
-    ready(world)
-    for _ in range(3):
-        world.sync_all()
-
-
-def until(world: World, run, *states: RunState, minutes: int = 12):
-    """The run when it is in one of the states; what it holds until then is always of one region."""
-    for _ in range(minutes):
-        found = run_of(world, run)
-        if found.state in states:
-            return found
-        assert len({job.cluster for job in found.jobs}) == 1
-        minute(world)
-    raise AssertionError(f"{found.state} {found.detail}")
 
 
 def regions(world: World, run) -> set[str]:

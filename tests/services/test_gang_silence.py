@@ -7,53 +7,13 @@ from itertools import cycle
 import pytest
 
 from chalicelib.domain.errors import NoMatchError
-from chalicelib.domain.host_records import Destination, HostRecord
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.nodes import NodeState
-from chalicelib.services import hosts, machine_losses, pools, reconcile, run_ends
-from chalicelib.services.jobs import JobReport
-from chalicelib.store import instances as instance_store
+from chalicelib.services import machine_losses, reconcile, run_ends
 from chalicelib.store import runs as run_store
-from tests.builders import NOW
-from tests.services.sim_hosts import SimHost, private_key
-from tests.services.steps import fire_due, ready, run_of, submit
-from tests.services.world import World
-
-
-@pytest.fixture
-def boxes(world: World) -> tuple[SimHost, SimHost]:
-    """Two hosts of one network, adopted."""
-    pools.resolve(world.deps, "main", None)
-    for number, name in enumerate(("box-1", "box-2"), 5):
-        world.hosts.add(name, addresses=(f"10.0.0.{number}/24",))
-        record = HostRecord("", "", "", name, Destination(name, "ubuntu"), "http://api.test", NOW, "user:me")
-        hosts.add(world.deps, "main", "default-pool", record, hosts.Key(private_key()))
-    ready(world)
-    return world.hosts.known["box-1"], world.hosts.known["box-2"]
-
-
-def running(world: World, **body):
-    run = submit(world, nodes=2, reuse=True, **body)
-    for _ in range(3):
-        world.sync_all()
-    assert run_of(world, run).state is RunState.RUNNING
-    return run
-
-
-def exits(host: SimHost, code: int) -> None:
-    host.jobs = {run_id: JobReport(run_id, "exited", code) for run_id in host.jobs}
-
-
-def pass_minutes(world: World, minutes: float) -> None:
-    for _ in range(round(minutes * 2)):
-        world.pass_time(30)
-        fire_due(world)
-        world.sync_all()
-
-
-def row_of(name: str):
-    return instance_store.find("main", name)
+from tests.services.gangs import exits, pass_minutes, row_of, running
+from tests.services.steps import run_of, submit
 
 
 @pytest.mark.parametrize("silent_first", [True, False])

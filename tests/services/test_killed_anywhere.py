@@ -1,11 +1,7 @@
 """A worker that is killed between any two lines of a launch: exactly one machine afterwards, or none, never two."""
 
-import sys
-from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -13,47 +9,13 @@ from chalicelib.backends.base import Rate
 from chalicelib.domain.lifecycle import State
 from chalicelib.services import instances, launch_limit, launching, pools, provisioning, stock_outs
 from tests.quick_moto import empty_tables
+from tests.services.reaper import Reaper
 from tests.services.steps import add, ready, settle, state_of
 from tests.services.world import World
 
 LAUNCH = {module.__file__ for module in (launching, launch_limit, stock_outs, provisioning)}
 FEWEST = 80
 """Lines that a launch has at the least: fewer would mean that the reaper does not see them."""
-
-
-class Killed(BaseException):
-    """What nothing in the code catches, as nothing catches the end of a process."""
-
-
-class Reaper:
-    """Ends a call before the line that is the `at`th to be executed in some files, by default the code of a launch."""
-
-    def __init__(self, at: int, files: set[str | None] = LAUNCH) -> None:
-        self.left = at
-        self.files = files
-
-    def kills(self, call: Callable[[], Any]) -> bool:
-        """Make the call; returns whether it was killed before its end."""
-        before = sys.gettrace()
-        sys.settrace(self._enter)
-        try:
-            call()
-        except Killed:
-            return True
-        finally:
-            sys.settrace(before)
-        return False
-
-    def _enter(self, frame: FrameType, _event: str, _arg: object) -> Any:
-        watched = frame.f_code.co_filename in self.files
-        return self._line if watched else None
-
-    def _line(self, _frame: FrameType, event: str, _arg: object) -> Any:
-        if event == "line":
-            if not self.left:
-                raise Killed
-            self.left -= 1
-        return self._line
 
 
 @contextmanager
@@ -100,7 +62,7 @@ def loses_its_workflow(world, row, name):
 def test_a_worker_may_be_killed_before_any_line_of_a_launch(then, every):
     for line in range(0, 1000, every):
         with request_on_empty_tables() as (world, row, name):
-            if not Reaper(line).kills(partial(world.workflows.step, name)):
+            if not Reaper(line, LAUNCH).kills(partial(world.workflows.step, name)):
                 assert line > FEWEST
                 return
             then(world, row, name)

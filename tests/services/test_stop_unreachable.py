@@ -7,9 +7,9 @@ from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Run, RunReason, RunState
 from chalicelib.services import machine_losses, reconcile, runs
 from chalicelib.services.jobs import JobReport
+from tests.services.gangs import pass_minutes, row_of, running
 from tests.services.sim_hosts import SimHost
 from tests.services.steps import run_of, submit
-from tests.services.test_gang_silence import boxes, pass_minutes, row_of, running  # noqa: F401
 from tests.services.world import World
 
 Boxes = tuple[SimHost, SimHost]
@@ -33,7 +33,7 @@ def is_held_by(run: Run) -> bool:
     return row.state is State.BUSY and row.lease is not None and row.lease.run_id == run.run_id
 
 
-def test_a_run_that_never_began_ends_at_its_stop_although_its_host_is_unreachable(world: World, boxes: Boxes):  # noqa: F811
+def test_a_run_that_never_began_ends_at_its_stop_although_its_host_is_unreachable(world: World, boxes: Boxes):
     boxes[1].cut = True
     run = placed(world, after_minutes=1.5)
     pass_minutes(world, 0.5)
@@ -46,7 +46,7 @@ def test_a_run_that_never_began_ends_at_its_stop_although_its_host_is_unreachabl
         submit(world, instance="box-2", reuse=True)
 
 
-def test_a_stop_before_the_host_is_flagged_ends_the_run_when_it_is(world: World, boxes: Boxes):  # noqa: F811
+def test_a_stop_before_the_host_is_flagged_ends_the_run_when_it_is(world: World, boxes: Boxes):
     boxes[1].cut = True
     run = placed(world)
     assert stop(world, run).state is RunState.STOPPING, "a blip is waited for"
@@ -55,7 +55,7 @@ def test_a_stop_before_the_host_is_flagged_ends_the_run_when_it_is(world: World,
     assert is_held_by(run)
 
 
-def test_a_host_that_got_the_job_all_the_same_ends_it_before_others_get_the_host(world: World, boxes: Boxes):  # noqa: F811
+def test_a_host_that_got_the_job_all_the_same_ends_it_before_others_get_the_host(world: World, boxes: Boxes):
     silent = boxes[1]
     silent.cut = True
     run = placed(world, after_minutes=1.5)
@@ -71,7 +71,7 @@ def test_a_host_that_got_the_job_all_the_same_ends_it_before_others_get_the_host
     assert submit(world, instance="box-2", reuse=True).state is RunState.STARTING
 
 
-def test_a_running_job_on_an_unreachable_host_is_waited_for_and_left_by_force(world: World, boxes: Boxes):  # noqa: F811
+def test_a_running_job_on_an_unreachable_host_is_waited_for_and_left_by_force(world: World, boxes: Boxes):
     run = placed(world)
     world.sync_all()
     world.sync_all()
@@ -86,7 +86,7 @@ def test_a_running_job_on_an_unreachable_host_is_waited_for_and_left_by_force(wo
     assert is_held_by(run)
 
 
-def test_the_end_of_the_lease_leaves_an_idle_host_that_takes_no_work(world: World, boxes: Boxes):  # noqa: F811
+def test_the_end_of_the_lease_leaves_an_idle_host_that_takes_no_work(world: World, boxes: Boxes):
     boxes[1].cut = True
     run = placed(world, after_minutes=1.5)
     pass_minutes(world, 0.5)
@@ -99,7 +99,7 @@ def test_the_end_of_the_lease_leaves_an_idle_host_that_takes_no_work(world: Worl
         submit(world, instance="box-2", reuse=True)
 
 
-def test_a_stop_by_force_of_several_nodes_waits_for_those_that_can_be_heard(world: World, boxes: Boxes):  # noqa: F811
+def test_a_stop_by_force_of_several_nodes_waits_for_those_that_can_be_heard(world: World, boxes: Boxes):
     run = running(world)
     boxes[1].cut = True
     pass_minutes(world, 3)
@@ -116,7 +116,7 @@ def test_a_stop_by_force_of_several_nodes_waits_for_those_that_can_be_heard(worl
 
 def test_reconcile_ends_the_stopped_run_when_whoever_flagged_its_host_died(
     world: World,
-    boxes: Boxes,  # noqa: F811
+    boxes: Boxes,
     monkeypatch: pytest.MonkeyPatch,
 ):
     boxes[1].cut = True

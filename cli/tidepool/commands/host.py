@@ -58,41 +58,48 @@ class CheckHosts(Command):
         return carry_out(Look(args, session, Asked(args, session)))
 
 
-class RefreshHosts(Command):
-    """Have the agents of adopted hosts read their facts again: GPUs, memory, disk, addresses, driver. For example:
-    `tidepool host refresh box-7`."""
+class NamedHosts(Command):
+    """A command that does one thing to each of the hosts that it is given by name."""
+
+    told: str
+    """What was done to one, with its `{name}`; `{when}` says so where a silent one does it only later."""
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
 
     def run(self, args: Namespace, session: Session) -> int:
-        asked = [session.client.hosts.refresh(name) for name in dict.fromkeys(args.names)]
-        if args.json:
-            session.out.json(asked)
-            return 0
-        for instance in asked:
-            when = when_text(instance, session.now())
-            name = instance["name"]
-            session.out.line(f"{name} reads its facts again{when} (tidepool instance show {name})")
-        return 0
-
-
-class ForgetHosts(Command):
-    """Wait no longer for hosts that were removed while they were away, and are `cleanup pending` since: another control
-    plane has taken them over, or they are no more. Nothing is done on the hosts. For example: `tidepool host forget
-    box-7`."""
-
-    def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
-
-    def run(self, args: Namespace, session: Session) -> int:
-        done = [session.client.hosts.forget(name) for name in dict.fromkeys(args.names)]
+        done = [self.ask(session, name) for name in dict.fromkeys(args.names)]
         if args.json:
             session.out.json(done)
             return 0
         for instance in done:
-            session.out.line(f"{instance['name']} is forgotten; what is left on the host stays there")
+            when = when_text(instance, session.now())
+            session.out.line(self.told.format(name=instance["name"], when=when))
         return 0
+
+    def ask(self, session: Session, name: str) -> Instance:
+        raise NotImplementedError
+
+
+class RefreshHosts(NamedHosts):
+    """Have the agents of adopted hosts read their facts again: GPUs, memory, disk, addresses, driver. For example:
+    `tidepool host refresh box-7`."""
+
+    told = "{name} reads its facts again{when} (tidepool instance show {name})"
+
+    def ask(self, session: Session, name: str) -> Instance:
+        return session.client.hosts.refresh(name)
+
+
+class ForgetHosts(NamedHosts):
+    """Wait no longer for hosts that were removed while they were away, and are `cleanup pending` since: another control
+    plane has taken them over, or they are no more. Nothing is done on the hosts. For example: `tidepool host forget
+    box-7`."""
+
+    told = "{name} is forgotten; what is left on the host stays there"
+
+    def ask(self, session: Session, name: str) -> Instance:
+        return session.client.hosts.forget(name)
 
 
 def when_text(instance: Instance, now: float) -> str:
