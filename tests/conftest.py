@@ -22,7 +22,7 @@ STAGES = count(1)
 # are interrupted here must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-quick_moto.remember_what_never_changes()
+quick_moto.take_short_cuts()
 
 
 SHARED = ("e2e", "hosts")
