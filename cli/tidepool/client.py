@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from itertools import count
 
 from tidepool.address import proxy_for, quote
 from tidepool.errors import BadAnswerError, TidepoolError, from_problem
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 TRIES = 5
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
+PENDING_S = 40.0
+"""How long an answer is waited for that the API is still working on: a key whose request died is free after 35 s."""
 PAGE = 1000
 """Rows asked for at a time: the most that the API gives."""
 
@@ -41,7 +44,8 @@ class Client:
 
     `url` is the base of the API, with or without `/v1`. Every call is limited to `within_s` seconds a try and tried
     up to `tries` times on a lost connection or a passing failure, with jittered waits; a call that changes something
-    carries the same Idempotency-Key each time, so it happens once. May be shared between threads.
+    carries the same Idempotency-Key each time, so it happens once. While the API says that it is still being worked on,
+    it is asked again for up to `PENDING_S`. May be shared between threads.
     """
 
     def __init__(
@@ -199,17 +203,22 @@ class Client:
             headers["Content-Type"] = "application/json"
         if method != "GET":
             headers["Idempotency-Key"] = key or os.urandom(16).hex()
-        for done in range(1, self.tries + 1):
-            wait_s = wait_before(done)
+        tries, pending_s = 0, 0.0
+        for asked in count(1):
+            wait_s = wait_before(asked)
             try:
                 return _answer(self._transport.exchange(method, target, headers, content, within_s=self.within_s))
             except TidepoolError as error:
-                # A lost answer's request may still be worked on: the API says so, retryably, until it has the answer.
-                if done == self.tries or not error.retryable or error.code == "no-match":
-                    raise
                 wait_s = max(wait_s, min(float(error.context.get("retry_after_s") or 0), LONGEST_WAIT_S))
+                # A lost answer's request may still be worked on: the API says so until it has the answer.
+                if error.code == "idempotency-pending" and self.tries > 1 and pending_s < PENDING_S:
+                    pending_s += wait_s
+                else:
+                    tries += 1
+                    if tries == self.tries or not error.retryable or error.code == "no-match":
+                        raise
             self.sleep(wait_s)
-        raise AssertionError("the last try answers or raises")
+        raise AssertionError("a try answers or raises")
 
 
 def wait_before(tries_done: int) -> float:

@@ -76,14 +76,30 @@ def test_a_problem_becomes_an_error_that_carries_it(stub, client, status, code, 
     assert len(stub.requests) == 1
 
 
-def test_a_request_that_is_still_being_worked_on_is_waited_for(stub, client):
+def test_a_request_that_is_still_being_worked_on_is_waited_for_as_long_as_its_key_is_kept(stub):
+    waits: list[float] = []
+
     def ready(_: object) -> None:
-        if len(stub.requests) == 3:
+        if sum(waits) > 35:
             stub.refusals.clear()
 
     stub.refusals[("POST", "pools")] = Problem(409, "idempotency-pending", retryable=True)
     stub.on_request = ready
-    assert client.pools.create("gpu")["name"] == "gpu"
+    with Client(stub.url, TOKEN, sleep=waits.append, environ={}) as client:
+        assert client.pools.create("gpu")["name"] == "gpu"
+    assert max(waits) <= 5
+
+
+def test_a_request_that_is_worked_on_for_ever_is_given_up(stub):
+    waits: list[float] = []
+    stub.refusals[("POST", "pools")] = Problem(409, "idempotency-pending", retryable=True)
+    with (
+        Client(stub.url, TOKEN, sleep=waits.append, environ={}) as client,
+        pytest.raises(tidepool.ConflictError) as given_up,
+    ):
+        client.pools.create("gpu")
+    assert given_up.value.code == "idempotency-pending"
+    assert 40 <= sum(waits) <= 70
 
 
 def test_no_match_is_an_answer_not_a_passing_failure(stub, client):
