@@ -125,6 +125,18 @@ def test_a_host_that_another_control_plane_has_by_now_is_forgotten_on_demand(wor
     assert not host.agent  # it was told that it is not wanted
 
 
+def test_an_installation_that_never_claimed_its_host_owes_nothing_there(world):
+    """What is there is still the former instance's: its own cleanup is pending, and there is nothing of the new one."""
+    host = world.hosts.add()
+    former = owed(world, host)
+    host.install_faults = ["failed"] * 3
+    row = add(world, host.name)
+    spend(world, 10)
+    assert host.ran[-1] == "uninstall"
+    assert state_of(world, row).state is State.TERMINATED
+    assert [each.instance.instance_id for each in hosts.listed(world.deps, "main")] == [former.instance_id]
+
+
 def test_a_host_cannot_clear_what_another_host_owes(world):
     owing, liar = world.hosts.add("owing"), world.hosts.add("liar")
     row = owed(world, owing)
