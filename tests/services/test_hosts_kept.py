@@ -99,6 +99,16 @@ def test_a_key_does_not_outlive_its_check_when_reconcile_was_away_for_a_while(wo
     assert world.secrets.kept == {}
 
 
+def test_a_key_that_cannot_be_deleted_keeps_no_other_from_being_deleted(world, monkeypatch):
+    first, second = lost(world), lost(world)
+    world.pass_time(40 * 60)
+    delete = world.secrets.delete
+    monkeypatch.setattr(world.secrets, "delete", lambda name: 1 / 0 if name == first.secret else delete(name))
+    reconcile.compare(world.deps)
+    assert list(world.secrets.kept) == [first.secret]
+    assert second.secret != first.secret
+
+
 def test_a_host_that_is_owed_is_listed_for_as_long_as_it_is_owed(world):
     row = owed(world, world.hosts.add())
     world.pass_time(80 * 24 * 3600)
