@@ -9,7 +9,7 @@ from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.policies import RUN, parse
 from chalicelib.services import hosts, instances, leases, pools, reconcile, run_output
-from chalicelib.services.agents import Notice
+from chalicelib.services.agents import EARLY, Notice
 from chalicelib.services.jobs import JobReport, LogChunk
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
@@ -241,3 +241,21 @@ def test_facts_that_meet_another_change_of_the_row_are_not_lost(world, box, monk
     found = state_of(world, row)
     assert found.lease == met[0].lease
     assert [gpu.count for gpu in found.offer.resources.gpus] == [4]
+
+
+def test_a_host_that_is_removed_in_the_middle_of_a_sync_is_not_told_to_switch_off(world, box, monkeypatch):
+    """Its agent would stop its jobs and rest for minutes before it asks again, and is to uninstall itself."""
+    host, row = box
+    get, reads = instance_store.get, []
+
+    def late(*where, **how):
+        reads.append(where)
+        if len(reads) == 2:
+            instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+        return get(*where, **how)
+
+    with monkeypatch.context() as between:
+        between.setattr(instance_store, "get", late)
+        answer = world.hosts.sync(host)
+    assert (answer.shutdown, answer.interval) == (False, EARLY)
+    assert world.hosts.sync(host).uninstall
