@@ -719,7 +719,8 @@ def addresses(links: str, api_host: str) -> list[str]:
         found.append(probe.getsockname()[0])
     for line in links.splitlines():
         words = line.split()
-        if len(words) > 3 and not VIRTUAL.match(words[1]):
+        passes = words[2:3] == ["inet6"] and "temporary" in words  # gone tomorrow, RFC 8981
+        if len(words) > 3 and not VIRTUAL.match(words[1]) and not passes:
             found.append(words[3].partition("/")[0])
     usable = [address for address in found if not address.startswith(("127.", "169.254."))]
     return list(dict.fromkeys(usable))

@@ -121,7 +121,9 @@ def _taken(deps: Deps, record: HostRecord, step: Step, done: Done) -> HostRecord
             return _installed(deps, record, scripts.parse_install(done.stdout))
         if step is Step.UNINSTALL:
             report = scripts.parse_uninstall(done.stdout)
-            is_clean = report.outcome in (scripts.Outcome.REMOVED, scripts.Outcome.ABSENT)
+            # An installation removes what it replaces before it claims the host: where another one's claim stands,
+            # there is nothing of this one.
+            is_clean = report.outcome is not scripts.Outcome.FAILED
             return store.change(record, step=Step.FAILED, removed_at=deps.now() if is_clean else None)
     except ScriptOutputError as error:
         complaint = " ".join(done.stderr.split())[-STDERR_SHOWN:]

@@ -143,7 +143,7 @@ def sync(deps: Deps, token: Token, report: SyncReport) -> SyncAnswer:
     if row.attempt != number or row.state is State.PENDING:
         raise UnauthenticatedError("this machine was replaced by another attempt")
     if row.state is State.TERMINATING:
-        return SyncAnswer(instance_id, EARLY, shutdown=True)
+        return SyncAnswer(instance_id, EARLY, shutdown=_goes_off(row))
     _kept(instance_id, report)
     if is_host(row):
         row = host_facts.take_in(deps, row, report.facts)
@@ -280,6 +280,11 @@ def _interval(deps: Deps, row: Instance) -> timedelta:
     return min(deps.settings.sync_every, SYNC_EVERY) if is_host(row) else deps.settings.sync_every
 
 
+def _goes_off(row: Instance) -> bool:
+    """Whether a machine is to switch itself off. A host that is removed is told to uninstall when it asks again."""
+    return row.state is State.TERMINATING and not is_host(row)
+
+
 def _farewell(deps: Deps, row: Instance, acknowledged: tuple[str, ...], offsets: dict[str, int]) -> SyncAnswer:
     """An agent that ends gets no new work: nobody is there to take it. Its next sync, if one comes, changes that."""
     if row.state in (State.IDLE, State.BUSY) and not row.unreachable:
@@ -297,14 +302,14 @@ def _answer(
     idle = row.idle_limit + IDLE_MARGIN if row.idle_limit is not None else timedelta()
     return SyncAnswer(
         instance_id=row.instance_id,
-        interval=_interval(deps, row),
+        interval=_interval(deps, row) if row.state is not State.TERMINATING else EARLY,
         wake_url=deps.wake.listen_url(row.instance_id, expires=WAKE_FOR),
         job=jobs.wanted(deps, row, deps.now(), is_working=is_working),
         acknowledged=acknowledged,
         log_offsets=offsets,
         idle_limit=idle,
         leaderless_limit=deps.settings.lost_after + IDLE_MARGIN,
-        shutdown=row.state is State.TERMINATING,
+        shutdown=_goes_off(row),
         interruption=row.ends_at,
         refresh=is_host(row) and host_facts.are_asked_for(row),
     )

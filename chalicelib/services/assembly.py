@@ -151,7 +151,7 @@ def let_go(deps: Deps, run: Run, actor: str) -> None:
             continue  # the run has it again, in a later placement
         try:
             if row.state in COMING:
-                teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
+                teardown.remove_coming(deps, row, run.run_id, actor=actor)
             elif row.lease is not None:
                 gang_leftovers.give_back(deps, run, row, actor=actor)
         except (LostRaceError, NotFoundError):

@@ -1,8 +1,8 @@
 """What was bought for a run on several nodes and never had a job: machines that nobody asked for by themselves.
 
 Those in clusters that the run left are removed, whatever their idle limit: who pays asked for one machine a node. Those
-of a run that ended before it began become idle, for the next one, unless no idle limit would ever end them. What the
-run took from its pool is not touched, nor what another has taken since.
+of a run that ended before it began, or was placed again without them, become idle, for the next one, unless no idle
+limit would ever end them. What the run took from its pool is not touched, nor what another has taken since.
 
 Every placement of the run looks again before anything else, so one that dies half way is finished by the next, which
 the run's `placement` timer brings.
@@ -24,7 +24,7 @@ LOOKS: Final = 5
 
 COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
 DETAIL: Final = "bought for a run that did not get all of its nodes there"
-UNUSED: Final = "bought for a run that ended before it began"
+UNUSED: Final = "bought for a run that began without it, or not at all"
 
 
 def clear(deps: Deps, run: Run, *, everywhere: bool, actor: str) -> None:
@@ -45,8 +45,7 @@ def give_back(deps: Deps, run: Run, row: Instance, *, actor: str) -> None:
     Raises `LostRaceError` and `NotFoundError` as the moves do.
     """
     assert row.lease is not None
-    job = nodes.of_instance(run.jobs, row.instance_id)
-    if job is not None and job.state in node_ends.NOT_BEGUN and is_kept_for_nothing(row):
+    if is_kept_for_nothing(row) and _had_no_job(run, row):
         remove_unused(deps, row, actor=actor)
     else:
         leases.give_back(deps, row, row.lease.fence, reason=Reason.RELEASED, actor=actor)
@@ -60,6 +59,20 @@ def is_kept_for_nothing(row: Instance) -> bool:
 def remove_unused(deps: Deps, row: Instance, *, actor: str) -> Instance:
     """Remove a machine that was bought for a run that has no use for it."""
     return teardown.begin(deps, row, Event.REMOVED, reason=Reason.RUN_STOPPED, actor=actor, detail=UNUSED)
+
+
+def _had_no_job(run: Run, row: Instance) -> bool:
+    """Whether a machine that was bought for a run never got a job of it.
+
+    One that is none of its nodes any more is of an earlier placement. Those of the present try handed out no job.
+    """
+    if row.reserved_for != run.run_id:
+        return False
+    job = nodes.of_instance(run.jobs, row.instance_id)
+    if job is not None:
+        return job.state in node_ends.NOT_BEGUN
+    search = run.tries.search
+    return _placement(run, row) > run.tries.placements or (search is not None and row.created_at >= search.since)
 
 
 def _clear(deps: Deps, run: Run, row: Instance, *, everywhere: bool, actor: str) -> None:
@@ -81,8 +94,7 @@ def _is_left_over(deps: Deps, run: Run, row: Instance, *, everywhere: bool) -> b
     A placement that another process has begun meanwhile has a higher number than the run that was read.
     """
     search = searches.begun(run.tries.search, run.changed_at)
-    number = int(row.instance_id.removeprefix(_stem(run)).partition("-")[0])
-    if number > run.placements or row.created_at < search.since:
+    if _placement(run, row) > run.placements or row.created_at < search.since:
         return False
     if row.state in COMING:
         return True
@@ -99,6 +111,11 @@ def _is_held_for_nothing(run: Run, row: Instance) -> bool:
     if row.state is not State.BUSY or row.lease is None or row.lease.run_id != run.run_id:
         return False
     return row.reserved_for == run.run_id or not gangs.is_of_placement(run, row)
+
+
+def _placement(run: Run, row: Instance) -> int:
+    """In which placement of a run a machine was bought."""
+    return int(row.instance_id.removeprefix(_stem(run)).partition("-")[0])
 
 
 def _stem(run: Run) -> str:

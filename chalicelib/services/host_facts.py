@@ -24,28 +24,33 @@ TRIES: Final = 5
 
 
 def take_in(deps: Deps, row: Instance, facts: Mapping[str, Any] | None) -> Instance:
-    """Let the row of a host follow its facts; return it as it is then. A lost race is made good by the next facts.
+    """Let the row of a host follow its facts; return it as it is then.
 
-    Those of an agent that was faster than the answer of its installation were kept, and are told only once.
+    An agent tells them once, so they are taken in although the row is taken or released meanwhile. Those of an agent
+    that was faster than the answer of its installation were kept.
     """
     if facts is None and row.state is State.PROVISIONING:
         facts = journal.facts(row.instance_id)
     if facts is None or row.offer is None or row.state not in (State.PROVISIONING, State.IDLE, State.BUSY):
         return row
     record = _noted(row, facts)
-    if row.state is State.PROVISIONING:
+    for _ in range(TRIES):
+        if row.state not in (State.IDLE, State.BUSY) or row.offer is None:
+            return row
+        zone = row.offer.zone if record is None else record.zone if record.address else ""
+        found = resources(facts, row.offer.resources)
+        offer = replace(row.offer, resources=found, zone=zone, instance_type=_type(facts))
+        if offer == row.offer:
+            return row
+        pool_store.note_shape(row.project, row.pool, offer)
+        try:
+            row = instance_store.renew(row, offer)
+        except LostRaceError:
+            row = instance_store.get(row.project, row.pool, row.instance_id)
+            continue
+        log.event("host-changed", instance=row.instance_id, resources=repr(offer.resources), network=offer.zone)
         return row
-    zone = row.offer.zone if record is None else record.zone if record.address else ""
-    offer = replace(row.offer, resources=resources(facts, row.offer.resources), zone=zone, instance_type=_type(facts))
-    if offer == row.offer:
-        return row
-    pool_store.note_shape(row.project, row.pool, offer)
-    try:
-        row = instance_store.renew(row, offer)
-    except LostRaceError:
-        log.event("renewal-lost-race", instance=row.instance_id)
-        return instance_store.get(row.project, row.pool, row.instance_id)
-    log.event("host-changed", instance=row.instance_id, resources=repr(offer.resources), network=offer.zone)
+    log.event("renewal-lost-race", instance=row.instance_id)
     return row
 
 

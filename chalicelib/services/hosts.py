@@ -158,9 +158,17 @@ def forget(deps: Deps, project: str, name: str) -> Instance:
 def sweep(deps: Deps, project: str) -> int:
     """Clear away what crashes left: keys of adoptions that are over, records and claims without an instance.
 
-    Returns how many hosts or checks had something.
+    Returns how many hosts or checks had something. One of which something cannot be cleared away stops no other.
     """
-    return sum(_cleared(deps, record) for record in _all(project))
+    return sum(_cleared_if_possible(deps, record) for record in _all(project))
+
+
+def _cleared_if_possible(deps: Deps, record: HostRecord) -> bool:
+    try:
+        return _cleared(deps, record)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the keys of the others are deleted
+        log.error("host-sweep-failed", error, host=record.key)
+        return False
 
 
 def _all(project: str) -> Iterator[HostRecord]:

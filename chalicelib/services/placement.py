@@ -5,6 +5,7 @@ is left as it is.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from chalicelib import log
@@ -144,10 +145,15 @@ def drop_reserved(deps: Deps, run: Run, actor: str) -> None:
         return
     try:
         row = instance_store.find(run.project, run.instance_id)
-        if run_ends.run_of(row) == run.run_id:
-            teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor)
+        if _is_its(run, row):
+            still = partial(_is_its, run)
+            teardown.remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=actor, still=still)
     except (NotFoundError, LostRaceError):
         return
+
+
+def _is_its(run: Run, row: Instance) -> bool:
+    return run_ends.run_of(row) == run.run_id
 
 
 def end_if_its_instance_did(deps: Deps, run: Run) -> Run:

@@ -79,6 +79,7 @@ def compare(deps: Deps) -> list[Report]:
     for project in projects:
         with _logged(project=project):
             _file_lost_placements(deps, project, {row.instance_id: row for row in rows})
+        with _logged(project=project):
             hosts.sweep(deps, project)
         with _logged(project=project):
             backend_use.open_abandoned(deps, project)
@@ -220,9 +221,10 @@ def _file_lost_placements(deps: Deps, project: str, rows: Mapping[str, Instance]
     while True:
         active, cursor = run_store.page(project, limit=PAGE, cursor=cursor, active=True)
         for run in active:
-            _file(lost_run_timers(run, give_up_after=deps.settings.pickup_limit, now=deps.now()))
-            if run.jobs or _may_have_lost(run, rows.get(run.instance_id)):
-                placement.end_if_its_instance_did(deps, run)
+            with _logged(run=run.run_id):
+                _file(lost_run_timers(run, give_up_after=deps.settings.pickup_limit, now=deps.now()))
+                if run.jobs or _may_have_lost(run, rows.get(run.instance_id)):
+                    placement.end_if_its_instance_did(deps, run)
         if cursor is None:
             return
 

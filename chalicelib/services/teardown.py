@@ -5,6 +5,7 @@ concurrently it is called. Its workflow calls it with growing waits; the `teardo
 for as long as the instance is not gone.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,6 +34,7 @@ NOT_YET: Final = "still billing, it cannot be ended yet: "
 """What the detail of an instance begins with whose provider refuses to end its machine."""
 
 LAST_WAIT_S: Final = 60
+COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
 OPEN_ATTEMPTS: Final = frozenset({AttemptState.INTENT, AttemptState.UNKNOWN, AttemptState.LAUNCHED})
 
 
@@ -65,8 +67,8 @@ def _let_go(deps: Deps, gone: Instance, others: tuple[str, ...]) -> None:
             row = store.find(gone.project, instance_id)
             if row.state is State.BUSY:
                 deps.wake.send(instance_id)
-            elif row.state in (State.PENDING, State.PROVISIONING) and row.reserved_for == run_id:
-                remove(deps, row, force=True, reason=Reason.RUN_STOPPED, actor=gone.actor)
+            else:
+                remove_coming(deps, row, run_id, actor=gone.actor)
         except (NotFoundError, LostRaceError):
             log.event("let-go-already", instance=instance_id)
 
@@ -78,10 +80,19 @@ def drive(deps: Deps, instance: Instance, suffix: str = "") -> None:
     deps.executions.start(deps.settings.teardown_arn, name, payload)
 
 
-def remove(deps: Deps, seen: Instance, *, force: bool, reason: Reason, actor: str) -> Instance:
+def remove(
+    deps: Deps,
+    seen: Instance,
+    *,
+    force: bool,
+    reason: Reason,
+    actor: str,
+    still: Callable[[Instance], bool] = lambda _: True,
+) -> Instance:
     """Remove one instance; one that is already on its way out is answered as it is.
 
-    Raises `BusyError` for a busy one without `force`. A row that moved meanwhile is read again, a few times.
+    Raises `BusyError` for a busy one without `force`. A row that moved meanwhile is read again, a few times, and is
+    left as it is then if it is not `still` what was to be removed: another may have it by now, and work on it.
     """
     for _ in range(5):
         if seen.state in (State.TERMINATING, State.TERMINATED):
@@ -93,7 +104,19 @@ def remove(deps: Deps, seen: Instance, *, force: bool, reason: Reason, actor: st
             return begin(deps, seen, Event.REMOVED, reason=reason, actor=actor)
         except LostRaceError:
             seen = store.get(seen.project, seen.pool, seen.instance_id)
+            if not still(seen):
+                return seen
     raise LostRaceError(f"instance {seen.name!r} keeps moving; ask again")
+
+
+def remove_coming(deps: Deps, seen: Instance, run_id: str, *, actor: str) -> None:
+    """Remove an instance that was bought for a run and is on its way, unless it comes first: then it is let go."""
+
+    def still(row: Instance) -> bool:
+        return row.state in COMING and row.reserved_for == run_id
+
+    if still(seen):
+        remove(deps, seen, force=True, reason=Reason.RUN_STOPPED, actor=actor, still=still)
 
 
 def advance(deps: Deps, project: str, pool: str, instance_id: str, round_: int) -> float | None:

@@ -12,8 +12,12 @@ from chalicelib.ssh.reading import Lines
 IP_LINE: Final = re.compile(r"\d+:\s+([^\s@]+)(?:@\S+)?\s+inet6?\s+([0-9a-fA-F:.]+)(?:\s+peer\s+\S+?)?(/\d+)?\s(.*)")
 """`2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0\\  valid_lft …`, ip(8); also busybox's."""
 
-UNUSABLE: Final = ("tentative", "dadfailed", "deprecated")
-"""IPv6 addresses that are not ours yet, never will be, or are about to go."""
+UNUSABLE: Final = ("tentative", "dadfailed", "deprecated", "temporary")
+"""IPv6 addresses that are not ours yet, never will be, are about to go, or are changed every day for privacy's sake
+(RFC 8981): beside one of these there is always one that stays, and that is what neighbours are told."""
+
+UNUSABLE_FLAGS: Final = 0x01 | 0x08 | 0x20 | 0x40
+"""The same in `if_inet6`: IFA_F_TEMPORARY, DADFAILED, DEPRECATED and TENTATIVE of linux/if_addr.h."""
 
 MOST_ROUTES: Final = 1000
 MOST_ADDRESSES: Final = 256
@@ -82,7 +86,8 @@ def _of_proc(lines: Lines) -> Iterator[Address]:
                 yield Address(interface, ip_interface((own, network.prefixlen)))
     for line in lines.every("if_inet6"):
         words = line.split()
-        if len(words) == 6 and re.fullmatch(r"[0-9a-f]{32}", words[0]):
+        is_read = len(words) == 6 and re.fullmatch(r"[0-9a-f]{32}", words[0])
+        if is_read and not int(words[4], 16) & UNUSABLE_FLAGS:
             yield Address(words[5], ip_interface((IPv6Address(int(words[0], 16)), int(words[2], 16))))
 
 

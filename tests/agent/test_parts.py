@@ -70,6 +70,14 @@ def test_addresses_of_bridges_and_loopback_are_not_the_machines() -> None:
     assert agent.addresses(links, "127.0.0.1") == ["10.0.0.5", "fd00::5"]
 
 
+def test_an_address_that_changes_every_day_is_not_told_to_the_neighbours() -> None:
+    links = """\
+2: eth0    inet6 fd00::1:5/64 scope global temporary dynamic \\       valid_lft 604000sec preferred_lft 85000sec
+2: eth0    inet6 fd00::5:5/64 scope global dynamic mngtmpaddr \\       valid_lft 2591000sec preferred_lft 604000sec
+"""
+    assert agent.addresses(links, "127.0.0.1") == ["fd00::5:5"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -120,7 +120,7 @@ def test_a_stop_before_all_nodes_are_there_removes_what_would_stay_for_ever(worl
     runs.stop(world.deps, "main", run.name, force=False, actor="user:me")
     settle(world, 5)
     found = store.find("main", mine)
-    assert (found.state, found.detail) == (State.TERMINATED, "bought for a run that ended before it began")
+    assert (found.state, found.detail) == (State.TERMINATED, "bought for a run that began without it, or not at all")
     assert world.cloud.alive() == []
 
 

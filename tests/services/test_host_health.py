@@ -7,13 +7,17 @@ import pytest
 from chalicelib.domain.errors import InvalidInputError, NoMatchError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
+from chalicelib.domain.policies import RUN, parse
 from chalicelib.services import hosts, instances, leases, pools, reconcile, run_output
-from chalicelib.services.agents import Notice
+from chalicelib.services.agents import EARLY, Notice
 from chalicelib.services.jobs import JobReport, LogChunk
+from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as run_store
 from tests.services.host_steps import add, spend
 from tests.services.steps import ready, run_of, state_of, submit
 from tests.services.world import World
+
+ANY = parse({}, defaults=RUN)[0]
 
 
 @pytest.fixture
@@ -219,3 +223,39 @@ def test_a_full_disk_is_no_other_shape_until_much_of_it_is_gone(world, box):
     host.facts_told = False
     world.sync_all()
     assert state_of(world, row).offer.resources.disk_mib == host.disk_mib
+
+
+def test_facts_that_meet_another_change_of_the_row_are_not_lost(world, box, monkeypatch):
+    """An agent tells them once: what a host has would be wrong until it starts again."""
+    host, row = box
+    host.gpus, host.facts_told = 4, False
+    renew, met = instance_store.renew, []
+
+    def late(seen, offer):
+        if not met:
+            met.append(leases.acquire(world.deps, "main", "lab", ANY, holder="user:me"))
+        return renew(seen, offer)
+
+    monkeypatch.setattr(instance_store, "renew", late)
+    world.sync_all()
+    found = state_of(world, row)
+    assert found.lease == met[0].lease
+    assert [gpu.count for gpu in found.offer.resources.gpus] == [4]
+
+
+def test_a_host_that_is_removed_in_the_middle_of_a_sync_is_not_told_to_switch_off(world, box, monkeypatch):
+    """Its agent would stop its jobs and rest for minutes before it asks again, and is to uninstall itself."""
+    host, row = box
+    get, reads = instance_store.get, []
+
+    def late(*where, **how):
+        reads.append(where)
+        if len(reads) == 2:
+            instances.remove(world.deps, "main", row.name, pool=None, force=False, actor="user:me")
+        return get(*where, **how)
+
+    with monkeypatch.context() as between:
+        between.setattr(instance_store, "get", late)
+        answer = world.hosts.sync(host)
+    assert (answer.shutdown, answer.interval) == (False, EARLY)
+    assert world.hosts.sync(host).uninstall

@@ -99,6 +99,16 @@ def test_a_key_does_not_outlive_its_check_when_reconcile_was_away_for_a_while(wo
     assert world.secrets.kept == {}
 
 
+def test_a_key_that_cannot_be_deleted_keeps_no_other_from_being_deleted(world, monkeypatch):
+    first, second = lost(world), lost(world)
+    world.pass_time(40 * 60)
+    delete = world.secrets.delete
+    monkeypatch.setattr(world.secrets, "delete", lambda name: 1 / 0 if name == first.secret else delete(name))
+    reconcile.compare(world.deps)
+    assert list(world.secrets.kept) == [first.secret]
+    assert second.secret != first.secret
+
+
 def test_a_host_that_is_owed_is_listed_for_as_long_as_it_is_owed(world):
     row = owed(world, world.hosts.add())
     world.pass_time(80 * 24 * 3600)
@@ -123,6 +133,18 @@ def test_a_host_that_another_control_plane_has_by_now_is_forgotten_on_demand(wor
     host.cut = False
     world.hosts.sync(host)
     assert not host.agent  # it was told that it is not wanted
+
+
+def test_an_installation_that_never_claimed_its_host_owes_nothing_there(world):
+    """What is there is still the former instance's: its own cleanup is pending, and there is nothing of the new one."""
+    host = world.hosts.add()
+    former = owed(world, host)
+    host.install_faults = ["failed"] * 3
+    row = add(world, host.name)
+    spend(world, 10)
+    assert host.ran[-1] == "uninstall"
+    assert state_of(world, row).state is State.TERMINATED
+    assert [each.instance.instance_id for each in hosts.listed(world.deps, "main")] == [former.instance_id]
 
 
 def test_a_host_cannot_clear_what_another_host_owes(world):

@@ -123,3 +123,19 @@ def test_a_run_whose_instance_went_before_the_run_named_it_is_ended(world):
     )
     reconcile.compare(world.deps)
     assert run_of(world, run).state is RunState.FAILED
+
+
+def test_a_run_that_cannot_be_looked_at_keeps_nobody_from_other_runs_and_hosts(world, monkeypatch):
+    runs = {submit(world).run_id for _ in range(2)}
+    looked, swept = set(), []
+
+    def look(_, run):
+        looked.add(run.run_id)
+        raise TransientError("its backend cannot be opened")
+
+    monkeypatch.setattr(reconcile, "_may_have_lost", lambda *_: True)
+    monkeypatch.setattr(reconcile.placement, "end_if_its_instance_did", look)
+    monkeypatch.setattr(reconcile.hosts, "sweep", lambda _, project: swept.append(project))
+    reconcile.compare(world.deps)
+    assert looked == runs
+    assert swept == ["main"]

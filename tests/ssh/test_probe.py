@@ -179,6 +179,17 @@ def test_an_address_that_is_not_ours_yet_is_none():
     assert [(each.interface, str(each.value)) for each in found] == [("eth1", "10.1.0.2/24")]
 
 
+def test_an_address_that_changes_every_day_is_not_what_neighbours_are_told():
+    """Of two in the network the lower one would be chosen; nobody tells the others when it is gone."""
+    changing = "2: eth0    inet6 fd00::1:5/64 scope global temporary dynamic \\       valid_lft 604000sec"
+    lasting = "2: eth0    inet6 fd00::5:5/64 scope global dynamic mngtmpaddr \\       valid_lft 2591000sec"
+    found = probe.parse(recording(addresses=[("ip", changing), ("ip", lasting)])).addresses
+    assert [str(each.value) for each in found] == ["fd00::5:5/64"]
+    of_proc = f"fd{'0' * 25}10005 02 40 00 01     eth0\nfd{'0' * 25}50005 02 40 00 00     eth0"
+    found = probe.parse(recording(addresses=lines(fib=FIB, if_inet6=of_proc))).addresses
+    assert [str(each.value) for each in found] == ["fd00::5:5/64"]
+
+
 @pytest.mark.parametrize(
     ("tool", "said", "status", "answered", "dns"),
     [
