@@ -64,6 +64,7 @@ class Plane:
     root: Path
     options: Options = field(default_factory=lambda: Options(port=0))
     client: dict[str, str] = field(default_factory=dict)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list, init=False, repr=False)
 
     @property
     def folder(self) -> Folder:
@@ -102,7 +103,16 @@ class Plane:
         command = [sys.executable, "-m", "tidepool", *words]
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": str(ROOT / "cli"), **self.client}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.root / "work", env=environ, text=True, **{**pipes, **options})
+        process = subprocess.Popen(command, cwd=self.root / "work", env=environ, text=True, **{**pipes, **options})
+        self.started.append(process)
+        return process
+
+    def end_commands(self) -> None:
+        """End what a test that failed has left running, which the next test would be blamed for."""
+        while self.started:
+            process = self.started.pop()
+            process.kill()
+            process.communicate()
 
     def tidepool(self, *words: str, code: int | None = 0, answer: str | None = None) -> Done:
         """Type one command and wait for it. `code` is what it must exit with (None: anything)."""
@@ -250,6 +260,7 @@ class Plane:
 
     def empty(self) -> None:
         """Remove every instance, wait until nothing bills, and forget the rehearsal."""
+        self.end_commands()
         self.cloud("DELETE", "/rehearsal")
         for run in self.request("GET", f"/projects/{self.project}/runs?active=true")[1]["items"]:
             self.request("POST", f"/projects/{self.project}/runs/{run['run_id']}/stop", {"force": True})

@@ -143,9 +143,8 @@ def run(plane, name: str) -> dict[str, Any]:
 def test_a_machine_that_cannot_be_ended_stays_terminating_and_costs_until_it_is_gone(plane):
     plane.tidepool("pool", "add", "--cpu", "2..", "--name", "stubborn", "-y")
     (machine,) = plane.machines()
-    os.kill(
-        plane.until(lambda: plane.agent_of(machine["id"])), signal.SIGSTOP
-    )  # it would switch its machine off itself
+    agent = plane.until(lambda: plane.agent_of(machine["id"]))
+    os.kill(agent, signal.SIGSTOP)  # it would switch its machine off itself
     plane.rehearse({"fault": "terminate-fails"})
     removing = plane.start("pool", "rm", "stubborn", "-y")
     first = plane.until(lambda: (seen := plane.instance("stubborn"))["state"] == "terminating" and seen)
