@@ -1,7 +1,6 @@
 """What stands in for AWS in tests: keys that open nothing, the tables of a stage, the emulator as a process."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,9 +19,10 @@ from chalicelib.store import tables
 from infra.build import ROOT
 from infra.local.deploy import Emulator
 from infra.local.emulator import REGION, root_key
+from tests.ports import free_port
 
-START_LIMIT_S = 30
-STOP_LIMIT_S = 15
+START_LIMIT_S = 120
+STOP_LIMIT_S = 120
 
 
 def set_keys(patch: pytest.MonkeyPatch, endpoint: str = "") -> None:
@@ -57,9 +57,7 @@ def running_emulator(
     One that has functions ends gracefully, and they with it; another one is killed, because it would first store the
     tables that nobody wants.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "infra.local.emulator", "--port", str(port), "--state", str(state), *options]
     with open(state / "log", "wb") as log:
         process = subprocess.Popen(
@@ -78,7 +76,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START_LIMIT_S
     while True:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
+            urllib.request.urlopen(url, timeout=10).close()
         except urllib.error.HTTPError:
             return
         except OSError:

@@ -20,9 +20,9 @@ from infra.local.folder import PARTS, Folder
 
 STAGE: Final = "local"
 STACK: Final = f"tidepool-{STAGE}"
-START_S: Final = 30.0
+START_S: Final = 120.0
 POLL_S: Final = 0.02
-STOP_S: Final = {"pump": 20.0, "control-plane": 30.0, "cloud": 10.0}
+STOP_S: Final = {"pump": 60.0, "control-plane": 120.0, "cloud": 60.0}
 """How long each part may take to end. The pump delivers what is left, the emulator stores its state."""
 
 POWER_OFF_S: Final = 2.0
@@ -69,7 +69,7 @@ def launch(folder: Folder, part: str, module: str, *arguments: str, secrets: dic
 
 
 def answers(folder: Folder, part: str, url: str) -> None:
-    """Wait until a part answers anything at all. Raises `LocalError` when it ends, or does not within 30 s."""
+    """Wait until a part answers anything at all. Raises `LocalError` when it ends, or does not within two minutes."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         try:

@@ -13,11 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.agent.stub_api import BOOTSTRAP, StubApi
+from tests.agent.stub_api import BOOTSTRAP, PATIENCE_S, StubApi
 
 PROGRAM = Path(__file__).parents[2] / "chalicelib" / "agent" / "tidepool_agent.py"
 PYTHON = os.environ.get("TIDEPOOL_TEST_AGENT_PYTHON", sys.executable)
 """The agent must also run on the Pythons of old distributions, from 3.8 on."""
+
+COUNTS = """
+i=0
+while [ ! -e "$0" ]; do i=$((i + 1)); echo $i; sleep 0.02; done
+exit 5
+"""
+"""A job that counts until a file is there: it goes on for as long as a test needs it to, on a busy computer too."""
 
 SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
@@ -53,13 +60,13 @@ class Machine:
             argv = [PYTHON, "-I", str(PROGRAM)]
             self.process = subprocess.Popen(argv, env={**self.env, **env}, stderr=stderr, stdin=subprocess.DEVNULL)
 
-    def signal(self, number: int, *, limit_s: float = 10.0) -> int:
+    def signal(self, number: int, *, limit_s: float = PATIENCE_S) -> int:
         """Signal the agent and return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(limit_s)
 
-    def wait(self, limit_s: float = 10.0) -> int:
+    def wait(self, limit_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         return self.process.wait(limit_s)
 
@@ -69,7 +76,8 @@ class Machine:
         path.chmod(0o755)
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._stderr.read_text().splitlines()]
+        complete = self._stderr.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in complete.splitlines()]
 
     def processes(self, run_id: str) -> dict[str, Any]:
         """What the job's folder says about its processes."""
@@ -86,13 +94,25 @@ class Machine:
                     os.killpg(record["leader"], signal.SIGKILL)
 
 
-def wait_until(what: Callable[[], Any], limit_s: float = 10.0) -> Any:
+def wait_until(what: Callable[[], Any], limit_s: float = PATIENCE_S) -> Any:
     """Wait for something that no condition variable tells."""
     give_up_at = time.monotonic() + limit_s
     while not (result := what()):
         assert time.monotonic() < give_up_at, f"not within {limit_s} s"
         time.sleep(0.01)
     return result
+
+
+def counted(log: bytes) -> int:
+    """How far that job came, whose log must have each line once."""
+    lines = log.decode().splitlines()
+    assert lines == [str(number) for number in range(1, len(lines) + 1)]
+    return len(lines)
+
+
+def quickest(attempt: Callable[[int], float]) -> float:
+    """The shortest of several durations: what always waits shows in each, a busy computer in some."""
+    return min(attempt(number) for number in range(5))
 
 
 def is_alive(pid: int) -> bool:

@@ -16,6 +16,8 @@ BOOTSTRAP = "tpb.1.a-bootstrap-secret"
 EMPTY = b"<ReceiveMessageResponse><ReceiveMessageResult/></ReceiveMessageResponse>"
 MESSAGE = EMPTY.replace(b"<ReceiveMessageResult/>", b"<ReceiveMessageResult><Message><MessageId>1</MessageId>")
 OVER = ("exited", "failed")
+PATIENCE_S = 60.0
+"""How long a test waits for what comes at once: no run that passes needs it, not even on a busy computer."""
 
 
 @dataclass
@@ -50,12 +52,16 @@ class StubApi:
         self.states: dict[str, list[str]] = {}
         self.ends: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
-        self.polls = 0
+        self.poll_times: list[float] = []
         self.messages = 0
         self.seen = threading.Condition()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def polls(self) -> int:
+        return len(self.poll_times)
 
     @property
     def origin(self) -> str:
@@ -91,13 +97,13 @@ class StubApi:
             self.messages += 1
             self.seen.notify_all()
 
-    def until(self, what: Callable[[], Any], limit_s: float = 10.0) -> Any:
+    def until(self, what: Callable[[], Any], limit_s: float = PATIENCE_S) -> Any:
         """Wait until something is true of what agents did, and return it."""
         with self.seen:
             assert self.seen.wait_for(what, limit_s), f"not within {limit_s} s"
             return what()
 
-    def ended(self, run_id: str, limit_s: float = 10.0) -> dict[str, Any]:
+    def ended(self, run_id: str, limit_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait for the end of a run and return its report."""
         end: dict[str, Any] = self.until(lambda: self.ends.get(run_id), limit_s)
         return end
@@ -157,7 +163,7 @@ class StubApi:
         return True
 
     def poll(self) -> tuple[int, bytes]:
-        self.polls += 1
+        self.poll_times.append(time.monotonic())
         self.seen.notify_all()
         if self.wake_status != 200:
             return self.wake_status, b""

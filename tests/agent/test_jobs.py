@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.conftest import Machine, is_alive, wait_until
+from tests.agent.conftest import Machine, is_alive, quickest, wait_until
 from tests.agent.stub_api import StubApi
 
 
@@ -26,23 +26,35 @@ def test_output_and_exit_code_arrive(machine: Machine, api: StubApi) -> None:
 def test_a_wake_starts_a_job_and_its_output_is_there_at_once(machine: Machine, api: StubApi) -> None:
     machine.start()
     api.until(lambda: api.polls)
-    began = time.monotonic()
-    api.want("run-1", "sh", "-c", "echo hello; sleep 30")
-    api.until(lambda: api.log("run-1") == b"hello\n")
-    assert time.monotonic() - began < 0.5
+
+    def hello_s(number: int) -> float:
+        began = time.monotonic()
+        api.want(f"run-{number}", "sh", "-c", "echo hello; sleep 300")
+        api.until(lambda: api.log(f"run-{number}") == b"hello\n")
+        took_s = time.monotonic() - began
+        api.stop()
+        api.ended(f"run-{number}")
+        return took_s
+
+    assert quickest(hello_s) < 0.5
 
 
 def test_output_after_a_quiet_time_is_sent_at_once(machine: Machine, api: StubApi, tmp_path: Path) -> None:
     machine.start()
-    api.want(
-        "run-1", "sh", "-c", 'while ! [ -e "$0" ]; do sleep 0.01; done; date +%s.%N; sleep 30', str(tmp_path / "go")
-    )
-    api.until(lambda: "running" in api.states.get("run-1", []))
-    time.sleep(0.3)
-    (tmp_path / "go").touch()
-    api.until(lambda: api.log("run-1"))
-    written = float(api.log("run-1"))
-    assert time.time() - written < 0.2
+
+    def telling_s(number: int) -> float:
+        run, go = f"run-{number}", tmp_path / f"go-{number}"
+        api.want(run, "sh", "-c", 'while ! [ -e "$0" ]; do sleep 0.01; done; date +%s.%N; sleep 300', str(go))
+        api.until(lambda: "running" in api.states.get(run, []))
+        time.sleep(0.2)
+        go.touch()
+        written = float(api.until(lambda: api.log(run)))
+        took_s = time.time() - written
+        api.stop()
+        api.ended(run)
+        return took_s
+
+    assert quickest(telling_s) < 0.2
 
 
 def test_binary_output_is_kept_byte_for_byte(machine: Machine, api: StubApi) -> None:
@@ -56,7 +68,7 @@ def test_much_output_arrives_complete_and_the_end_comes_with_its_last_byte(machi
     script = "import hashlib, random, sys; d = random.Random(1).randbytes(5_000_000); sys.stdout.buffer.write(d)"
     machine.start()
     api.want("run-1", sys.executable, "-c", script)
-    end = api.ended("run-1", 20)
+    end = api.ended("run-1")
     log = api.log("run-1")
     assert end["log_size"] == len(log) == 5_000_000
     assert hashlib.sha256(log).digest() == hashlib.sha256(random.Random(1).randbytes(5_000_000)).digest()
@@ -64,12 +76,13 @@ def test_much_output_arrives_complete_and_the_end_comes_with_its_last_byte(machi
 
 
 def test_a_talkative_job_is_followed_at_a_pace(machine: Machine, api: StubApi) -> None:
-    """200 lines in 2 s are a few uploads, not 200."""
+    """200 lines in 2 s are a few uploads, not 200; in the long run there is one a second."""
     machine.start()
+    began = time.monotonic()
     api.want("run-1", "sh", "-c", "for i in $(seq 200); do echo $i; sleep 0.008; done")
-    api.ended("run-1", 20)
+    api.ended("run-1")
     assert len(api.log("run-1").splitlines()) == 200
-    assert len(api.syncs) < 20
+    assert len(api.syncs) < 18 + (time.monotonic() - began)
 
 
 @pytest.mark.parametrize(
@@ -119,17 +132,17 @@ def test_after_kill_after_comes_sigkill(machine: Machine, api: StubApi) -> None:
     began = time.monotonic()
     api.stop()
     assert api.ended("run-1")["exit_code"] == 137
-    assert 0.5 <= time.monotonic() - began < 2
+    assert 0.5 <= time.monotonic() - began < 8  # not the 10 s that are usual
 
 
 def test_a_forced_stop_shortens_the_time_to_sigkill(machine: Machine, api: StubApi) -> None:
     machine.start()
-    api.want("run-1", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done", kill_after_s=60)
+    api.want("run-1", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done", kill_after_s=600)
     api.until(lambda: api.log("run-1"))
     api.stop()
     wait_until(lambda: [event for event in machine.events() if event["event"] == "job-stopping"])
     api.stop(kill_after_s=0)
-    assert api.ended("run-1", 3)["exit_code"] == 137
+    assert api.ended("run-1")["exit_code"] == 137
 
 
 def test_the_children_of_a_stopped_leader_keep_their_time(machine: Machine, api: StubApi) -> None:
@@ -187,7 +200,7 @@ def test_a_log_that_cannot_be_stored_delays_the_end_but_does_not_lose_it(machine
     api.store_logs = False
     machine.start()
     api.want("run-1", "echo", "hello")
-    assert api.ended("run-1", 20)["exit_code"] == 0
+    assert api.ended("run-1")["exit_code"] == 0
 
 
 def test_a_killed_supervisor_is_told_as_it_is_and_takes_the_job_along(machine: Machine, api: StubApi) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 from chalicelib.agent import tidepool_agent
 from tests.agent.conftest import wait_until
@@ -24,25 +25,29 @@ def test_the_script_may_end_the_agent_and_is_confirmed_all_the_same(machine, api
 def test_a_job_has_its_time_before_anything_is_removed(machine, api):
     machine.start(**HOST)
     with api.seen:
-        api.want("run-1", "sh", "-c", "trap 'echo saved; exit 3' TERM; while :; do sleep 0.05; done", wake=False)
+        script = "trap 'echo saved; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+        api.want("run-1", "sh", "-c", script, wake=False)
     api.wake()
-    api.until(lambda: "running" in api.states.get("run-1", []))
+    api.until(lambda: api.log("run-1"))
     done = machine.home / "jobs" / "run-1" / "end.json"
     with api.seen:
+        api.acknowledge = False  # what is acknowledged is removed, maybe before the script looks
         api.uninstall = f"cp {done} {machine.home}/seen; {CLEAN}"
     api.wake()
     api.until(lambda: api.uninstalled)
     assert '"exit_code": 3' in (machine.home / "seen").read_text()
 
 
-def test_a_confirmation_whose_answer_is_lost_is_said_again(machine, api):
+def test_a_confirmation_whose_answer_is_lost_is_said_again(machine, api, tmp_path):
     machine.start(**HOST)
+    go = tmp_path / "go"
     with api.seen:
-        api.uninstall = f"kill -9 {machine.process.pid}\nsleep 0.3\n{CLEAN}"
+        api.uninstall = f"kill -9 {machine.process.pid}\nwhile [ ! -e {go} ]; do sleep 0.02; done\n{CLEAN}"
     api.wake()
     machine.wait()
     with api.seen:
         api.lost_answers = 1
+    go.touch()
     api.until(lambda: api.uninstalled == 2)
 
 
@@ -52,31 +57,33 @@ def test_a_script_that_fails_is_run_again(machine, api):
     with api.seen:
         api.uninstall = f"echo x >>{count}; [ $(wc -l <{count}) -lt 2 ] || {CLEAN}"
     api.wake()
-    api.until(lambda: api.uninstalled, limit_s=20)
+    api.until(lambda: api.uninstalled)
     assert count.read_text() == "x\nx\n"
 
 
 def test_an_agent_that_is_started_again_by_a_script_that_failed_rests_before_it_runs_the_next(machine, api):
     machine.start(**HOST)
-    count = machine.home / "count"
+    times = machine.home / "times"
     with api.seen:
-        api.uninstall = f"echo x >>{count}; kill -9 {machine.process.pid}; printf 'outcome\\tfailed\\n'"
+        api.uninstall = f"date +%s.%N >>{times}; kill -9 {machine.process.pid}; printf 'outcome\\tfailed\\n'"
     api.wake()
     machine.wait()
     with api.seen:
-        api.uninstall = f"echo x >>{count}; {CLEAN}"
+        api.uninstall = f"date +%s.%N >>{times}; {CLEAN}"
+    began = time.time()
     machine.start(**HOST)
-    assert count.read_text() == "x\n"
-    api.until(lambda: api.uninstalled, limit_s=20)
-    assert count.read_text() == "x\nx\n"
+    api.until(lambda: api.uninstalled)
+    first, second = map(float, times.read_text().split())
+    assert first < began
+    assert second - began > tidepool_agent.UNINSTALL_AGAIN_S / 2 - 0.1
 
 
 def test_a_script_that_does_not_come_to_an_end_is_killed_and_run_again(tmp_path, api):
     count = tmp_path / "count"
-    script = f"echo x >>{count}; [ $(wc -l <{count}) -gt 1 ] || sleep 60; {CLEAN}"
-    order = {"script": script, "limit_s": 0.5, "pauses_s": [0, 0.1, 0.1], "bearer": "", "boot_id": "b", "ca": ""}
+    script = f"echo x >>{count}; [ $(wc -l <{count}) -gt 1 ] || sleep 600; {CLEAN}"
+    order = {"script": script, "limit_s": 2, "pauses_s": [0, 0.1, 0.1], "bearer": "", "boot_id": "b", "ca": ""}
     argv = [sys.executable, "-I", "-c", tidepool_agent.UNDERTAKER]
-    done = subprocess.run(argv, input=json.dumps({**order, "url": api.url}).encode(), timeout=20, check=False)
+    done = subprocess.run(argv, input=json.dumps({**order, "url": api.url}).encode(), timeout=60, check=False)
     assert (done.returncode, count.read_text()) == (0, "x\nx\n")
 
 

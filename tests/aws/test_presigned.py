@@ -57,7 +57,7 @@ def test_a_listener_hears_a_wake_at_once(live):
     status, words = send(url)
     assert status == 200
     assert b"<Message>" in words
-    assert monotonic() - began < 5
+    assert monotonic() - began < 15  # an answer without a message takes 20
 
 
 def test_a_log_survives_chunks_that_come_late_on_the_emulator_too(live):

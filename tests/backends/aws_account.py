@@ -18,7 +18,7 @@ def driver(
     aws: AwsProcess,
     *,
     key_id: str = KEY_ID,
-    limit_s: float = 30,
+    limit_s: float = 300,
     settles_s: float = 30,
     keys: bool = True,
     **more: Any,

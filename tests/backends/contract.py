@@ -15,7 +15,7 @@ from chalicelib.backends.base import Backend, LaunchSpec, Machine, Phase
 from chalicelib.domain import errors
 from chalicelib.domain.model import Offer
 
-GONE_WITHIN_S = 10.0
+GONE_WITHIN_S = 60.0
 
 CLASSES = {
     kind.kind: kind
@@ -70,7 +70,7 @@ class BackendContract:
     """Subclasses give the fixtures that raise here; they say in `kinds` which refusals the provider knows."""
 
     kinds: tuple[str, ...] = tuple(CLASSES)
-    hasty_limit_s = 0.5
+    hasty_limit_s = 1.0
     """The time limit of the fixture `hasty`: the same account through a driver of little patience."""
 
     @pytest.fixture
@@ -240,7 +240,7 @@ class BackendContract:
         assert backend.launch(spec).attempt_id == spec.attempt_id, "the next launch meets no fault"
 
     def test_a_slow_launch_is_cut_off_and_its_outcome_is_unknown(self, hasty, rehearsal, owner, spec):
-        hasty.launch(spec_for(spec.offer, owner=owner))  # what a driver looks up once is known from here on
+        self.warm_up(hasty, spec_for(spec.offer, owner=owner))
         rehearsal.slow(4 * self.hasty_limit_s)
         with pytest.raises(errors.UnknownOutcomeError):
             self.within_limit(lambda: hasty.launch(spec))
@@ -281,13 +281,24 @@ class BackendContract:
         with pytest.raises(errors.BackendAuthError):
             calls[verb]()
 
+    def warm_up(self, hasty: Backend, spec: LaunchSpec) -> None:
+        """Launch something, however often it takes: what a driver looks up once is known from then on."""
+        give_up_at = time.monotonic() + GONE_WITHIN_S
+        while True:
+            try:
+                hasty.launch(spec)
+            except (errors.TransientError, errors.UnknownOutcomeError):
+                assert time.monotonic() < give_up_at, "it is not launched"
+            else:
+                return
+
     def within_limit(self, call: Callable[[], object]) -> object:
         """Make a call; fail when it outlives the time limit of `hasty` by more than a busy computer explains."""
         began = time.monotonic()
         try:
             return call()
         finally:
-            assert time.monotonic() - began < 3 * self.hasty_limit_s
+            assert time.monotonic() - began < 3.5 * self.hasty_limit_s
 
     unknown_ref = "m-0123456789abcdef"
     """A reference of the provider's own format that nothing has."""

@@ -180,8 +180,8 @@ class TestLaunch:
             except errors.BackendError as error:
                 return error.kind
 
-        with ThreadPoolExecutor(4) as callers:
-            assert "throttled" in set(callers.map(outcome, range(4)))
+        with ThreadPoolExecutor(8) as callers:
+            assert "throttled" in set(callers.map(outcome, range(8)))
 
     def test_a_code_that_nobody_foresaw_leaves_the_launch_open(self, aws, backend, spec):
         aws.set(fail_next="SomethingNew:400")
@@ -249,7 +249,7 @@ class TestTokens:
 
 class TestLag:
     def test_a_machine_that_cannot_be_seen_yet_is_starting_for_its_maker(self, aws, backend, spec):
-        aws.set(lag_s=1)
+        aws.set(lag_s=4)
         ref = backend.launch(spec).ref
         assert backend.describe(ref).phase is Phase.STARTING
         with pytest.raises(errors.TransientError):
@@ -259,7 +259,7 @@ class TestLag:
 
     def test_but_not_for_longer_than_ec2_may_lag(self, aws, spec):
         aws.set(lag_s=60)
-        quick = driver(aws, settles_s=0.2)
+        quick = driver(aws, settles_s=3)
         ref = quick.launch(replace(spec, owner="tidepool-lagging")).ref
         assert quick.describe(ref).phase is Phase.STARTING
         eventually(lambda: quick.describe(ref).phase is Phase.GONE)
@@ -267,7 +267,7 @@ class TestLag:
         aws.reset()
 
     def test_a_lost_answer_is_found_once_the_machine_can_be_seen(self, aws, backend, spec):
-        aws.set(lag_s=0.5, lose_next=True)
+        aws.set(lag_s=3, lose_next=True)
         with pytest.raises(errors.UnknownOutcomeError):
             backend.launch(spec)
         assert backend.find(spec.attempt_id, OWNER) is None

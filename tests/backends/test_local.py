@@ -95,7 +95,7 @@ class TestLocal(BackendContract):
             LocalBackend("http://127.0.0.1:1", KEY).launch(spec)
 
     def test_a_launch_that_was_cut_off_may_still_happen_later_and_is_found_then(self, backend, hasty, rehearsal, spec):
-        rehearsal.slow(2 * self.hasty_limit_s)
+        rehearsal.slow(4 * self.hasty_limit_s)
         with pytest.raises(errors.UnknownOutcomeError):
             hasty.launch(spec)
         rehearsal.reset()

@@ -143,6 +143,6 @@ def add(cli: Callable[..., Ended], site: "Site") -> Callable[..., Ended]:
     return run
 
 
-def finish(process: subprocess.Popen[bytes], within_s: float = 20) -> Ended:
+def finish(process: subprocess.Popen[bytes], within_s: float = 60) -> Ended:
     out, err = process.communicate(timeout=within_s)
     return Ended(process.returncode, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace"))

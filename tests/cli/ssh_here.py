@@ -5,7 +5,8 @@ import socket
 import time
 from pathlib import Path
 
-from tests.ssh.server import SSHD, USER, Server, free_port, private_key
+from tests.ports import free_port
+from tests.ssh.server import SSHD, USER, Server, private_key
 
 SHARED = 12
 """Addresses that one sshd serves; it listens on 16 at most."""
@@ -102,7 +103,7 @@ class Site:
         self.second.stop()
 
 
-def wait_for(condition, within_s=15):
+def wait_for(condition, within_s=60):
     until = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < until

@@ -345,9 +345,9 @@ def test_removing_a_silent_host_says_what_is_waited_for_and_until_when(stub, cli
 def test_an_interrupt_says_that_the_adoption_goes_on_and_how_it_is_undone(stub, start, key, as_json):
     stub.scripts["box"] = [{"detail": "install"}] * 1000
     process = start("pool", "add-ssh", "-i", str(key), "u@box", *(["--json"] if as_json else []))
-    wait_for(lambda: stub.hosts)
+    wait_for(lambda: [one for one in stub.requests if one.method == "GET" and "/instances/" in one.path])  # it knows
     process.send_signal(signal.SIGINT)
-    out, err = (said.decode() for said in process.communicate(timeout=20))
+    out, err = (said.decode() for said in process.communicate(timeout=60))
     assert process.returncode == 130
     if as_json:
         (told,) = json.loads(out)

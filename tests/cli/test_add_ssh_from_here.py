@@ -42,7 +42,7 @@ def test_one_connection_serves_every_step(stub, site, add):
 
 def clients():
     """The processes of ssh clients, those in the background too."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True, timeout=10).stdout
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True, timeout=60).stdout
     return {line for line in listed.splitlines() if line.split()[1] in ("ssh", "ssh:")}
 
 
@@ -58,7 +58,7 @@ def test_a_user_s_own_shared_connection_is_used_and_left_alone(stub, site, add, 
     path = tmp_path / "mux"
     site.write(f"Host node-02\n  ControlPath {path}\n  ControlMaster auto\n  ControlPersist 30")
     words = ["ssh", "-F", str(site.config)]
-    subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+    subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
     try:
         before = site.connections()
         assert add("node-02").code == 0
@@ -67,7 +67,7 @@ def test_a_user_s_own_shared_connection_is_used_and_left_alone(stub, site, add, 
         assert host.said[0]["host_key"] == site.fingerprint  # from known_hosts: nothing was negotiated now
         assert path.exists()
     finally:
-        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
 
 
 def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_known(site, tmp_path):
@@ -78,7 +78,7 @@ def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_
     site.known.write_text("".join(f"[127.0.0.2]:{site.port} {key}\n" for key in keys))
     site.write(f"Host node-02\n  ControlPath {tmp_path}/mux\n  ControlMaster auto\n  ControlPersist 30")
     words = ["ssh", "-F", str(site.config)]
-    subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+    subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
     way = Connection(
         parse_destination("node-02"), SshWords([("F", str(site.config))]), Children(),
         folder=str(tmp_path), number=1, asks=False, environ=os.environ,
@@ -88,7 +88,7 @@ def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_
         assert (way.run("true\n").exit_code, way.fingerprint) == (0, "")
         shown, guessed = way.shown_fingerprint(), way._known_fingerprint()
     finally:
-        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=20, stderr=subprocess.DEVNULL)
+        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
     way.run("true\n")
     assert {shown, guessed} == {way.fingerprint}
 
@@ -139,18 +139,15 @@ def test_a_key_of_the_agent_opens(stub, site, add, tmp_path):
     address = str(tmp_path / "agent")
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", address], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(200):
-            if os.path.exists(address):
-                break
-            time.sleep(0.01)
+        wait_for(lambda: os.path.exists(address))
         with_agent = {**os.environ, "SSH_AUTH_SOCK": address}
         environ = {"TIDEPOOL_URL": stub.url, "TIDEPOOL_TOKEN": "tp.stub.secret", "SSH_AUTH_SOCK": address}
         assert add("node-01", environ=environ).code == 9
-        subprocess.run(["ssh-add", "-q", str(site.key)], env=with_agent, check=True, timeout=10)
+        subprocess.run(["ssh-add", "-q", str(site.key)], env=with_agent, check=True, timeout=60)
         assert add("node-01", environ=environ).code == 0
     finally:
         agent.terminate()
-        agent.wait(10)
+        agent.wait(60)
 
 
 def test_a_wrong_key_says_so_before_anything_is_ordered(stub, site, add):
@@ -211,7 +208,7 @@ def test_a_host_that_hangs_ends_by_its_time_limit(stub, add, silent):
     started = time.monotonic()
     ended = add("-o", "ConnectTimeout=1", "-p", str(silent), "node-01")
     assert (ended.code, stub.hosts) == (8, {})
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert "timed out" in ended.err
 
 
@@ -233,7 +230,7 @@ def test_endless_output_of_a_host_fills_neither_disk_nor_memory(tmp_path):
         parse_destination("box-1"), SshWords(()), Children(),
         folder=str(tmp_path), number=1, asks=False, environ=environ,
     )  # fmt: skip
-    ran = way.run("true\n", within_s=0.3)
+    ran = way.run("true\n", within_s=3)
     assert (ran.late, len(ran.err), (tmp_path / "pipes").exists()) == (True, MOST_OUTPUT, True)
 
 
@@ -314,7 +311,7 @@ def at_terminal(stub, site, tmp_path):
                         question = b""
             except OSError:  # Linux says so when the other side has closed
                 pass
-        return process.wait(20), shown.decode(errors="replace")
+        return process.wait(60), shown.decode(errors="replace")
 
     return run
 

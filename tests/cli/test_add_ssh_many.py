@@ -80,12 +80,18 @@ def test_a_check_from_here_changes_nothing(stub, site, add):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_client_that_is_ended_in_the_middle_is_gone_on_with(stub, site, start, cli, tmp_path, number):
-    stub.carried["install"] = f"set -- $SSH_CONNECTION; touch {tmp_path}/at-$3; exec sleep 5"
+    go = tmp_path / "go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    stub.carried["install"] = f"set -- $SSH_CONNECTION; touch {tmp_path}/at-$3; {wait}"
     words = ("pool", "add-ssh", "--from-here", "-F", str(site.config), "node-[01-02]")
     process = start(*words, start_new_session=True)
     wait_for(lambda: len(list(tmp_path.glob("at-*"))) == 2)
     process.send_signal(number)
+    if number == signal.SIGKILL:
+        process.wait(60)
+        go.touch()  # what it leaves behind holds its streams
     ended = finish(process)
+    go.touch()
     assert len(stub.hosts) == 2
     if number == signal.SIGINT:
         assert ended.code == 130

@@ -48,7 +48,7 @@ def test_an_interrupt_ends_what_runs_and_begins_nothing_more():
     def work(host, tell):
         begun.append(host)
         tell("step")
-        go_on.wait(5)
+        go_on.wait(60)
         return Result(host, ADDED)
 
     def told(*_):

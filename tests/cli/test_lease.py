@@ -8,7 +8,7 @@ import tidepool
 from tests.cli.stub import Problem
 
 
-def wait_for(condition, within_s=5.0):
+def wait_for(condition, within_s=60.0):
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "it did not come"
@@ -16,7 +16,7 @@ def wait_for(condition, within_s=5.0):
 
 
 def test_a_lease_is_kept_alive_and_given_back(stub, client):
-    with client.lease(requirements={"gpu": "80GB"}, holder="ann", duration_s=0.3) as lease:
+    with client.lease(requirements={"gpu": "80GB"}, holder="ann", duration_s=2) as lease:
         assert (lease.instance["name"], lease.fence) == ("calm-heron-10", 4)
         wait_for(lambda: len(stub.seen("POST", "/heartbeat")) >= 4)
         lease.check()
@@ -24,7 +24,7 @@ def test_a_lease_is_kept_alive_and_given_back(stub, client):
     assert stub.seen("POST", "/leases")[0].body == {
         "holder": "ann",
         "requirements": {"gpu": "80GB"},
-        "duration_s": 0.3,
+        "duration_s": 2,
     }
 
 
@@ -36,7 +36,7 @@ def hold_until_lost(client, duration_s, lose):
 
 def test_a_lease_that_the_api_calls_lost_is_lost_at_once(stub, client):
     with pytest.raises(tidepool.LeaseLost, match="has ended"):
-        hold_until_lost(client, 0.15, stub.leases.clear)
+        hold_until_lost(client, 3, stub.leases.clear)
     assert stub.seen("DELETE", "/leases/default-pool.i-1.4") == []
 
 
@@ -48,7 +48,7 @@ def test_a_lease_without_a_heartbeat_for_its_duration_counts_as_lost(stub, clien
 
 def test_a_missed_heartbeat_is_made_up_for(stub, client):
     client.tries = 1
-    with client.lease(duration_s=0.6) as lease:
+    with client.lease(duration_s=3) as lease:
         stub.faults = ["drop", "503"]
         wait_for(lambda: len(stub.seen("POST", "/heartbeat")) >= 4)
         lease.check()

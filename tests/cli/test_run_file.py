@@ -133,7 +133,7 @@ def test_a_command_is_a_script_or_a_list_of_words(tmp_path, text, argv):
 
 def test_a_script_ends_at_its_first_failure_and_keeps_its_folder(tmp_path):
     argv = run_file(tmp_path, "commands: [cd /, pwd, 'A=1', 'echo $A', 'false', echo never]").argv
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, "/\n1\n")
 
 
@@ -142,9 +142,9 @@ def test_working_dir_is_where_the_command_runs(stub, cli, tmp_path):
     assert cli("run", "-d", "--no-code", "-f", "f.yml").code == 0
     (tmp_path / "-odd dir").mkdir()
     argv = submitted(stub)["argv"]
-    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == f"{tmp_path / '-odd dir'}\na  b\n"
-    ended = subprocess.run(argv, cwd="/", capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(argv, cwd="/", capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
 
 

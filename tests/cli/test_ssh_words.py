@@ -125,7 +125,7 @@ def test_an_option_of_ssh_alone_needs_ssh():
 @pytest.mark.skipif(not shutil.which("ssh"), reason="there is no ssh")
 def test_the_options_of_the_installed_ssh_are_in_the_table():
     """ssh prints its synopsis when it is given no destination."""
-    said = subprocess.run(["ssh", "--"], capture_output=True, text=True, check=False, timeout=10).stderr
+    said = subprocess.run(["ssh", "--"], capture_output=True, text=True, check=False, timeout=60).stderr
     (switches,) = re.findall(r"\[-(\w+)\]", said)
     assert set(switches) <= set(SWITCHES)
     assert set(re.findall(r"\[-(\w) ", said)) <= set(VALUED)

@@ -32,7 +32,7 @@ def loaded(stub, tmp_path, *words):
     """The modules that a command line loads, in a Python without site-packages, as its launcher does."""
     command = [sys.executable, "-S", "-c", PROGRAM, *words]
     env = {"PYTHONPATH": str(CLI), **settings(stub, tmp_path)}
-    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=True, cwd=tmp_path)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
     code, *modules = ended.stderr.split()
     assert code == "0"
     return frozenset(modules)

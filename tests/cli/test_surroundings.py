@@ -17,7 +17,7 @@ def shell(stub, tmp_path):
         script = f'tidepool() {{ "{sys.executable}" -m tidepool "$@"; }}\n{line}'
         given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(CLI), **settings(stub, tmp_path), **env}
         ended = subprocess.run(
-            ["sh", "-c", script], env=given, cwd=tmp_path, capture_output=True, timeout=20, check=False
+            ["sh", "-c", script], env=given, cwd=tmp_path, capture_output=True, timeout=60, check=False
         )
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 

@@ -70,7 +70,7 @@ def server(certificate):
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(10)
+        thread.join(60)
 
 
 ASK = """
@@ -92,7 +92,7 @@ def ask(*words, trusted=""):
         **({"SSL_CERT_FILE": str(trusted)} if trusted else {}),
     }
     command = [sys.executable, "-W", "error", "-c", ASK, *words]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 def test_a_trusted_server_is_spoken_to(server, certificate):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.ports import free_port
 from tidepool.address import Url, proxy_for, quote
 from tidepool.errors import BadAnswerError, ConnectionLostError, InputError
 from tidepool.transport import Transport
@@ -168,13 +169,12 @@ def test_a_server_that_drips_does_not_hold_the_caller_beyond_the_limit():
         started = time.monotonic()
         with pytest.raises(ConnectionLostError, match="in time"):
             get(f"http://127.0.0.1:{listener.getsockname()[1]}", within_s=0.2)
-        assert time.monotonic() - started < 2
-        thread.join(5)
+        assert time.monotonic() - started < 10  # the whole answer takes 20
+        thread.join(60)
 
 
 def test_nobody_listening_says_so():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     with pytest.raises(ConnectionLostError, match=f"cannot reach 127.0.0.1:{port}: Connection refused"):
         get(f"http://127.0.0.1:{port}")
 

@@ -10,10 +10,9 @@ from tests.e2e.plane import Plane
 from tests.e2e.providers import RentedPlane
 
 SETTINGS = {
-    "TIDEPOOL_READY_S": "8",
-    "TIDEPOOL_PICKUP_S": "15",
+    "TIDEPOOL_READY_S": "20",
     "TIDEPOOL_SYNC_S": "5",
-    "TIDEPOOL_UNREACHABLE_S": "12",
+    "TIDEPOOL_UNREACHABLE_S": "20",
     "TIDEPOOL_LOST_S": "40",
 }
 

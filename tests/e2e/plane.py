@@ -18,14 +18,16 @@ from urllib.parse import urlsplit
 
 from infra.build import ROOT
 from infra.local import daemons, inspect
+from infra.local.cloud import processes
 from infra.local.control import STACK, STAGE, Options
 from infra.local.deploy import Emulator
 from infra.local.emulator import REGION, root_key
 from infra.local.folder import Folder
+from tests.ports import free_port
 
 T = TypeVar("T")
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 ALL = 1_000_000
 SCHEDULED = {
     "version": "0",
@@ -62,6 +64,7 @@ class Plane:
     root: Path
     options: Options = field(default_factory=lambda: Options(port=0))
     client: dict[str, str] = field(default_factory=dict)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list, init=False, repr=False)
 
     @property
     def folder(self) -> Folder:
@@ -75,11 +78,11 @@ class Plane:
     def control(self, *words: str) -> None:
         """`python -m infra.local …` in a process of its own: bringing one up changes that process's environment."""
         command = [sys.executable, "-m", "infra.local", "--state", str(self.folder.root), *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def up(self) -> None:
-        options = ["--port", str(self.options.port), "--ttl-lag", self.options.ttl_lag]
+        options = ["--port", str(self.options.port or free_port()), "--ttl-lag", self.options.ttl_lag]
         options += [] if self.options.schedules else ["--no-schedules"]
         for name, value in self.options.settings.items():
             options += ["--set", f"{name}={value}"]
@@ -100,7 +103,16 @@ class Plane:
         command = [sys.executable, "-m", "tidepool", *words]
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": str(ROOT / "cli"), **self.client}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.root / "work", env=environ, text=True, **{**pipes, **options})
+        process = subprocess.Popen(command, cwd=self.root / "work", env=environ, text=True, **{**pipes, **options})
+        self.started.append(process)
+        return process
+
+    def end_commands(self) -> None:
+        """End what a test that failed has left running, which the next test would be blamed for."""
+        while self.started:
+            process = self.started.pop()
+            process.kill()
+            process.communicate()
 
     def tidepool(self, *words: str, code: int | None = 0, answer: str | None = None) -> Done:
         """Type one command and wait for it. `code` is what it must exit with (None: anything)."""
@@ -173,6 +185,11 @@ class Plane:
         items = listed["machines"] if isinstance(listed, dict) else listed
         return [machine for machine in items if machine["phase"] != "gone"]
 
+    def agent_of(self, machine_id: str) -> int | None:
+        """The process of a machine's agent: the user data, which became it, is the child of its supervisor."""
+        supervisor = int((self.folder.machines / machine_id / "supervisor.pid").read_text())
+        return next((each.pid for each in processes.living(machine_id) if each.parent == supervisor), None)
+
     def made_for(self, instance_id: str) -> list[str]:
         """The attempts that the provider ever made a machine for, ended ones too, whether or not it could say so."""
         file = self.folder.machines / "machines.json"
@@ -243,6 +260,7 @@ class Plane:
 
     def empty(self) -> None:
         """Remove every instance, wait until nothing bills, and forget the rehearsal."""
+        self.end_commands()
         self.cloud("DELETE", "/rehearsal")
         for run in self.request("GET", f"/projects/{self.project}/runs?active=true")[1]["items"]:
             self.request("POST", f"/projects/{self.project}/runs/{run['run_id']}/stop", {"force": True})

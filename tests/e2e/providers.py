@@ -21,7 +21,7 @@ from tests.fakes.azure.server import CONFIG as AZURE_CONFIG
 from tests.fakes.azure.server import SECRET as AZURE_SECRET
 
 AWS_CONFIG = {"regions": ["us-east-1"], "disk_gb": 100}
-STOP_LIMIT_S = 20
+STOP_LIMIT_S = 60
 
 
 @dataclass
@@ -43,7 +43,7 @@ class RentedPlane(Plane):
     def play(self, method: str, path: str = "", body: Any = None) -> Any:
         """Touch the switchboard of a fake provider (`tests/fakes/*/server.py` says what it takes)."""
         content = None if body is None else json.dumps(body).encode()
-        with urlopen(Request(f"{self.url}/_rehearsal{path}", content, method=method), timeout=20) as answer:
+        with urlopen(Request(f"{self.url}/_rehearsal{path}", content, method=method), timeout=60) as answer:
             return json.loads(answer.read())
 
     def empty(self) -> None:

@@ -63,6 +63,6 @@ def test_without_the_schedules_an_idle_instance_expires_through_ttl_alone(swept,
 
 @pytest.mark.last
 def test_without_ttl_an_idle_instance_expires_through_the_sweep_alone(swept):
-    swept.until(lambda: ended(swept, "box"), seconds=120)
+    swept.until(lambda: ended(swept, "box"), seconds=240)
     assert lateness(swept, "box") <= LATEST
     assert [line for line in swept.said() if " sweep: " in line and '"event": "swept"' in line]

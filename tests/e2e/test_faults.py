@@ -1,5 +1,7 @@
 """What a provider does wrong, scripted at the local cloud, and what a user then sees."""
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -60,7 +62,7 @@ def test_after_a_machine_that_never_reports_and_after_odd_answers_the_next_offer
         ("idle", "agent-ready"),
     ]
 
-    plane.until(lambda: plane.instance("odd")["state"] == "idle", seconds=90)
+    plane.until(lambda: plane.instance("odd")["state"] == "idle")
     detail = plane.instance("odd")
     assert attempts(detail) == [
         ("local-north", "gpu-a100-40", "refused", "unknown"),
@@ -111,7 +113,7 @@ def test_with_retry_a_run_waits_and_goes_on_when_capacity_returns(plane):
     plane.until(lambda: len(run(plane, "patient").get("attempts", [])) >= 2)
     assert run(plane, "patient")["state"] == "provisioning"
     plane.rehearse()
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=180)
     assert (waiting.returncode, out) == (0, "at last\n"), err
     assert len(plane.machines()) == 1
 
@@ -140,20 +142,23 @@ def run(plane, name: str) -> dict[str, Any]:
 
 def test_a_machine_that_cannot_be_ended_stays_terminating_and_costs_until_it_is_gone(plane):
     plane.tidepool("pool", "add", "--cpu", "2..", "--name", "stubborn", "-y")
-    plane.rehearse({"fault": "terminate-fails", "count": 2})
+    (machine,) = plane.machines()
+    agent = plane.until(lambda: plane.agent_of(machine["id"]))
+    os.kill(agent, signal.SIGSTOP)  # it would switch its machine off itself
+    plane.rehearse({"fault": "terminate-fails"})
     removing = plane.start("pool", "rm", "stubborn", "-y")
     first = plane.until(lambda: (seen := plane.instance("stubborn"))["state"] == "terminating" and seen)
-    plane.until(lambda: len(plane.cloud("GET", "/rehearsal")) == 0 or plane.cloud("GET", "/rehearsal")[0]["count"] < 2)
+    plane.until(lambda: [line for line in plane.said() if "teardown-failing" in line and first["instance_id"] in line])
     assert len(plane.machines()) == 1
     later = plane.until(lambda: (seen := plane.instance("stubborn"))["spent_micros"] > first["spent_micros"] and seen)
     assert later["state"] == "terminating"
-    out, err = removing.communicate(timeout=60)
+    plane.rehearse()
+    out, err = removing.communicate(timeout=180)
     assert (removing.returncode, out) == (0, "stubborn terminated\n"), err
     assert plane.machines() == []
     ended = plane.instance("stubborn")
     assert ended["spent_micros"] >= later["spent_micros"]
     assert plane.instance("stubborn")["spent_micros"] == ended["spent_micros"]
-    assert "teardown-failing" in plane.logs()
 
 
 def test_credentials_that_are_not_valid_any_more_are_reported_as_that_and_tried_once(plane):

@@ -9,6 +9,11 @@ echo "rank $NODE_RANK of $NNODES, master $MASTER_ADDR:$MASTER_PORT, $count nodes
 FAIL = 'if [ "$NODE_RANK" = 1 ]; then sleep 1; exit 9; fi; sleep 120'
 
 
+def both_idle(plane):
+    rows = plane.instances()
+    return rows if [row["state"] for row in rows] == ["idle", "idle"] else None
+
+
 def test_a_run_on_two_nodes_tells_each_its_rank_and_ends_with_the_first_that_fails(plane):
     plane.tidepool("pool", "add", "--cpu", "2..", "--name", "one", "-y")
     plan = json.loads(plane.tidepool("run", "--nodes", "2", "--cpu", "2..", "--explain", "--json", "--", "true").out)
@@ -22,8 +27,7 @@ def test_a_run_on_two_nodes_tells_each_its_rank_and_ends_with_the_first_that_fai
     assert all(line.endswith("2 nodes") and ":29500," in line for line in lines)
     assert len({line.partition("master ")[2] for line in lines}) == 1
     assert "one" in ran.err
-    rows = plane.instances()
-    assert sorted(row["state"] for row in rows) == ["idle", "idle"]
+    rows = plane.until(lambda: both_idle(plane))
     assert len({(row["backend"], row["region"]) for row in rows}) == 1
 
     failed = plane.tidepool("run", "--nodes", "2", "--reuse", "--json", "--", "sh", "-c", FAIL, code=9)
@@ -33,6 +37,7 @@ def test_a_run_on_two_nodes_tells_each_its_rank_and_ends_with_the_first_that_fai
     assert run["jobs"][1]["instance"]["name"] in run["detail"]
     assert run["detail"].startswith("node 1")
 
+    plane.until(lambda: both_idle(plane))
     refused = plane.tidepool("run", "--nodes", "3", "--reuse", "--", "true", code=6)
     assert "2 of 3 nodes free" in refused.err
 

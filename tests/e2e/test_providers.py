@@ -44,8 +44,8 @@ def test_a_spot_machine_that_ec2_takes_back_is_replaced_by_the_policy_and_the_ou
     path = f"/projects/{aws.project}/runs/survivor"
     aws.until(lambda: aws.request("GET", path)[1].get("state") == "running")
     (machine,) = aws.machines()
-    aws.play("POST", "/interrupt", {"id": machine.ref.partition("/")[2], "after_s": 20})
-    out, err = follower.communicate(timeout=120)
+    aws.play("POST", "/interrupt", {"id": machine.ref.partition("/")[2], "after_s": 60})
+    out, err = follower.communicate(timeout=240)
     assert follower.returncode == 0, err
     assert [line for line in out.splitlines() if not line.startswith("tidepool:")] == ["try 1", "try 2", "done"]
     assert machine.ref not in {left.ref for left in aws.machines()}

@@ -56,8 +56,8 @@ class Aim:
     def learn(self, *, first_won: bool) -> None:
         """Let the winner start later next time, by less and less as the tie comes near."""
         way = 1 if first_won else -1
-        if way != self._last:
-            self._step_s = max(0.001, self._step_s / 2)
+        is_past = way != self._last  # else the tie is farther than thought, or the load of the computer has changed
+        self._step_s = max(0.001, self._step_s / 2) if is_past else min(0.064, self._step_s * 1.5)
         self._last = way
         self.delay_s += way * self._step_s
 

@@ -31,6 +31,7 @@ def test_fill_a_pool_run_on_it_reuse_it_and_let_it_drain(rented):
 
     rented.tidepool("pool", "rm", "box", "-y")
     assert rented.machines() == []
+    rented.until(lambda: rented.instance("box")["history"][-1]["target"] == "terminated")  # written behind the row
     detail = rented.tidepool("instance", "show", "box", "--json").json
     assert detail["state"] == "terminated"
     assert detail["spent_micros"] > 0

@@ -79,18 +79,18 @@ def test_a_machine_learns_from_its_metadata_that_it_is_taken_back(state, aws, ba
     written = home(state, ref) / "url"
     url = eventually(lambda: written.exists() and written.read_text()).strip() + "/latest"
     with pytest.raises(HTTPError) as without_token:
-        urlopen(f"{url}/meta-data/spot/instance-action", timeout=5)
+        urlopen(f"{url}/meta-data/spot/instance-action", timeout=60)
     assert without_token.value.code == 401
     without_token.value.close()
     asked = Request(f"{url}/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
-    with urlopen(asked, timeout=5) as answer:
+    with urlopen(asked, timeout=60) as answer:
         token = {"X-aws-ec2-metadata-token": answer.read().decode()}
     with pytest.raises(HTTPError) as before:
-        urlopen(Request(f"{url}/meta-data/spot/instance-action", headers=token), timeout=5)
+        urlopen(Request(f"{url}/meta-data/spot/instance-action", headers=token), timeout=60)
     assert before.value.code == 404
     before.value.close()
-    aws.interrupt(ref, after_s=1)
-    with urlopen(Request(f"{url}/meta-data/spot/instance-action", headers=token), timeout=5) as answer:
+    aws.interrupt(ref, after_s=4)
+    with urlopen(Request(f"{url}/meta-data/spot/instance-action", headers=token), timeout=60) as answer:
         assert json.loads(answer.read())["action"] == "terminate"
     eventually(lambda: backend.describe(ref).phase is Phase.GONE)
     assert backend.describe(ref).interrupted

@@ -49,7 +49,7 @@ from tests.hosts.networks import Cable, Interface, Network
 TOOLS = ("/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen", "/usr/bin/sudo", "/usr/bin/nsenter", PYTHON)
 SIDE_BY_SIDE = 4
 SSH_LIMIT_S = 60
-QUIET = ("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes")
+QUIET = ("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30", "-o", "IdentitiesOnly=yes")
 
 
 def obstacle() -> str:
@@ -237,7 +237,7 @@ class Lab:
     def run_at_bridges(self, command: Sequence[str]) -> None:
         """Run a command where the bridges are."""
         done = subprocess.run(
-            ["nsenter", f"--net={self.bridges}", *command], capture_output=True, text=True, check=False, timeout=30
+            ["nsenter", f"--net={self.bridges}", *command], capture_output=True, text=True, check=False, timeout=60
         )
         if done.returncode:
             raise networks.WiringError(f"{' '.join(command)}: {done.stderr.strip()}")

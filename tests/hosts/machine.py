@@ -82,7 +82,8 @@ def write_layer(layer: Path, name: str, machine: Machine, users: Sequence[User])
     layers.write(layer, "etc/hostname", f"{name}\n")
     layers.write(layer, "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")
     layers.write(layer, "etc/machine-id", f"{os.urandom(16).hex()}\n")
-    layers.write(layer, "etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n")
+    patience_s = 1 if machine.dns == "silent" else 30
+    layers.write(layer, "etc/resolv.conf", f"nameserver 127.0.0.53\noptions timeout:{patience_s} attempts:1\n")
     layers.write(layer, "etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
     kind, like, version, title = SYSTEMS[machine.system]
     release = f'PRETTY_NAME="{title}"\nNAME="{title.split()[0]}"\nID={kind}\nVERSION_ID="{version}"\n'

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 PUBLIC = ipaddress.ip_network("198.18.0.0/15")
 """Where labs get a network from that this machine reaches: one /24 each. Source: RFC 2544, for tests of networks."""
-COMMAND_LIMIT_S = 20
+COMMAND_LIMIT_S = 60
 
 
 class WiringError(Exception):

@@ -101,7 +101,7 @@ def test_a_job_outlives_its_agent_and_a_cut_of_the_network(lab: Lab, key: Key, n
     host.cut()
     host.run("systemctl restart tidepool-agent; touch /tmp/go")
     host.mend()
-    assert api.ended("r-1", 30)["exit_code"] == 0
+    assert api.ended("r-1")["exit_code"] == 0
     assert api.log("r-1") == b"begun\ndone\n"
 
 
@@ -125,11 +125,11 @@ def test_an_agent_whose_removal_fails_in_docker_comes_back_and_tries_again(lab: 
     with api.seen:
         api.uninstall = scripts.uninstall("plane-1", "i-1")
     api.wake()
-    api.until(lambda: api.syncs[-1]["boot_id"] != boot, 30)
+    api.until(lambda: api.syncs[-1]["boot_id"] != boot)
     assert host.units() == {"tidepool-agent.service": ("enabled", "active")}
     assert not api.uninstalled
     host.run("mv /tmp/docker /usr/bin/docker")
-    api.until(lambda: api.uninstalled, 30)
+    api.until(lambda: api.uninstalled)
     assert host.units() == {}
     assert not host.run("ls -d /etc/tidepool /var/lib/tidepool 2>/dev/null || true").stdout
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts import adopting
 from tests.hosts.host import HostError
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab, obstacle
@@ -164,12 +165,13 @@ def test_a_server_of_the_tests_has_the_same_address_inside_and_is_cut_off_with_t
     lab: Lab, key: Key, server: int
 ):
     host = lab.host("caller", key=key)
-    fetch = f"curl -sS -m 1 http://127.0.0.1:{server}/"
+    url = f"http://127.0.0.1:{server}/"
+    fetch = f"curl -sS -m 60 {url}"
     assert lab.ssh(host, fetch, key=key).returncode == 7  # refused
     host.serve(server)
     assert lab.ssh(host, fetch, key=key).stdout == f"hello to 127.0.0.1:{server}\n"
     host.cut()
-    assert host.run(fetch, check=False).returncode == 28
+    assert host.run(f"curl -sS -m 1 {url}", check=False).returncode == 28
     host.mend()
     assert host.run(fetch).stdout.startswith("hello")
     host.reboot()
@@ -213,7 +215,7 @@ def test_a_reboot_keeps_files_and_loses_processes(lab: Lab, key: Key):
     host = lab.host("rebooted", key=key)
     host.run("echo kept > /var/lib/kept; sleep 1000 > /dev/null 2>&1 &")
     boot = host.read("/proc/sys/kernel/random/boot_id")
-    assert "sleep 1000" in host.processes()
+    adopting.until(lambda: "sleep 1000" in host.processes(), "it does not run")
     host.reboot()
     assert host.processes() == []
     assert lab.ssh(host, "cat /var/lib/kept", key=key).stdout == "kept\n"
@@ -250,7 +252,7 @@ def test_what_a_visitor_leaves_is_seen_and_what_it_takes_away_again_is_not(lab: 
 def test_twenty_hosts_are_up_within_seconds(lab: Lab, key: Key):
     began = time.monotonic()
     hosts = lab.hosts([{"name": f"many-{n}", "key": key} for n in range(20)])
-    assert time.monotonic() - began < 15.0  # 1.2 s on two quiet cores
+    assert time.monotonic() - began < 30.0  # 1.2 s on two quiet cores
     assert len({host.address for host in hosts}) == 20
     assert lab.ssh(hosts[-1], "hostname", key=key).stdout == "many-19\n"
     for host in hosts:
@@ -277,7 +279,7 @@ with Lab() as lab:
     host = lab.host("lost", key=lab.key())
     host.run("sleep 1000 > /dev/null 2>&1 &")
     print(lab.keeper_pid, host.pid, lab.public.cidr, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -286,7 +288,7 @@ def test_nothing_is_left_when_the_tests_die(lab: Lab):
         assert tests.stdout
         *pids, cidr = tests.stdout.readline().split()
         tests.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 10.0
+    until = time.monotonic() + 60.0
     while time.monotonic() < until:
         routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
         left = [pid for pid in pids if Path("/proc", pid).exists()]

@@ -35,7 +35,7 @@ def docker_host(lab: Lab, key: Key) -> Host:
     return lab.host("docker", users=users, machine=machine)
 
 
-def wait_for(condition, limit_s=5.0):
+def wait_for(condition, limit_s=60.0):
     until = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < until
@@ -141,7 +141,7 @@ def test_a_unit_is_started_restarted_and_stopped_as_it_says(lab: Lab, key: Key, 
     wait_for(lambda: host.run("systemctl show -p NRestarts --value talker").stdout == "1\n")
     wait_for(lambda: "sleep 2000" in host.processes())
     lingering = 2 if mode == "process" else 1
-    assert host.processes().count("sleep 1000") == lingering
+    wait_for(lambda: host.processes().count("sleep 1000") == lingering)
     host.run("systemctl", "stop", "talker")
     assert "sleep 2000" not in host.processes()
     assert host.processes().count("sleep 1000") == (lingering if mode == "process" else 0)
@@ -183,7 +183,7 @@ def test_a_machine_may_claim_another_architecture_another_time_and_a_small_disk(
     told = lab.ssh(host, "uname -m; uname -s; date +%s; python3 -c 'import time; print(int(time.time()))'", key=key)
     arch, kernel, *clocks = told.stdout.split()
     assert (arch, kernel) == ("ppc64le", "Linux")
-    assert all(590 < time.time() - int(clock) < 620 for clock in clocks)
+    assert all(590 < time.time() - int(clock) < 660 for clock in clocks)
     blocks = int(host.run("df -Pk /var/lib | tail -n 1 | awk '{print $2}'").stdout)
     assert blocks == 300 * 1024
 

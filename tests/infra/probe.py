@@ -102,7 +102,7 @@ def make_probe(
         Runtime=RUNTIME,
         Role=role,
         Handler="probe.handler",
-        Timeout=10,
+        Timeout=60,
         Code={"ZipFile": _code()},
         Environment={"Variables": {"SEEN": str(seen), "REPORTS": "yes" if reports else "no"}},
     )
@@ -134,7 +134,7 @@ def _code() -> bytes:
 
 
 def _await_active(emulator: Emulator, name: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while emulator.client("lambda").get_function_configuration(FunctionName=name)["State"] != "Active":
         assert time.monotonic() < deadline
         time.sleep(0.05)

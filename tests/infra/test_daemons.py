@@ -10,9 +10,9 @@ import pytest
 
 from infra.local import daemons
 
-OBEYS = "import time; print('started', flush=True); time.sleep(60)"
+OBEYS = "import time; print('started', flush=True); time.sleep(600)"
 STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('started', flush=True); time.sleep(60)"
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('started', flush=True); time.sleep(600)"
 )
 
 
@@ -26,7 +26,7 @@ def pid_file(tmp_path: Path):
 def start(pid_file: Path, code: str = OBEYS) -> int:
     log = pid_file.with_suffix(".log")
     pid = daemons.start(pid_file, [sys.executable, "-c", code], cwd=pid_file.parent, log=log, environ=dict(os.environ))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "started" not in log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -36,7 +36,7 @@ def start(pid_file: Path, code: str = OBEYS) -> int:
 def test_a_process_is_known_by_its_file_until_it_is_stopped(pid_file):
     pid = start(pid_file)
     assert daemons.running(pid_file) == pid
-    assert daemons.stop(pid_file, within_s=5)
+    assert daemons.stop(pid_file, within_s=60)
     assert daemons.running(pid_file) == 0
     assert not pid_file.exists()
 

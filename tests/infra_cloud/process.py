@@ -42,16 +42,16 @@ class CloudProcess:
         """Ask the server to end, and wait until it has."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
 
     def kill(self) -> None:
         """End the server as a crash would."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
     def call(self, method: str, path: str, body: object = None, key: str = KEY) -> Answer:
-        return Endpoint(self.url, {"Authorization": f"Bearer {key}"}, 10).call(method, path, body)
+        return Endpoint(self.url, {"Authorization": f"Bearer {key}"}, 60).call(method, path, body)
 
     def rehearse(self, *faults: dict[str, object]) -> None:
         answer = self.call("PUT", "/rehearsal", list(faults))
@@ -75,7 +75,7 @@ class CloudProcess:
         return first if first.get("event") == "listening" else {}
 
 
-def eventually(check, within_s: float = 10.0):
+def eventually(check, within_s: float = 60.0):
     """Return the first true answer of `check`; fail when none comes within the limit."""
     give_up_at = time.monotonic() + within_s
     while not (answer := check()):

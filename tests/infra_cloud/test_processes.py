@@ -49,7 +49,7 @@ def test_a_listing_of_ps_is_read_with_the_environment_behind_the_command():
 
 @pytest.fixture
 def sleeper():
-    child = subprocess.Popen(["sleep", "60"], env={**os.environ, processes.MARKER: "m-of-a-test"})
+    child = subprocess.Popen(["sleep", "600"], env={**os.environ, processes.MARKER: "m-of-a-test"})
     yield child
     child.kill()
     child.wait()
@@ -58,8 +58,8 @@ def sleeper():
 def test_a_running_process_is_found_by_its_marker_and_ended(sleeper):
     assert pids(processes.living("m-of-a-test")) == {sleeper.pid}
     assert not processes.living("m-of-a-tes")
-    processes.end("m-of-a-test", grace_s=1)
-    assert sleeper.wait(timeout=5) == -15
+    processes.end("m-of-a-test", grace_s=60)
+    assert sleeper.wait(timeout=60) == -15
 
 
 def test_a_spared_process_is_left_alone(sleeper):

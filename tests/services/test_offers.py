@@ -134,7 +134,7 @@ def test_a_backend_that_fails_is_skipped_and_said(world, monkeypatch, fault, wor
 def test_several_backends_are_asked_at_the_same_time(world, monkeypatch):
     for name in ("luna", "titan"):
         add(world, name)
-    both, shelf = Barrier(2, timeout=20), Moon.offers
+    both, shelf = Barrier(2, timeout=60), Moon.offers
     monkeypatch.setattr(Moon, "offers", lambda moon: (both.wait(), shelf(moon))[1])
     world.drivers.shelf = [make_offer(backend="luna"), make_offer(backend="titan")]
     found = market(world, make_policies({"backends": ["luna", "titan"]}))
@@ -145,7 +145,7 @@ def test_several_backends_are_asked_at_the_same_time(world, monkeypatch):
 def test_a_backend_that_hangs_is_waited_for_no_longer_than_its_limit(world, monkeypatch):
     add(world, "luna")
     goes_on = Event()
-    quick = Capabilities(spot=True, cluster=False, call_timeout=timedelta(seconds=0.1))
+    quick = Capabilities(spot=True, cluster=False, call_timeout=timedelta(seconds=1))
     for kind in (Moon, type(world.cloud)):
         monkeypatch.setattr(kind, "capabilities", quick)
     monkeypatch.setattr(offers, "SLACK", timedelta())
@@ -153,7 +153,7 @@ def test_a_backend_that_hangs_is_waited_for_no_longer_than_its_limit(world, monk
     try:
         found = market(world)
         assert [offer.backend for offer in found.offers] == ["sim", "sim"]
-        assert found.failed == ["backend luna did not answer: no answer within 0 s"]
+        assert found.failed == ["backend luna did not answer: no answer within 1 s"]
         assert found.passing
     finally:
         goes_on.set()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.ssh.recordings import NOW
 
 SHELLS = [[shell, "-s"] for shell in ("dash", "bash") if shutil.which(shell)]
 TOKEN = "tpb.0123456789.secretsecret"
+PATIENCE_S = 60
 AGENT = b"""
 import json, os, sys, time
 home = os.environ["TIDEPOOL_HOME"]
@@ -82,13 +84,19 @@ class Root:
     def starts(self, count: int = 1) -> list[dict]:
         """What the agent wrote when it started, after at least `count` starts."""
         path = Path(self.layout.home, "starts")
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            told = path.read_text().splitlines() if path.exists() else []
-            if len(told) >= count:
-                return [json.loads(line) for line in told]
+        self.until(lambda: path.exists() and path.read_text().count("\n") >= count)
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    @staticmethod
+    def until(condition: Callable[[], object]) -> None:
+        """Wait until something is so."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < give_up_at, f"not within {PATIENCE_S} s"
             time.sleep(0.02)
-        raise AssertionError(f"the agent did not start {count} times")
+
+    def agents(self) -> list[str]:
+        return [line for line in self.processes() if "tidepool_agent.py" in line]
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))

@@ -16,9 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from tests.ports import free_port
+
 USER = getpass.getuser()
 SSHD = "/usr/sbin/sshd"
-START_S = 10
+START_S = 60
+STOP_S = 60
 
 
 def private_key(kind: str = "ed25519", passphrase: str = "", form: PrivateFormat = PrivateFormat.OpenSSH) -> str:
@@ -34,12 +37,6 @@ def private_key(kind: str = "ed25519", passphrase: str = "", form: PrivateFormat
             key = rsa.generate_private_key(65537, int(size))
     lock = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
     return key.private_bytes(Encoding.PEM, form, lock).decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -102,8 +99,7 @@ class Server:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+            self.process.wait(STOP_S)
             self.process = None
 
     def _host_key(self, kind: str) -> Path:
@@ -112,7 +108,7 @@ class Server:
             path.write_text(private_key(kind))
             path.chmod(0o600)
             public = subprocess.run(
-                ["ssh-keygen", "-y", "-f", path], capture_output=True, text=True, check=True, timeout=10
+                ["ssh-keygen", "-y", "-f", path], capture_output=True, text=True, check=True, timeout=60
             )
             (self.folder / f"host-{kind}.pub").write_text(public.stdout)
         return path
@@ -120,7 +116,7 @@ class Server:
     def _await(self) -> None:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=10) as probe:
                 if probe.recv(4) == b"SSH-":
                     return
             if self.process is None or self.process.poll() is not None:

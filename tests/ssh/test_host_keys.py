@@ -50,7 +50,7 @@ def test_names_are_patterns_with_ports(names, host, port, fits):
 def test_a_file_that_openssh_hashed_is_read(host, port, tmp_path):
     path = tmp_path / "known"
     path.write_text(f"{known_as(host, port)} {ED.public}\nelse {EC.public}\n")
-    subprocess.run(["ssh-keygen", "-H", "-f", path], capture_output=True, check=True, timeout=10)
+    subprocess.run(["ssh-keygen", "-H", "-f", path], capture_output=True, check=True, timeout=60)
     assert host not in path.read_text()
     assert parse_host_keys(path.read_text(), host, port).prints == (ED.fingerprint,)
 
@@ -114,7 +114,7 @@ def test_bare_keys_are_for_the_host_and_no_jump_host():
 def test_hashed_lines_name_a_jump_host_as_well(tmp_path):
     path = tmp_path / "known"
     path.write_text(f"[bastion]:2200 {ED.public}\nbox {EC.public}\n")
-    subprocess.run(["ssh-keygen", "-H", "-f", path], capture_output=True, check=True, timeout=10)
+    subprocess.run(["ssh-keygen", "-H", "-f", path], capture_output=True, check=True, timeout=60)
     assert keys_for_jump(path.read_text(), BASTION).prints == (ED.fingerprint,)
     assert keys_for(path.read_text(), BOX, BASTION).prints == (EC.fingerprint,)
     assert keys_for_jump(path.read_text(), Destination("bastion", "ann")) is None

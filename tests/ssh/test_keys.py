@@ -30,9 +30,9 @@ def test_fingerprint_and_public_half_are_those_of_openssh(kind, tmp_path):
     path.write_text(private_key(kind))
     path.chmod(0o600)
     key = read_private_key(path.read_text())
-    public = subprocess.run(["ssh-keygen", "-y", "-f", path], capture_output=True, text=True, check=True, timeout=10)
+    public = subprocess.run(["ssh-keygen", "-y", "-f", path], capture_output=True, text=True, check=True, timeout=60)
     assert key.public.split() == public.stdout.split()[:2]
-    listed = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True, timeout=10)
+    listed = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True, timeout=60)
     assert listed.stdout.split()[:2] == [str(key.bits), key.fingerprint]
 
 

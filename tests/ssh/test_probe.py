@@ -260,6 +260,7 @@ def test_an_owner_file_is_read_and_a_damaged_one_is_told():
 def test_the_script_runs_on_every_shell_and_its_output_is_read(shell):
     argv = [shell, "sh", "-s"] if shell == "busybox" else [shell, "-s"]
     script = probe.script("http://127.0.0.1:9")
+    began = datetime.now(UTC)
     done = subprocess.run(argv, input=script, capture_output=True, text=True, timeout=60, check=True)
     found = probe.parse(done.stdout)
     assert found.system.kernel == "Linux"
@@ -268,7 +269,7 @@ def test_the_script_runs_on_every_shell_and_its_output_is_read(shell):
     assert found.disk_total_mib > 0
     assert found.python is not None
     assert (found.reach.dns, found.reach.status) == (True, 0)
-    assert abs(found.clock - datetime.now(UTC)) < timedelta(seconds=5)
+    assert began - timedelta(seconds=1) <= found.clock <= datetime.now(UTC)
     assert "/" not in done.stderr
 
 
@@ -276,11 +277,11 @@ def test_the_script_runs_on_every_shell_and_its_output_is_read(shell):
 def test_what_hangs_is_ended_with_and_without_a_command_for_it(style):
     functions = probe.script("http://127.0.0.1:9").removesuffix("main </dev/null\n")
     script = (
-        f"{functions}timeout_style={style}\ntold libc 1 sh -c 'echo begun; exec sleep 30'\nlimited 5 sh -c 'exit 3'\n"
+        f"{functions}timeout_style={style}\ntold libc 1 sh -c 'echo begun; exec sleep 300'\nlimited 5 sh -c 'exit 3'\n"
     )
     began = time.monotonic()
-    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, timeout=20, check=False)
-    assert time.monotonic() - began < 5
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, timeout=60, check=False)
+    assert time.monotonic() - began < 30
     said = [line.split("\t") for line in done.stdout.splitlines()]
     assert said[0] == ["libc", "begun"]
     assert int(said[1][1]) in {124, 137}

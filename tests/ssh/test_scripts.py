@@ -45,12 +45,11 @@ def test_secrets_are_for_root_alone_and_go_once_they_were_used(root):
     assert root.starts()[0]["token"] == TOKEN
     home = Path(root.layout.home)
     assert home.stat().st_mode & 0o777 == 0o700
-    assert all(path.stat().st_mode & 0o077 == 0 for path in home.iterdir())
+    for path in home.iterdir():
+        with suppress(FileNotFoundError):  # the token may go just now
+            assert path.stat().st_mode & 0o077 == 0
     assert Path(root.layout.owner).stat().st_mode & 0o777 == 0o644
-    until = time.monotonic() + 5
-    while (home / "bootstrap.env").exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not (home / "bootstrap.env").exists()
+    root.until(lambda: not (home / "bootstrap.env").exists())
     assert not [path for path in home.iterdir() if TOKEN in path.read_text() and path.name != "starts"]
 
 
@@ -68,7 +67,7 @@ def test_installing_again_changes_the_agent_and_keeps_the_owner(root):
     assert root.starts(2)[1]["pid"] != first["pid"]
     assert root.owner() == since
     assert Path(root.layout.home, "tidepool_agent.py").read_bytes().endswith(b"# newer")
-    assert len([line for line in root.processes() if "start.sh" in line]) == 1
+    root.until(lambda: len([line for line in root.processes() if "start.sh" in line]) == 1)
 
 
 def test_a_job_survives_another_installation_and_not_the_removal(root):
@@ -78,7 +77,7 @@ def test_a_job_survives_another_installation_and_not_the_removal(root):
     root.install()
     assert job.poll() is None
     root.uninstall()
-    assert job.wait(5) == -signal.SIGKILL
+    assert job.wait(60) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_taking_over_removes_the_old_agent_and_what_it_ran(root):
     report = root.install(take_over=True)
     assert report.did == ("took-over", "claimed", "files", "started")
     assert root.owner()["control_plane"] == "cp-1"
-    assert job.wait(5) == -signal.SIGKILL
+    assert job.wait(60) == -signal.SIGKILL
     assert root.starts()[0]["pid"] != old
     assert root.uninstall("cp-2").reason == "owner-foreign"
 
@@ -182,7 +181,7 @@ def test_killed_anywhere_and_repeated_it_ends_as_if_it_was_not(script, root):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
-        process.wait(5)
+        process.wait(60)
     if script == "install":
         assert root.install().outcome is Outcome.INSTALLED
         root.starts()

@@ -38,7 +38,7 @@ class AwsProcess:
         """End the fake and its machines."""
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -68,5 +68,5 @@ class AwsProcess:
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
-        with urlopen(Request(f"{self.url}/_rehearsal{path}", content, method=method), timeout=20) as answer:
+        with urlopen(Request(f"{self.url}/_rehearsal{path}", content, method=method), timeout=60) as answer:
             return json.loads(answer.read())

@@ -14,6 +14,7 @@ import sys
 
 import linux
 
+PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,6 +40,7 @@ def begin(wanted: dict, name: str) -> int:
     mount_root(wanted["volumes"])
     main = os.fork()
     if main == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         values = {"PATH": PATH, "HOME": "/root", "HOSTNAME": name[:12]} | wanted["env"]
         try:
             os.makedirs(wanted["workdir"], exist_ok=True)
@@ -47,8 +49,9 @@ def begin(wanted: dict, name: str) -> int:
         except OSError as error:
             os.write(2, f"exec {wanted['argv'][0]}: {error.strerror}\n".encode())
             os._exit(127)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in PASSED_ON:
         signal.signal(number, lambda given, _frame: os.kill(main, given))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     while True:
         pid, status = os.wait()
         if pid == main:
@@ -64,15 +67,19 @@ def main() -> None:
         wanted = json.load(file)
     log = os.open(f"{folder}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS)
-    os.write(1, b"started\n")
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # one that comes before it can be passed on waits until then
+    told = os.dup(1)
     for number in (1, 2):
         os.dup2(log, number)
     child = os.fork()
     if child == 0:
         os.close(lock)
+        os.close(told)
         os._exit(begin(wanted, os.path.basename(folder)))
     with open(f"{folder}/pid", "w") as file:
         file.write(str(child))
+    os.write(told, b"started\n")  # who hears of it may want to end it, and looks there for whom
+    os.close(told)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(OSError), open(f"{folder}/end", "w") as file:
         file.write(str(code if code >= 0 else 128 - code))

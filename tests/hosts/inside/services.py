@@ -163,7 +163,7 @@ class Manager:
         """Serve one `systemctl`: `{"verb", "names", "now"}` in, `{"out", "err", "code"}` back."""
         connection, _ = self._socket.accept()
         with connection, contextlib.suppress(OSError, ValueError):
-            connection.settimeout(2.0)
+            connection.settimeout(60.0)
             asked = json.loads(connection.makefile().readline())
             _pid, uid = _peer(connection)
             out, err, code = self._obey(asked, is_root=uid == 0)
