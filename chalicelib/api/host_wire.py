@@ -1,5 +1,6 @@
 """Hosts between JSON and the values of `services.hosts`. A private key goes in and never comes out."""
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
@@ -14,6 +15,7 @@ from chalicelib.services.adoption_steps import Done
 
 MAX_KEY: Final = 64 * 1024
 MAX_LINES: Final = 64 * 1024
+REGION: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 MAX_OUTPUT: Final = 800_000
 """Characters of a script's output. The probe prints about 10 KB; a body has at most 1 MB."""
 
@@ -24,10 +26,16 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _region(text: str) -> str:
+    if not REGION.search(text):
+        raise ValueError("letters, digits, '.', '_' and '-', a letter or digit first, at most 63")
+    return text
+
+
 HostName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_one_line)]
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
 Way = Annotated[str, StringConstraints(max_length=128), AfterValidator(_one_line)]
-Region = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Region = Annotated[str, AfterValidator(_region), WithJsonSchema({"type": "string", "pattern": REGION.pattern})]
 Lines = Annotated[str, StringConstraints(max_length=MAX_LINES)]
 KeyText = Annotated[str, StringConstraints(max_length=MAX_KEY)]
 Output = Annotated[str, StringConstraints(max_length=MAX_OUTPUT)]

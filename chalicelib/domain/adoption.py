@@ -17,7 +17,7 @@ from chalicelib.domain.adoption_gpus import judge_cuda, judge_driver, judge_gpus
 from chalicelib.domain.findings import DISTRIBUTIONS, FINDINGS, Check, Status
 from chalicelib.domain.fixes import Family
 from chalicelib.domain.gpu_requirements import GpuRequirement
-from chalicelib.domain.hosts import HostProbe, Owner, System
+from chalicelib.domain.hosts import HostProbe, Owner, Reach, System
 
 OK: Final = "ok"
 """The code of a check that passed."""
@@ -61,8 +61,8 @@ class Wanted:
 class Connection:
     """How connecting went. `problem` is a code of `FINDINGS`, "" where a command could be run; `detail` is its words.
 
-    `trust` says where the host key was known from: `given`, `pinned` or `first-use`. `jump` is the host on the way,
-    "" where there is none.
+    `trust` says where the host key was known from: `given`, `seen before` or `first-use`. `jump` is the host on the
+    way, "" where there is none.
     """
 
     host: str
@@ -281,21 +281,26 @@ def _is_loopback(api_url: str) -> bool:
     return literal.is_loopback if literal else urlsplit(api_url).hostname == "localhost"
 
 
+def _said(reach: Reach) -> str:
+    """What a tool said, behind its name, which curl says itself."""
+    return f"{reach.tool}: {reach.error.removeprefix(f'{reach.tool}: ') or 'no connection'}"
+
+
 def _api(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:
     reach = probe.reach
     proxies = f" ({', '.join(reach.proxies)} is set, which the agent does not heed)" if reach.proxies else ""
     if reach.status == 200:
         yield f"answers to {reach.tool}"
     elif reach.tool and _is_loopback(wanted.api_url):
-        yield "api-loopback", f"{reach.tool}: {reach.error or 'no connection'} to {wanted.api_url}"
+        yield "api-loopback", f"{wanted.api_url}: {_said(reach)}"
     elif not reach.tool:
         yield "api-unknown", "no curl, no wget, no Python that fits"
     elif reach.status:
         yield "api-wrong-answer", f"HTTP {reach.status} to {reach.tool}{proxies}"
     elif "certificate" in reach.error.lower():
-        yield "api-certificate", f"{reach.tool}: {reach.error}"
+        yield "api-certificate", _said(reach)
     else:
-        yield "api-unreachable", f"{reach.tool}: {reach.error or 'no connection'}{proxies}"
+        yield "api-unreachable", f"{_said(reach)}{proxies}"
 
 
 def _network(probe: HostProbe, wanted: Wanted, _now: datetime) -> Iterator[Found]:

@@ -70,6 +70,8 @@ def connection(record: HostRecord, problem: str = "", detail: str = "", showed: 
     fingerprint = record.fingerprint or showed
     if record.from_here:
         trust, fingerprint = "ssh of the client", fingerprint or "checked by the client's ssh"
+    elif record.is_check and fingerprint and record.former_key == fingerprint:
+        trust = "seen before"
     else:
         trust = "given" if keys_for(record.host_key, where, record.jump) else "first-use"
     jump = str(record.jump) if record.jump else ""

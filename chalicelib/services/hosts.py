@@ -303,7 +303,7 @@ def _seen_before(record: HostRecord) -> HostRecord:
     if before is None or not before.fingerprint:
         return record
     if instance_store.is_live(record.project, holder):
-        return replace(record, fingerprint=before.fingerprint, pinned=before.pinned)
+        return replace(record, fingerprint=before.fingerprint, pinned=before.pinned, former_key=before.fingerprint)
     return replace(record, former_key=before.fingerprint)
 
 

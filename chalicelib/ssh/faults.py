@@ -60,6 +60,15 @@ PLAIN: Final[Mapping[int, str]] = {
 """Why a connection does not come about, for a person: connect(2)."""
 
 
+REFUSED_CHANNELS: Final[Mapping[int, str]] = {
+    1: "it forbids connections to other hosts (AllowTcpForwarding of its sshd)",
+    2: "it could not connect there: the name, the port, a firewall or a route is wrong",
+    3: "its sshd cannot forward connections",
+    4: "it has no room for another connection",
+}
+"""Why an SSH server opens no way on to another host: the codes of RFC 4254, section 5.1."""
+
+
 def meaning(error: BaseException, where: str) -> SshError:
     """Say what an exception of a connection means. `where` names the host, for a person.
 
@@ -78,6 +87,8 @@ def meaning(error: BaseException, where: str) -> SshError:
 
 def _words(error: BaseException) -> str:
     """What an exception says, in plain words."""
+    if type(error).__name__ == "ChannelException" and getattr(error, "code", None) in REFUSED_CHANNELS:
+        return REFUSED_CHANNELS[error.code]  # type: ignore[attr-defined]
     if isinstance(error, TimeoutError):
         return PLAIN[errno.ETIMEDOUT]
     if isinstance(error, OSError) and error.errno is not None:

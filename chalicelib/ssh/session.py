@@ -140,7 +140,8 @@ class Session:
                 there = (target.host, target.port)
                 return self._transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=limit_s)
         except ConnectionLostError as error:
-            raise UnreachableError(f"{words}: {error.detail}", host=str(target), cause="jump") from error
+            why = error.detail.removeprefix(f"{self._target}: ")
+            raise UnreachableError(f"{words}: {why}", host=str(target), cause="jump") from error
 
 
 def _of_the_jump(error: SshError, jump: Target) -> SshError:

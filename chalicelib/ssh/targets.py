@@ -132,7 +132,8 @@ def _addresses(host: str, port: int, lookup: Lookup) -> tuple[Ip, ...]:
     try:
         found = lookup(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UnreachableError(f"{host} does not resolve: {error}", host=host, cause="dns") from error
+        words = getattr(error, "strerror", None) or str(error)
+        raise UnreachableError(f"{host} does not resolve: {words}", host=host, cause="dns") from error
     addresses = tuple(dict.fromkeys(ip_address(each[4][0].partition("%")[0]) for each in found))
     if not addresses:
         raise UnreachableError(f"{host} has no address", host=host, cause="dns")

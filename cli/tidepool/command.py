@@ -136,6 +136,14 @@ class Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str, **options: object) -> None:  # noqa: ARG002 - later Pythons hand in more
         super().__init__(prog, max_help_position=32, width=help_width())
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Never break within a word: examples are there to be copied, and `pool add-ssh` has a hyphen."""
+        import textwrap
+
+        return textwrap.fill(
+            " ".join(text.split()), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of exiting, never guesses abbreviations and never colours."""

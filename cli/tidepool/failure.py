@@ -69,7 +69,7 @@ def sentences(error: TidepoolError) -> Iterator[str]:
     if isinstance(error, NoMatchError):
         yield from (f"  {line}" for line in reason_lines(context.get("reasons")))
     if isinstance(error, ProvisioningFailedError):
-        yield from (f"  {clean(str(line))}" for line in context.get("filters") or ())
+        yield from (f"  {clean(cluster_text(str(line)))}" for line in context.get("filters") or ())
         attempts = context.get("attempts") or ()
         yield from (f"  {attempt_line(attempt)}" for attempt in attempts)
         yield from (f"  {clean(line)}" for line in context.get("next_steps") or next_steps(attempts))
@@ -98,10 +98,16 @@ def _input_lines(error: InputError) -> Iterator[str]:
         yield f"  field: {field}"
 
 
+def cluster_text(line: str) -> str:
+    """The line with the cluster that it begins with, if any, as tables have it: `aws us-east-1`."""
+    first, bar, rest = line.partition("|")
+    return f"{first} {rest}" if bar and " " not in first else line
+
+
 def reason_lines(reasons: Any) -> list[str]:
     """Why each instance did not match: one line an instance, whatever way the reasons are grouped."""
     if isinstance(reasons, dict):
-        return [clean(f"{name}: {_joined(why)}") for name, why in reasons.items()]
+        return [clean(f"{cluster_text(name)}: {_joined(why)}") for name, why in reasons.items()]
     return [clean(_joined(entry)) for entry in reasons or ()]
 
 

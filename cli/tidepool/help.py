@@ -156,7 +156,7 @@ Runs on several nodes
   A run on one machine has them too, as defaults: what is written for several nodes runs on one.
 
   The output of all nodes comes together, each line behind its [rank]; `tidepool logs --node 1 NAME` shows one alone.
-  The first node that fails ends the run: the others are stopped, the exit code is its, and `ps` names it.
+  The first node that fails ends the run: the others are stopped, the exit code is its, and `ps --all` names it.
 """
 TOPICS = {
     "exit-codes": EXIT_CODES,

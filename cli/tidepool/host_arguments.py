@@ -58,7 +58,8 @@ def add_host_arguments(parser: ArgumentParser, *, adopts: bool = True) -> None:
     until_ready = of_adoption("until it is ready (default)")
     wait.add_argument("--wait", dest="wait", action="store_true", default=True, help=until_ready)
     at_once = of_adoption(
-        "return as soon as nothing is left to do from here: with -i at once, with --from-here when its agent is awaited"
+        "return as soon as nothing is left to do from here: with -i when it is ordered, with --from-here when its "
+        "agent is awaited"
     )
     wait.add_argument("--no-wait", dest="wait", action="store_false", help=at_once)
 

@@ -144,7 +144,10 @@ class Here:
         answer = patience.call(hosts.step, name, {"host_key": connection.fingerprint})
         while not answer["over"]:
             if not answer["script"] and not wait:
-                return Result(destination.text, ORDERED, instance=instance, fingerprint=connection.fingerprint)
+                seen = patience.call(self._session.client.instances.get, name)
+                return _known_by(
+                    Result(destination.text, ORDERED, instance=seen, fingerprint=connection.fingerprint), connection
+                )
             answer = patience.call(hosts.step, name, self._carried(answer, connection, tell))
         detail = patience.call(self._session.client.instances.get, name)
         return _known_by(ended(destination.text, detail, how=ADDED), connection)

@@ -84,7 +84,7 @@ class Uploads:
         if not found and self._looks:
             found, how = known_keys(host, port, self._session.environ), "known from known_hosts"
         if not found:
-            return [], self._not_known()
+            return [], "not known here: the one that the project has seen, else the first that it shows, is trusted"
         return [f"{name_of(host, port)} {key}" for key in found], f"{how}: {_prints(found)}"
 
     def _not_known(self) -> str:

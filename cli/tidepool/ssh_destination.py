@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from tidepool.errors import InputError
-from tidepool.text import quoted
+from tidepool.text import clipped, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def parse_destination(text: str, what: str = "DESTINATION") -> Destination:
     host, port = _host_and_port(place)
     if (at and not _is_plain(user)) or not _is_plain(host) or port is None:
         ranges = NUMBERS if "[" in text else ""
+        _, colon, ending = place.rpartition(":")
+        if colon and host and _is_plain(host) and ending.isdigit():
+            raise InputError(f"argument {what}: {quoted(text)}: {clipped(ending, 20)} is no port: 1 to 65535")
         raise InputError(f"argument {what}: {quoted(text)} is no destination: {FORM}{ranges}")
     return Destination(host, port, user, text)
 

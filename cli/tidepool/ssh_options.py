@@ -67,6 +67,8 @@ def uploaded_options(given: Sequence[tuple[str, str]]) -> dict[str, str]:
     for letter, value in given:
         if letter not in UPLOADED:
             raise UsageError(f"-{letter} is an option of ssh itself; with --from-here it is ssh that connects")
+        if not value:
+            raise UsageError(f"-{letter} says nothing")
         if found.get(letter, value) != value:
             raise UsageError(f"-{letter} is there twice, as {found[letter]} and as {value}")
         found[letter] = value

@@ -1,4 +1,6 @@
-"""What stays when the embedded control plane goes: machines at providers bill on, whatever happens on this computer."""
+"""What stays when the embedded control plane goes: machines at providers bill on, whatever happens on this computer,
+and servers that somebody owns keep its agent.
+"""
 
 from typing import Final
 
@@ -13,6 +15,8 @@ from infra.local.inside import InsideError
 from infra.local.parts import HEALTH, STACK, STAGE, STOP_S, LocalError, answers, emulate, free_port, last_port, stop
 from infra.local.rented import Rented, rented
 
+OWN: Final = "ssh"
+"""The backend of servers that somebody owns (`domain.host_records.SSH`)."""
 END_THEM: Final = "Remove them with `tidepool pool rm` first"
 FORCE: Final = "To erase all the same: make down ARGS='--erase --force'"
 
@@ -42,15 +46,32 @@ def refusal(left: list[Rented], unknown: str) -> str:
     """Why nothing is erased, and what to do."""
     if unknown:
         return f"not erased: {unknown}\nwhat is rented at providers cannot be told. {FORCE}"
-    lines = "".join(f"\n  {each}" for each in left)
-    return f"not erased: {len(left)} rented at providers, which nobody would end any more:{lines}\n{END_THEM}. {FORCE}"
+    bought, own = _sorted(left)
+    reasons = []
+    if bought:
+        lines = "".join(f"\n  {each}" for each in bought)
+        reasons.append(f"{len(bought)} rented at providers, which nobody would end any more:{lines}")
+    if own:
+        reasons.append(f"its agent is on servers of yours, and nobody would remove it any more: {own}")
+    return f"not erased: {f'{chr(10)}and '.join(reasons)}\n{END_THEM}. {FORCE}"
 
 
 def farewell(left: list[Rented], unknown: str, *, erased: bool) -> list[str]:
     """What the one who goes should know of what stays."""
     if unknown:
         return [f"what is rented at providers could not be told, and bills if there is anything: {unknown}"]
-    if not left:
-        return []
-    nobody = "nothing ends them" if erased else "while it is down, nothing ends them"
-    return [f"{len(left)} rented at providers, billing on; {nobody}:", *(f"  {each}" for each in left)]
+    bought, own = _sorted(left)
+    lines = []
+    if bought:
+        nobody = "nothing ends them" if erased else "while it is down, nothing ends them"
+        lines += [f"{len(bought)} rented at providers, billing on; {nobody}:", *(f"  {each}" for each in bought)]
+    if own:
+        agent = "its agent stays on" if erased else "its agent waits for it on"
+        lines.append(f"{agent} servers of yours: {own}")
+    return lines
+
+
+def _sorted(left: list[Rented]) -> tuple[list[Rented], str]:
+    """What is rented, and the names of servers that somebody owns, which bill nobody."""
+    own = [each.instance for each in left if each.backend == OWN]
+    return [each for each in left if each.backend != OWN], ", ".join(own)

@@ -45,7 +45,7 @@ def find() -> Iterator[Rented]:
     """Every attempt of a live instance that is not closed, at a backend that is not the local cloud.
 
     Attempts rather than offers: while a launch has not been answered the instance has no machine, and there may be one
-    all the same. Adopted hosts are nobody's attempt.
+    all the same. Adopted hosts are among them, at no price: an agent is on each.
     """
     from chalicelib.domain.model import AttemptState
     from chalicelib.domain.units import format_price

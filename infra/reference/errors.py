@@ -91,7 +91,8 @@ ADOPTIONS = """\
 ## Why an adoption over SSH ended
 
 Not answered by the API either, since the work is done by a workflow: they begin the `failure` of a host, before a
-colon. Most are the code of a [check](checks.md) as well, which has the fix. What is tried again is tried for ten
-minutes. The command line ends with 8 where only the way to the host failed, else with 9."""
+colon. Most are the code of a [check](checks.md) as well, which has the fix. For how long it is tried again:
+[adoption](../adoption.md#the-steps). The command line ends with 8 where only the way to the host failed, else
+with 9."""
 
 EXITS = "## Exit codes of the command line"

@@ -54,6 +54,8 @@ def _default(empty: Settings, probed: Settings) -> str:
     value = getattr(empty, name)
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}"
+    if isinstance(value, tuple):
+        value = ",".join(value)
     return code(value) if value else NONE
 
 

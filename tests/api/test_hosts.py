@@ -34,6 +34,13 @@ def test_a_server_is_added_shown_and_listed(api):
     assert listed["host"]["destination"] == "ubuntu@box-1"
 
 
+def test_what_a_region_may_be_called_is_said_in_words(api):
+    refused = api("POST", HOSTS, box(region="rack 7"))
+    assert (refused.status, refused.body["field"]) == (422, "region")
+    assert "letters, digits" in refused.body["expected"]
+    assert "pattern" not in refused.body["expected"]
+
+
 def test_nothing_of_the_key_is_in_an_answer_a_row_or_the_log(api, database, capsys):
     api.world.hosts.add("box-1")
     key = private_key().splitlines()[2]

@@ -128,6 +128,7 @@ class HostRoutes:
                 self._judge(host)
             else:
                 host.step = "agent"
+                self._row(host).update(state="provisioning", reason="launched", detail="agent")
         elif host.step == "agent":
             host.step = "done"
             self._row(host).update(state="idle", reason="agent-ready", detail="", backend="ssh", region="remote")

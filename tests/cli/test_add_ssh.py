@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib.api.host_wire import NewHost
 from chalicelib.domain.host_records import Destination
+from tests.cli import stub_hosts
 from tests.cli.builders import NOW, NOW_TEXT, make_attempt, make_check, make_host_facts, make_instance
 from tests.cli.ssh_here import wait_for
 from tests.cli.stub_hosts import JUMP_KEY, SHOWN, UNFIT
@@ -52,7 +53,7 @@ def test_a_host_is_adopted_watched_and_shown(stub, cli, key):
         "ubuntu@54.73.155.119: preflight",
         "ubuntu@54.73.155.119: install",
         f"ubuntu@54.73.155.119: host key {SHOWN} was trusted on first use; compare it on the host: "
-        "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        "cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -",
     ]
     assert ended.out.splitlines()[-1].startswith("made-up-0")
 
@@ -133,6 +134,10 @@ def test_the_user_is_whoever_sits_there_as_with_ssh(stub, cli, key, tmp_path):
         (("-i", "k", "--hosts", "missing"), "--hosts missing: No such file or directory"),
         (("-i", "missing", "u@h"), "-i missing: No such file or directory"),
         (("-i", "k", "a b"), "is no destination"),
+        (("-i", "k", "u@h:99999"), "99999 is no port: 1 to 65535"),
+        (("-i", "k", "u@[::1]:0"), "0 is no port: 1 to 65535"),
+        (("-i", "k", "-p", "", "h"), "-p says nothing"),
+        (("-i", "k", "-l", "", "h"), "-l says nothing"),
         (("-i", "k", "head-[a-b]"), "a range is of numbers: 'node-[01-16]'"),
     ],
 )
@@ -264,6 +269,13 @@ def test_json_is_one_document_whatever_happens(stub, cli, key):
     one, two = json.loads(ended.out)
     assert (one["result"], one["instance"]["state"]) == ("added", "idle")
     assert (two["host"], two["result"], two["code"]) == ("u@b", "failed", "provisioning-failed")
+
+
+def test_a_check_of_an_adopted_host_does_not_say_that_it_can_be_adopted(cli, key, monkeypatch):
+    adopted = make_check(check="owner", status="warn", code="adopted-here", found="it is instance box of this project")
+    monkeypatch.setattr(stub_hosts, "FIT", (adopted,))
+    ended = cli("host", "check", "-i", str(key), "u@box")
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "u@box is adopted already")
 
 
 def test_a_check_adopts_nothing(stub, cli, key):

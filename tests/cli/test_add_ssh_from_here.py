@@ -34,6 +34,12 @@ def test_an_alias_of_ssh_config_is_adopted_and_its_key_pinned(stub, site, add):
     assert f"host key {site.fingerprint}" in ended.err
 
 
+def test_without_waiting_the_row_is_shown_as_it_is_now(stub, site, add):
+    ended = add("node-01", "--no-wait")
+    assert (ended.code, steps(stub)) == (0, [("preflight", 0), ("install", 0)])
+    assert "provisioning" in ended.out.splitlines()[-1]
+
+
 def test_one_connection_serves_every_step(stub, site, add):
     before = site.connections()
     assert add("node-01").code == 0

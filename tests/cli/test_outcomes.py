@@ -167,6 +167,7 @@ def test_every_command_has_help_and_json(cli):
         ended = cli(*command.split(), "--help", environ={})
         assert (ended.code, ended.err) == (0, ""), command
         assert f"tidepool {command}" in ended.out
+        assert "pool add-\n" not in ended.out  # examples are there to be copied
         assert "--json" in ended.out or command == "run"
 
 

@@ -336,6 +336,21 @@ def test_remove_is_the_same_and_takes_several(stub, cli):
     assert stub.seen("DELETE", "/b")[0].query == {"force": "true", "pool": "default-pool"}
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["told", "json"])
+def test_what_was_begun_before_one_is_refused_is_told(stub, cli, as_json):
+    stub.instances = [make_instance(), make_instance(name="b")]
+    words = ("pool", "rm", "-y", "--no-wait", "calm-heron-10", "nope", "b")
+    ended = cli(*words, *(["--json"] if as_json else []))
+    assert (ended.code, ended.out) == (4, "")
+    assert [each["state"] for each in stub.instances] == ["terminating", "idle"]
+    if as_json:
+        assert json.loads(ended.err)["error"]["begun"] == ["calm-heron-10"]
+    else:
+        first, last = ended.err.splitlines()
+        assert first == "calm-heron-10 goes on terminating (tidepool instance show calm-heron-10)"
+        assert last.startswith("error: ")
+
+
 def test_a_busy_instance_is_refused_before_asking_and_by_the_api(stub, cli):
     stub.instances = [make_instance(state="busy", lease={"holder": "run:r1"})]
     ended = cli("pool", "rm", "calm-heron-10")

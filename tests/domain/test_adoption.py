@@ -300,6 +300,7 @@ def test_an_api_that_is_only_on_its_own_computer_is_told_as_that(host):
     assert (result.code, result.status) == ("api-loopback", Status.FAIL)
     assert "set TIDEPOOL_PUBLIC_URL" in result.fix
     assert "ssh -NR 4566:" in result.fix
+    assert result.found.count("curl: ") == 1
     assert judged(recording(), api_url=f"http://{host}:4566/x")[Check.API].code == OK  # by a tunnel, for instance
 
 

@@ -11,6 +11,7 @@ from infra.local import control, daemons, inside, inspect, leaving
 from infra.local.control import Options
 from infra.local.folder import Folder
 from infra.local.parts import STAGE, LocalError
+from infra.local.rented import Rented
 from tests.infra.test_control import call
 
 
@@ -43,6 +44,20 @@ def kill(folder: Folder, part: str) -> None:
     os.kill(daemons.running(folder.pid(part)), signal.SIGKILL)
     while daemons.running(folder.pid(part)):
         time.sleep(0.01)
+
+
+def test_servers_of_one_s_own_are_told_apart_from_what_is_rented():
+    own = Rented("main", "box-7", "ssh", "remote", "host", "$0.00")
+    bought = Rented("main", "calm-heron-10", "aws", "eu-central-1", "g5.xlarge", "$1.20")
+    assert leaving.farewell([own], "", erased=False) == ["its agent waits for it on servers of yours: box-7"]
+    assert leaving.farewell([own], "", erased=True) == ["its agent stays on servers of yours: box-7"]
+    first, second, last = leaving.farewell([bought, own], "", erased=False)
+    assert (first[:11], second.split()[0], last[-5:]) == ("1 rented at", "calm-heron-10", "box-7")
+    assert "rented" not in leaving.refusal([own], "")
+    both = leaving.refusal([bought, own], "")
+    assert "not erased: 1 rented at providers" in both
+    assert "and its agent is on servers of yours, and nobody would remove it any more: box-7\n" in both
+    assert leaving.refusal([bought], "").count("\n") == 2
 
 
 def test_it_starts_after_any_end_and_says_what_stays(folder):

@@ -213,6 +213,7 @@ def test_a_check_of_an_instance_of_ours_names_it_and_passes(world):
     found = check(world)
     assert told(found, "owner") == ("warn", "adopted-here")
     assert "gpu-node-1" in found.checks[-1]["found"]
+    assert next(each for each in found.checks if each["check"] == "host-key")["found"].endswith(" (seen before)")
     assert (found.step.value, found.failure) == ("done", "")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from paramiko import ssh_exception
 
 from chalicelib.ssh import errors, faults, login
 from chalicelib.ssh.host_keys import HostKeys, parse_host_keys
@@ -274,6 +275,13 @@ def test_what_the_system_says_of_a_way_that_is_none_is_told_in_plain_words():
     assert faults.meaning(TimeoutError("timed out"), "box-7").context["reason"] == "no answer"
 
 
+@pytest.mark.parametrize(
+    ("code", "told"), [(1, "AllowTcpForwarding"), (2, "could not connect there"), (77, "ChannelException(77")]
+)
+def test_why_a_jump_host_opens_no_way_on_is_told_in_plain_words(code, told):
+    assert told in faults.meaning(ssh_exception.ChannelException(code, "Connect failed"), "bastion").detail
+
+
 def test_a_closed_session_runs_nothing(server, key):
     made = joined(server, key)
     made.close()
@@ -325,7 +333,7 @@ def test_a_jump_host_that_does_not_resolve_is_named(server, key):
         raise socket.gaierror(-2, "Name or service not known")
 
     jump = Jump(Target("bastion", USER), key, FIRST_USE)
-    with pytest.raises(errors.UnreachableError, match="jump host bastion does not resolve") as caught:
+    with pytest.raises(errors.UnreachableError, match="bastion does not resolve: Name or") as caught:
         connect(target(server), key, trust=FIRST_USE, allowed=ALLOWED, jump=jump, lookup=nowhere)
     assert (caught.value.context["hop"], caught.value.context["cause"]) == ("bastion", "dns")
 

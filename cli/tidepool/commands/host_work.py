@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tidepool.wire import Instance
 
 
-COMPARE = "compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+COMPARE = "compare it on the host: cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -"
 
 
 class Look:
@@ -295,7 +295,8 @@ class Telling:
 
             show_row(self._what.session, result.instance)
         else:
-            self._out.line(f"{result.host} can be adopted")
+            is_ours = any(check["code"] == "adopted-here" for check in result.checks)
+            self._out.line(f"{result.host} {'is adopted already' if is_ours else 'can be adopted'}")
         return 0
 
 

@@ -101,9 +101,11 @@ def explain_plan(
     if only_idle:
         _show_refusal(session.out, plan)
     elif is_empty(plan) if plan.get("nodes", 1) > 1 else not plan["offers"]:
+        from tidepool.failure import cluster_text
+
         session.out.line(_refusal(plan))
         for line in plan["filters"]:
-            session.out.line(f"  {cell(line)}")
+            session.out.line(f"  {cell(cluster_text(line))}")
 
 
 def _only_idle(choices: Choices) -> str:

@@ -66,7 +66,7 @@ def wanted(args: Namespace, session: Session) -> Iterator[list[Instance]]:
     try:
         pool = args.pool or client.pools.default()
     except NotFoundError:
-        session.out.note("the project has no pool yet; `tidepool pool add` makes the first one")
+        session.out.note("the project has no pool yet; `tidepool pool add` or `pool add-ssh` makes the first one")
         return
     for page in client.instances.pages(pool, ended_since_s=KEPT_S if args.all else RECENT_S):
         yield page if args.all else [one for one in page if one["state"] != "terminated" or one["reason"] in FAILURES]

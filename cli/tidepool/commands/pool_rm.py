@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import localtime, strftime
 
 from tidepool.command import Command
-from tidepool.errors import BusyError, NotFoundError
+from tidepool.errors import BusyError, NotFoundError, TidepoolError
 from tidepool.instance_table import show_instances
 from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
@@ -59,7 +59,7 @@ class RemoveInstances(Command):
             session.confirm("Remove?")
             # What was shown is what goes, whoever has its name by now; and an id with its pool needs no look-up.
             meant = [(instance["instance_id"], args.pool or instance["pool"]) for instance in found]
-        begun = [client.instances.remove(name, pool=pool, force=args.force) for name, pool in dict.fromkeys(meant)]
+        begun = begin(session, list(dict.fromkeys(meant)), force=args.force)
         ended = [wait_until_gone(session, instance) for instance in begun] if args.wait else begun
         if args.json:
             session.out.json(ended)
@@ -67,6 +67,21 @@ class RemoveInstances(Command):
         for instance in ended:
             session.out.line(f"{instance['name']} {instance['state']}{owed_text(instance)}")
         return 0
+
+
+def begin(session: Session, meant: list[tuple[str, str]], *, force: bool) -> list[Instance]:
+    """Begin the end of each. Where one is refused, those before it go on ending, and whoever asked is told so."""
+    begun: list[Instance] = []
+    try:
+        for name, pool in meant:
+            begun.append(session.client.instances.remove(name, pool=pool, force=force))
+    except TidepoolError as error:
+        if begun:
+            error.context["begun"] = [each["name"] for each in begun]
+        for each in () if session.out.as_json else begun:
+            session.out.note(f"{each['name']} goes on terminating (tidepool instance show {each['name']})")
+        raise
+    return begun
 
 
 def owed_text(instance: Instance) -> str:
