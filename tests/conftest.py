@@ -27,7 +27,8 @@ quick_moto.take_short_cuts()
 
 SHARED = ("e2e", "hosts")
 """Folders whose tests share what takes long to start, so that one worker does them all."""
-LONGEST = (*SHARED, "infra", "ssh", "services", "simulation")
+FIRST = (*SHARED, "ssh", "agent")
+"""The folders with the longest work, which must not begin last, and those that mostly wait, while others compute."""
 
 
 class ByFile(LoadScopeScheduling):
@@ -50,8 +51,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the folders with the longest work first: it must not begin last, and while it waits the others compute."""
-    places = {folder: place for place, folder in enumerate(LONGEST)}
+    """Begin with what would else be waited for at the end, when nothing else is left to do."""
+    places = {folder: place for place, folder in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.nodeid.split("/")[1], len(places)))
 
 
