@@ -41,7 +41,6 @@ from chalicelib.store import runs as store
 TOGETHER_WITHIN: Final = timedelta(minutes=30)
 """How long what a run has is held while the rest is on its way. Who waits for capacity longer holds nothing."""
 
-COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
 OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
 TAKEN: Final = "it was taken away before the others were there"
 
@@ -130,7 +129,7 @@ def _as_lost(run: Run, row: Instance) -> Instance | None:
     if row.interrupted and row.state is State.BUSY:
         return replace(row, reason=Reason.INTERRUPTED, detail="its machine is taken back")
     is_held = row.lease is not None and run_ends.run_of(row) == run.run_id
-    return None if is_held or row.state in COMING else replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN)
+    return None if is_held or row.state in teardown.COMING else replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN)
 
 
 def _without(deps: Deps, run: Run, row: Instance) -> Run:
@@ -150,7 +149,7 @@ def let_go(deps: Deps, run: Run, actor: str) -> None:
         if job.lease_id and row.lease is not None and row.lease.lease_id != job.lease_id:
             continue  # the run has it again, in a later placement
         try:
-            if row.state in COMING:
+            if row.state in teardown.COMING:
                 teardown.remove_coming(deps, row, run.run_id, actor=actor)
             elif row.lease is not None:
                 gang_leftovers.give_back(deps, run, row, actor=actor)

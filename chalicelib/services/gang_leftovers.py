@@ -22,7 +22,6 @@ from chalicelib.store import instances as store
 LOOKS: Final = 5
 """How often a machine is looked at again that its agent, or another run, has moved meanwhile."""
 
-COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
 DETAIL: Final = "bought for a run that did not get all of its nodes there"
 UNUSED: Final = "bought for a run that began without it, or not at all"
 
@@ -96,7 +95,7 @@ def _is_left_over(deps: Deps, run: Run, row: Instance, *, everywhere: bool) -> b
     search = searches.begun(run.tries.search, run.changed_at)
     if _placement(run, row) > run.placements or row.created_at < search.since:
         return False
-    if row.state in COMING:
+    if row.state in teardown.COMING:
         return True
     if row.state is not State.IDLE and not _is_held_for_nothing(run, row):
         return False

@@ -35,6 +35,8 @@ NOT_YET: Final = "still billing, it cannot be ended yet: "
 
 LAST_WAIT_S: Final = 60
 COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
+"""A machine is on its way."""
+
 OPEN_ATTEMPTS: Final = frozenset({AttemptState.INTENT, AttemptState.UNKNOWN, AttemptState.LAUNCHED})
 
 

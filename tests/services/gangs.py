@@ -1,6 +1,9 @@
 """What the tests of runs on several nodes do again and again, on regions of a cloud and on hosts of a network."""
 
+import pytest
+
 from chalicelib.domain.model import RunState
+from chalicelib.services import machine_losses
 from chalicelib.services.jobs import JobReport
 from chalicelib.store import instances as instance_store
 from tests.builders import make_offer
@@ -52,6 +55,13 @@ def pass_minutes(world: World, minutes: float) -> None:
         world.pass_time(30)
         fire_due(world)
         world.sync_all()
+
+
+def pass_minutes_unsaid(world: World, minutes: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes by, and whoever flags a silent machine dies before saying so to its run."""
+    with monkeypatch.context() as dying:
+        dying.setattr(machine_losses, "went_silent", lambda *_: None)
+        pass_minutes(world, minutes)
 
 
 def row_of(name: str):

@@ -10,9 +10,9 @@ from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import RunReason, RunState
 from chalicelib.domain.nodes import NodeState
-from chalicelib.services import machine_losses, reconcile, run_ends
+from chalicelib.services import reconcile, run_ends
 from chalicelib.store import runs as run_store
-from tests.services.gangs import exits, pass_minutes, row_of, running
+from tests.services.gangs import exits, pass_minutes, pass_minutes_unsaid, row_of, running
 from tests.services.steps import run_of, submit
 
 
@@ -111,9 +111,7 @@ def test_reconcile_ends_the_run_when_whoever_flagged_the_node_died(world, boxes,
     run = running(world)
     exits(failing, 1)
     silent.cut = True
-    with monkeypatch.context() as dying:
-        dying.setattr(machine_losses, "went_silent", lambda *_: None)
-        pass_minutes(world, 4)
+    pass_minutes_unsaid(world, 4, monkeypatch)
     assert run_of(world, run).state is RunState.RUNNING
     reconcile.compare(world.deps)
     assert run_of(world, run).state is RunState.FAILED

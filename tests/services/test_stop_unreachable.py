@@ -5,9 +5,9 @@ import pytest
 from chalicelib.domain.errors import NoMatchError
 from chalicelib.domain.lifecycle import State
 from chalicelib.domain.model import Run, RunReason, RunState
-from chalicelib.services import machine_losses, reconcile, runs
+from chalicelib.services import reconcile, runs
 from chalicelib.services.jobs import JobReport
-from tests.services.gangs import pass_minutes, row_of, running
+from tests.services.gangs import pass_minutes, pass_minutes_unsaid, row_of, running
 from tests.services.sim_hosts import SimHost
 from tests.services.steps import run_of, submit
 from tests.services.world import World
@@ -122,9 +122,7 @@ def test_reconcile_ends_the_stopped_run_when_whoever_flagged_its_host_died(
     boxes[1].cut = True
     run = placed(world)
     stop(world, run)
-    with monkeypatch.context() as dying:
-        dying.setattr(machine_losses, "went_silent", lambda *_: None)
-        pass_minutes(world, 3)
+    pass_minutes_unsaid(world, 3, monkeypatch)
     assert run_of(world, run).state is RunState.STOPPING
     reconcile.compare(world.deps)
     assert run_of(world, run).state is RunState.STOPPED
