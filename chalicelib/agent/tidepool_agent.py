@@ -817,20 +817,20 @@ class Link:
         return http.client.HTTPConnection(self.host, self._port)
 
 
-def growing(doublings: int) -> float:
-    """`FIRST_DELAY_S`, doubled so many times, at most `LONGEST_DELAY_S`."""
-    return float(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(doublings, 20)))
+def growing(doublings: int, most_s: float = LONGEST_DELAY_S) -> float:
+    """`FIRST_DELAY_S`, doubled so many times, at most `most_s`."""
+    return float(min(most_s, FIRST_DELAY_S * 2 ** min(doublings, 20)))
 
 
 class Delay:
-    """Growing, jittered distances between tries, from `FIRST_DELAY_S` to `LONGEST_DELAY_S`."""
+    """Growing, jittered distances between tries, from `FIRST_DELAY_S` to `LONGEST_DELAY_S`, or to `most_s`."""
 
     def __init__(self) -> None:
         self.tries = 0
 
-    def next(self) -> float:
+    def next(self, most_s: float = LONGEST_DELAY_S) -> float:
         self.tries += 1
-        return growing(self.tries - 1) * random.uniform(0.5, 1.0)
+        return growing(self.tries - 1, most_s) * random.uniform(0.5, 1.0)
 
     def reset(self) -> None:
         self.tries = 0
@@ -1762,6 +1762,7 @@ class Agent:
         self._facts: Json | None = None
         self._wanted: Json | None = None
         self._has_heard = False
+        self._interval_s = LONGEST_DELAY_S
         self._delay = Delay()
         self._idle_since: float | None = time.monotonic()
         self._next_sync = 0.0
@@ -1863,7 +1864,8 @@ class Agent:
         except (ApiError, ValueError) as error:
             if isinstance(error, ApiError) and error.status == 401:
                 return "this instance is over"
-            pause_s = self._delay.next()
+            # Not rarer than while all is well: after an outage of its own the control plane waits a while for us.
+            pause_s = self._delay.next(min(LONGEST_DELAY_S, self._interval_s))
             event("sync-failed", detail=str(error), again_in_s=round(pause_s, 1))
             self._not_before = time.monotonic() + pause_s
             return ""
@@ -1879,6 +1881,7 @@ class Agent:
     def _heed(self, answer: Answer, now: float) -> None:
         self._facts = gather_facts(self._home, self._link.host) if answer.refresh else None
         self._has_heard = True
+        self._interval_s = answer.interval_s
         self._contact.heard(now, answer.limits)
         if answer.taken_at is not None:
             self._told_of_notice = self._told_of_notice or self._jobs.interruption is not None

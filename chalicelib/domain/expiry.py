@@ -51,8 +51,11 @@ OVERSTAYED: Final = timedelta(seconds=60)
 DRIVE_EVERY: Final = timedelta(minutes=10)
 """How often what should be over by now is driven again."""
 
-STALE: Final = Verdict(Action.NOTHING, "stale")
+COMES_BACK_WITHIN: Final = timedelta(minutes=2)
+"""How long after an outage of our own every agent has asked again: it does at least every 30 s."""
 
+STALE: Final = Verdict(Action.NOTHING, "stale")
+MAY_COME_BACK: Final = "flagged a moment ago"
 
 NODES_GIVEN_UP: Final = UNREACHABLE_AFTER + timedelta(seconds=30)
 """How long one of several nodes has for taking its job: a blip, and the next sync after it."""
@@ -76,7 +79,16 @@ class Limits:
         After an outage of our own (or of the laptop that all of this runs on) every agent looks silent; those that
         live sync within it.
         """
-        return min(timedelta(minutes=2), self.lost_after / 4)
+        return min(COMES_BACK_WITHIN, self.lost_after / 4)
+
+    def may_come_back(self, row: Instance, now: datetime) -> datetime | None:
+        """Until when a flagged instance is not given up yet, None when that is over.
+
+        Counted from the flag and not from the timer that sets it: a presence timer and a lease's, or one of them
+        twice, may come due in the same second.
+        """
+        until = row.unreachable_since + self.grace if row.unreachable_since else None
+        return until if until and now < until else None
 
 
 def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: datetime) -> Verdict:
@@ -117,6 +129,8 @@ def _lease_over(row: Instance, limits: Limits, now: datetime) -> Verdict:
         return Verdict(Action.RELEASE, "lease expired", reason=Reason.LEASE_EXPIRED)
     if not row.unreachable:
         return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=now + limits.grace)
+    if back_by := limits.may_come_back(row, now):
+        return Verdict(Action.FILE_AGAIN, MAY_COME_BACK, at=back_by)
     if is_host(row):
         return Verdict(Action.LOSE_RUN, "agent silent", reason=Reason.AGENT_SILENT)
     return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=Reason.AGENT_SILENT)
@@ -136,6 +150,8 @@ def _presence(row: Instance, limits: Limits, now: datetime) -> Verdict:
         return Verdict(Action.FILE_AGAIN, "a host may be away", at=now + limits.lost_after)
     if silent < limits.lost_after:
         return Verdict(Action.FILE_AGAIN, "still silent", at=row.seen_at + limits.lost_after)
+    if back_by := limits.may_come_back(row, now):
+        return Verdict(Action.FILE_AGAIN, MAY_COME_BACK, at=back_by)
     if row.state is State.IDLE:
         reason = Reason.AGENT_SILENT
         return Verdict(Action.TERMINATE, "agent silent", event=Event.LOST, reason=reason, holding="seen_at")
@@ -158,6 +174,7 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
     `max-duration`: its time is up. `placement`: nobody placed it, or its machine's agent did not take the job. A
     wake-up may be lost, and then a healthy agent takes the job at its next regular sync; only one that is silent for
     longer than `give_up_after` is given up. Of several nodes others may have begun: a blip of one host ends no job.
+    How long that is counts up to the timer's own moment: one that fires late, after an outage of our own, wakes first.
     """
     if run.state in RUN_ENDS:
         return STALE
@@ -170,7 +187,8 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
             return Verdict(Action.FILE_AGAIN, "waits for its next try", at=run.tries.retry_at)
         return Verdict(Action.PLACE, "was not placed")
     if run.state is RunState.STARTING:
-        if now - run.changed_at < (max(give_up_after, NODES_GIVEN_UP) if run.jobs else give_up_after):
+        limit = max(give_up_after, NODES_GIVEN_UP) if run.jobs else give_up_after
+        if min(now, timer.due_at) - run.changed_at < limit:
             return Verdict(Action.WAKE, "was not picked up yet")
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
     gathers = run.state is RunState.PROVISIONING and run.jobs
@@ -211,13 +229,17 @@ def lost_timers(row: Instance, limits: Limits, *, now: datetime) -> list[Timer]:
 
 
 def lost_run_timers(run: Run, *, give_up_after: timedelta, now: datetime) -> list[Timer]:
-    """Return the timers that should have fired for a run long ago, due now: nobody placed it, or stopped it in time."""
+    """Return the timers that should have fired for a run long ago: nobody placed it, or stopped it in time.
+
+    They are due now, but the one that gives up a machine: its agent may be about to come back, as we are.
+    """
     target = run_target(run.project, run.run_id)
     lost = []
     waits = run.state in (RunState.SUBMITTED, RunState.STARTING)
     since = max(run.changed_at, run.tries.retry_at or run.changed_at)
     if waits and now - since > give_up_after + OVERDUE:
-        lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, now))
+        at = now if run.state is RunState.SUBMITTED else now + COMES_BACK_WITHIN
+        lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, at))
     if run.state not in RUN_ENDS | {RunState.STOPPING} and run.ends_by is not None and now - run.ends_by > OVERDUE:
         lost.append(Timer(TimerKind.MAX_DURATION, target, 0, now))
     return lost

@@ -100,7 +100,8 @@ class Instance:
     `offer` is None until one is chosen. `fence` grows with every change of state or holder. `deadline` is when the
     present state is to be looked at (None: it may rest for ever). `idle_limit` None means never. `billed_from` is
     when the present machine was launched; `spent` what earlier attempts and machines cost, in micro-dollars. `ends_at`
-    is when the provider takes the present machine back, None while it has not said so.
+    is when the provider takes the present machine back, None while it has not said so. `unreachable_since` is when the
+    machine was flagged as one of which nobody hears, None while it is not.
     """
 
     project: str
@@ -123,10 +124,15 @@ class Instance:
     billed_from: datetime | None = None
     spent: int = 0
     seen_at: datetime | None = None
-    unreachable: bool = False
+    unreachable_since: datetime | None = None
     cordoned: bool = False
     ends_at: datetime | None = None
     detail: str = ""
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether nobody hears of the machine: it gets no new work."""
+        return self.unreachable_since is not None
 
     @property
     def interrupted(self) -> bool:

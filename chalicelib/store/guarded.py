@@ -81,7 +81,7 @@ def same_fence(seen: Instance) -> dict[str, Any]:
 
 def same_flags(seen: Instance) -> dict[str, Any]:
     """The row has the flags and the idle limit that were seen; they change without a new fence."""
-    return same(seen, "unreachable", "cordoned", "ends_at", "idle_limit")
+    return same(seen, "unreachable_since", "cordoned", "ends_at", "idle_limit")
 
 
 def same(seen: Instance, *names: str) -> dict[str, Any]:

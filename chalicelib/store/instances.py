@@ -273,13 +273,14 @@ def flag(
 ) -> Instance:
     """Change flags or the idle limit (None: never) and keep the fence; return the instance as stored.
 
-    `ends_at` is when the machine will have been taken back; nothing unsays that. The index follows the flags, and an
-    idle instance's deadline follows the limit, counted from when it became idle.
+    What is unreachable already stays so since the same moment. `ends_at` is when the machine will have been taken back;
+    nothing unsays that. The index follows the flags, and an idle instance's deadline follows the limit, counted from
+    when it became idle.
     Raises `LostRaceError` when the row has another state, fence or flags than `seen`.
     """
     changes: dict[str, Any] = {}
     if unreachable is not None:
-        changes["unreachable"] = unreachable
+        changes["unreachable_since"] = (seen.unreachable_since or now) if unreachable else None
     if cordoned is not None:
         changes["cordoned"] = cordoned
     if ends_at is not None:
@@ -383,7 +384,7 @@ def with_prefix(project: str, pool: str, prefix: str) -> list[Instance]:
 
 
 def _note(seen: Instance, now: datetime, lease_expires: datetime | None, fence: int | None) -> Instance:
-    present = {"instance_id": PRESENT, "unreachable": None}
+    present = {"instance_id": PRESENT, "unreachable_since": None}
     held = seen.lease
     if held and lease_expires and held.fence == fence == seen.fence and lease_expires > held.expires_at:
         extended = {"seen_at": now, "lease_expires": lease_expires, "deadline": lease_expires}

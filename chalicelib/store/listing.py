@@ -25,8 +25,8 @@ ENDED: Final = "e"
 EMPTY: Final = '""'
 SHOWN: Final = [
     *("instance_id", "name", "state", "reason", "detail", "actor", "created_at", "changed_at", "deadline", "doc"),
-    *("idle_limit_s", "holder", "lease_fence", "acquired_at", "lease_expires", "unreachable", "cordoned", "ends_at"),
-    *("seen_at", "fence"),
+    *("idle_limit_s", "holder", "lease_fence", "acquired_at", "lease_expires", "unreachable_since", "cordoned"),
+    *("ends_at", "seen_at", "fence"),
 ]
 """What a listing needs of a row. The rest costs the same to read, but takes time to send and to parse."""
 
@@ -148,7 +148,7 @@ def _text(pool: str, item: Image) -> str:
         f'"created_at":"{item["created_at"]["S"]}","changed_at":"{item["changed_at"]["S"]}",'
         f'"expires_at":{_quoted(deadline)},"idle_limit_s":{limit["N"] if limit else "null"},'
         f'{offer["S"] if offer else NO_OFFER},"lease":{_lease_text(pool, item)},'
-        f'"unreachable":{"true" if "unreachable" in item else "false"},'
+        f'"unreachable":{"true" if "unreachable_since" in item else "false"},'
         f'"cordoned":{"true" if "cordoned" in item else "false"},'
         f'"interrupted":{"true" if "ends_at" in item else "false"},"ends_at":{_quoted(get("ends_at"))},'
         f'"seen_at":{_quoted(seen_at)},"fence":{item["fence"]["N"]}}}'

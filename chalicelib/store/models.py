@@ -91,7 +91,7 @@ class InstanceRow(Model):
     billed_from = MomentAttribute(null=True)
     spent = NumberAttribute(null=True)
     seen_at = MomentAttribute(null=True)
-    unreachable = BooleanAttribute(null=True)
+    unreachable_since = MomentAttribute(null=True)
     cordoned = BooleanAttribute(null=True)
     ends_at = MomentAttribute(null=True)
     claim_shape = UnicodeAttribute(null=True)

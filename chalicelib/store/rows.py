@@ -25,7 +25,7 @@ OFFERS: Final = 256
 
 CHANGEABLE: Final = frozenset(
     {"offer", "lease", "machine_ref", "attempt", "billed_from", "spent", "idle_limit", "reserved_for", "seen_at"}
-    | {"unreachable", "cordoned", "ends_at"}
+    | {"unreachable_since", "cordoned", "ends_at"}
 )
 """What a step may change beside the state."""
 
@@ -149,7 +149,7 @@ def decode(item: Image) -> Instance:
         billed_from=_moment(item, "billed_from"),
         spent=_whole(item, "spent"),
         seen_at=_moment(item, "seen_at"),
-        unreachable="unreachable" in item,
+        unreachable_since=_moment(item, "unreachable_since"),
         cordoned="cordoned" in item,
         ends_at=_moment(item, "ends_at"),
         detail=_text(item, "detail"),

@@ -9,7 +9,7 @@ from chalicelib.domain.expiry import Action, Limits, instance_verdict, lost_run_
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RunState, Tries
 from chalicelib.domain.timers import Timer, TimerKind
-from tests.builders import NOW, ago, later, make_instance, make_lease, make_run
+from tests.builders import NOW, ago, later, make_instance, make_lease, make_offer, make_run
 
 LIMITS = Limits(unreachable_after=timedelta(minutes=2), lost_after=timedelta(minutes=20))
 KINDS = {State.IDLE: TimerKind.IDLE, State.BUSY: TimerKind.LEASE, State.TERMINATING: TimerKind.TEARDOWN}
@@ -65,8 +65,23 @@ def test_a_lease_of_a_client_ends_and_the_machine_stays():
 
 
 def test_a_lease_of_a_run_ends_with_its_machine_because_only_a_silent_agent_lets_it_lapse():
-    row = replace(busy("run:run-1", expires=NOW), unreachable=True)
+    row = replace(busy("run:run-1", expires=NOW), unreachable_since=NOW - LIMITS.grace)
     assert verdict(TimerKind.LEASE, row).event is Event.LOST
+
+
+@pytest.mark.parametrize("kind", [TimerKind.LEASE, TimerKind.PRESENCE])
+@pytest.mark.parametrize("backend", ["local", "ssh"])
+def test_whoever_was_flagged_a_moment_ago_by_another_timer_has_the_whole_grace(kind, backend):
+    """After an outage of our own a presence timer and a lease's come due in the same second, or one of them twice."""
+    held = kind is TimerKind.LEASE
+    row = busy("run:run-1", expires=ago(hours=1)) if held else idle(deadline=None)
+    row = replace(row, seen_at=ago(hours=2), unreachable_since=ago(seconds=1), offer=make_offer(backend=backend))
+    if held or backend == "local":
+        found = verdict(kind, row, fence=None if held else 0)
+        assert (found.action, found.at) == (Action.FILE_AGAIN, later(seconds=-1) + LIMITS.grace)
+    over = verdict(kind, row, fence=None if held else 0, now=ago(seconds=1) + LIMITS.grace)
+    gives_up = {"local": Action.TERMINATE, "ssh": Action.LOSE_RUN if held else Action.FILE_AGAIN}
+    assert over.action is gives_up[backend]
 
 
 def test_a_run_is_not_given_up_before_its_agent_had_a_grace_to_come_back_in():
@@ -90,14 +105,14 @@ def test_a_lease_that_was_extended_is_looked_at_again_when_it_ends():
     ],
 )
 def test_silence_flags_first_and_gives_up_later(silent_s, unreachable, action):
-    row = idle(seen_at=ago(seconds=silent_s), unreachable=unreachable)
+    row = idle(seen_at=ago(seconds=silent_s), unreachable_since=ago(seconds=silent_s - 120) if unreachable else None)
     found = verdict(TimerKind.PRESENCE, row, fence=0)
     assert found.action is action
     assert action is Action.TERMINATE or found.at > NOW
 
 
 def test_a_silent_instance_that_is_held_is_left_to_its_lease():
-    row = replace(busy("ci", expires=later(hours=1)), seen_at=ago(hours=2), unreachable=True)
+    row = replace(busy("ci", expires=later(hours=1)), seen_at=ago(hours=2), unreachable_since=ago(hours=1))
     assert verdict(TimerKind.PRESENCE, row, fence=0).action is Action.FILE_AGAIN
 
 
@@ -123,6 +138,20 @@ def test_a_run_is_placed_woken_or_moved(state, since_s, action):
     assert found.action is action
 
 
+def test_a_run_whose_timer_fires_late_is_woken_before_its_machine_is_given_up():
+    """We were away ourselves, and so was everything that its agent wanted to tell us."""
+    run = make_run(state=RunState.STARTING, fence=7, changed_at=ago(seconds=30))
+    found = run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=later(hours=1))
+    assert found.action is Action.WAKE
+
+
+@pytest.mark.parametrize(("state", "soon"), [(RunState.SUBMITTED, 0), (RunState.STARTING, 120)])
+def test_a_lost_timer_that_gives_up_a_machine_leaves_its_agent_time_to_ask(state, soon):
+    run = make_run(state=state, changed_at=ago(hours=1))
+    (found,) = lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)
+    assert found.due_at == later(seconds=soon)
+
+
 def test_a_placement_timer_of_another_fence_does_nothing():
     run = make_run(state=RunState.SUBMITTED, fence=8)
     limit = timedelta(seconds=60)
@@ -135,8 +164,8 @@ def test_a_placement_timer_of_another_fence_does_nothing():
         (idle(deadline=ago(minutes=6), seen_at=NOW), [TimerKind.IDLE]),
         (idle(deadline=ago(minutes=5), seen_at=NOW), []),
         (idle(deadline=None, seen_at=ago(minutes=8)), [TimerKind.PRESENCE]),
-        (idle(deadline=None, seen_at=ago(minutes=8), unreachable=True), []),
-        (idle(deadline=None, seen_at=ago(minutes=26), unreachable=True), [TimerKind.PRESENCE]),
+        (idle(deadline=None, seen_at=ago(minutes=8), unreachable_since=ago(minutes=6)), []),
+        (idle(deadline=None, seen_at=ago(minutes=26), unreachable_since=ago(minutes=24)), [TimerKind.PRESENCE]),
         (make_instance(state=State.TERMINATING, deadline=ago(minutes=6)), [TimerKind.TEARDOWN]),
     ],
 )

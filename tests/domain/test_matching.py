@@ -231,15 +231,15 @@ def test_an_instance_passes_the_same_filters_as_its_offer(policies, offer):
     [
         ({}, None),
         *(({"state": state}, f"is {state.value}") for state in State if state is not State.IDLE),
-        ({"unreachable": True}, "is unreachable"),
+        ({"unreachable_since": NOW}, "is unreachable"),
         ({"cordoned": True}, "is cordoned"),
         ({"seen_at": None}, "has not been heard of yet"),
         ({"seen_at": ago(minutes=5)}, None),
         ({"seen_at": ago(minutes=5, seconds=1.5)}, "was last heard of 301s ago"),
         ({"seen_at": ago(hours=2)}, "was last heard of 2h ago"),
         ({"offer": make_offer(cpus=1)}, "1xCPU is not 2..xCPU"),
-        ({"state": State.BUSY, "unreachable": True, "offer": make_offer(cpus=1)}, "is busy"),
-        ({"unreachable": True, "cordoned": True, "seen_at": None}, "is unreachable"),
+        ({"state": State.BUSY, "unreachable_since": NOW, "offer": make_offer(cpus=1)}, "is busy"),
+        ({"unreachable_since": NOW, "cordoned": True, "seen_at": None}, "is unreachable"),
         ({"cordoned": True, "offer": make_offer(cpus=1)}, "is cordoned"),
     ],
 )

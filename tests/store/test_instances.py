@@ -43,7 +43,7 @@ def release(seen: Instance, **changes: object) -> Instance:
         make_instance(idle_limit=timedelta(minutes=5), deadline=DEADLINE),
         make_instance(idle_limit=timedelta(0), offer=make_offer(priced_at=None, availability="unknown")),
         make_instance(idle_limit=timedelta(milliseconds=1500), detail='über "42" \\', reserved_for="run-1"),
-        make_instance(state=State.BUSY, unreachable=True, cordoned=True, spent=7, offer=make_offer(spot=True)),
+        make_instance(state=State.BUSY, unreachable_since=NOW, cordoned=True, spent=7, offer=make_offer(spot=True)),
         make_instance(offer=make_offer(gpus=(make_gpu(), make_gpu(name="H100", memory_gib=80, count=7)))),
     ],
     ids=lambda instance: instance.state.value,
@@ -143,7 +143,7 @@ def test_fields_that_a_step_does_not_name_stay_and_those_it_clears_go():
 
 
 @pytest.mark.parametrize(
-    "flags", [{"unreachable": True}, {"cordoned": True}, {"ends_at": NOW}, {"offer": None, "state": State.PENDING}]
+    "flags", [{"unreachable_since": NOW}, {"cordoned": True}, {"ends_at": NOW}, {"offer": None, "state": State.PENDING}]
 )
 def test_only_idle_reachable_uncordoned_uninterrupted_instances_are_claimable(flags):
     seed(make_instance(**flags))
@@ -254,7 +254,7 @@ def test_giving_back_an_instance_whose_idle_limit_changed_meanwhile_loses():
 
 def test_two_flags_set_from_the_same_reading_do_not_undo_one_another():
     """A and B read idle, unreachable; A cordons; B notes it is reachable again: it must not enter the index."""
-    seen = seed(make_instance(unreachable=True))
+    seen = seed(make_instance(unreachable_since=NOW))
     instances.flag(seen, cordoned=True, now=NOW, actor="user:test")
     with pytest.raises(LostRaceError):
         instances.flag(seen, unreachable=False, now=NOW, actor="agent")
@@ -294,7 +294,7 @@ def test_a_touch_notes_presence_and_keeps_the_fence():
 
 
 def test_a_touch_ends_unreachable_and_the_instance_is_claimable_again():
-    seen = seed(make_instance(unreachable=True))
+    seen = seed(make_instance(unreachable_since=NOW))
     assert not instances.touch(seen, now=later(minutes=1)).unreachable
     assert claimables() == ["i-1"]
 

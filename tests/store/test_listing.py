@@ -22,7 +22,7 @@ LISTED = [
     make_instance(idle_limit=timedelta(minutes=5), deadline=DEADLINE),
     make_instance(idle_limit=timedelta(0), offer=make_offer(zone="a", price_source="")),
     make_instance(state=State.BUSY, lease=make_lease(holder='quo"te\n')),
-    make_instance(state=State.BUSY, deadline=DEADLINE, unreachable=True, cordoned=True),
+    make_instance(state=State.BUSY, deadline=DEADLINE, unreachable_since=NOW, cordoned=True),
     make_instance(state=State.BUSY, deadline=DEADLINE, ends_at=DEADLINE),
     make_instance(detail='kein Platz für "A100"\\\u2028', actor="user:zoë", offer=make_offer(spot=True)),
     make_instance(offer=make_offer(gpus=(make_gpu(), make_gpu(name="Größe", count=7))), seen_at=None),

@@ -1,0 +1,95 @@
+"""The control plane itself was away: every timer is due at once, every agent looks silent, and all of them are well."""
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.lifecycle import State
+from chalicelib.domain.model import RunReason, RunState
+from chalicelib.services import instances, pools, reconcile
+from tests.services import host_steps
+from tests.services.steps import add, fire_due, ready, run_of, settle, state_of, submit
+from tests.services.world import World
+
+AWAY_S = timedelta(minutes=45).total_seconds()
+"""Longer than any silence that is waited for, shorter than what a machine waits for its control plane."""
+
+LAST_TRY_S = 30
+"""An agent that was refused for long asks again within this."""
+
+
+@pytest.fixture
+def world(dynamodb: None) -> World:
+    """A control plane whose operator set nothing, so that what these tests say holds of the defaults."""
+    world = World(TIDEPOOL_SYNC_S="")
+    pools.create_project(world.deps, "main")
+    pools.resolve(world.deps, "main", None)
+    return world
+
+
+def give(world, backend):
+    """Submit a run that has its machine, rented or adopted, whose agent was given the job and has not said so yet."""
+    if backend == "ssh":
+        pools.create(world.deps, "main", "lab")
+        world.hosts.add()
+        host_steps.add(world)
+        ready(world)
+        run = submit(world, pool="lab", reuse=True)
+        world.sync_all()
+    else:
+        run = submit(world)
+        ready(world)
+    assert run_of(world, run).state is RunState.STARTING
+    return run
+
+
+def machine_of(world, run):
+    """The instance that a run is on."""
+    return instances.show(world.deps, "main", run_of(world, run).instance_id).instance
+
+
+def come_back(world):
+    """Do all that is due, again and again, while no agent has asked yet."""
+    world.pass_time(AWAY_S)
+    for _ in range(LAST_TRY_S // 5):
+        fire_due(world)
+        reconcile.compare(world.deps)
+        world.run_workflows()
+        world.pass_time(5)
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+@pytest.mark.parametrize("backend", ["sim", "ssh"])
+def test_a_job_lives_through_an_outage_that_is_longer_than_any_silence_that_is_waited_for(world, backend, has_begun):
+    run = give(world, backend)
+    if has_begun:
+        world.sync_all()
+        assert run_of(world, run).state is RunState.RUNNING
+    come_back(world)
+    settle(world, minutes=10)
+    now = run_of(world, run)
+    assert (now.state, now.placements) == (RunState.RUNNING, 1)
+    assert not machine_of(world, run).unreachable
+
+
+def test_an_idle_machine_is_there_after_an_outage_unless_its_own_limit_passed(world):
+    kept, over = (add(world, name=name, idle_duration=limit) for name, limit in (("kept", "off"), ("over", "5m")))
+    ready(world)
+    come_back(world)
+    settle(world, minutes=10)
+    assert (state_of(world, kept).state, state_of(world, over).state) == (State.IDLE, State.TERMINATED)
+
+
+@pytest.mark.parametrize("backend", ["sim", "ssh"])
+def test_a_machine_that_did_not_outlive_the_outage_is_given_up_after_the_grace(world, backend):
+    run = give(world, backend)
+    world.sync_all()
+    for machine in world.cloud.alive():
+        del world.agents[machine.ref], world.cloud.user_data[machine.ref]
+    for host in world.hosts.known.values():
+        host.cut = True
+    come_back(world)
+    assert run_of(world, run).state is RunState.RUNNING
+    settle(world, minutes=10)
+    now = run_of(world, run)
+    assert (now.state, now.reason) == (RunState.FAILED, RunReason.MACHINE_LOST)
