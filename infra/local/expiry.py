@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local.deploy import Emulator
 
-STREAMED_EVERY_S: Final = 0.5
+STREAMED_EVERY_S: Final = 1.0
 OTHERS_EVERY_S: Final = 15.0
 SHARE: Final = 10
 """A table is looked at again after at least ten times as long as the last look took: a tenth of a core at most."""

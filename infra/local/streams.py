@@ -24,7 +24,7 @@ from infra.local.filters import matches
 
 Record = dict[str, Any]
 
-IDLE_S: Final = 0.2
+IDLE_S: Final = 0.5
 BUSY_S: Final = 0.05
 """How long to wait before the stream is asked again, while it is quiet and for a while after it was not."""
 

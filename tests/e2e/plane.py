@@ -28,6 +28,9 @@ from tests.ports import free_port
 T = TypeVar("T")
 
 PATIENCE_S = 180
+RAREST_LOOK_S = 0.5
+"""Each look costs the emulator's time or a command's, and other tests run beside."""
+
 ALL = 1_000_000
 SCHEDULED = {
     "version": "0",
@@ -271,8 +274,9 @@ class Plane:
     @staticmethod
     def until(condition: Callable[[], T], *, seconds: float = PATIENCE_S) -> T:
         """Wait until something is so, and return it. Fails when it is not so within its time."""
-        deadline = time.monotonic() + seconds
+        deadline, pause_s = time.monotonic() + seconds, 0.1
         while not (found := condition()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-            time.sleep(0.1)
+            time.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, RAREST_LOOK_S)
         return found
