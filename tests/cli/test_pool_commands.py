@@ -337,16 +337,33 @@ def test_remove_is_the_same_and_takes_several(stub, cli):
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["told", "json"])
-def test_what_was_begun_before_one_is_refused_is_told(stub, cli, as_json):
-    stub.instances = [make_instance(), make_instance(name="b")]
-    words = ("pool", "rm", "-y", "--no-wait", "calm-heron-10", "nope", "b")
+def test_one_that_is_unknown_or_busy_keeps_no_other_and_all_are_told(stub, cli, as_json):
+    stub.instances = [make_instance(), make_instance(name="b"), make_instance(name="at-work")]
+    stub.refusals[("DELETE", "at-work")] = Problem(409, "busy", "instance 'at-work' is busy")
+    stub.scripts = {"calm-heron-10": [{"state": "terminated"}], "b": [{"state": "terminated"}]}
+    ended = cli("pool", "rm", "-y", "calm-heron-10", "at-work", "nope", "b", *(["--json"] if as_json else []))
+    assert ended.code == 4
+    if as_json:
+        assert [each["name"] for each in json.loads(ended.out)] == ["calm-heron-10", "b"]
+        assert json.loads(ended.err)["error"]["refused"] == {"at-work": "busy", "nope": "not-found"}
+    else:
+        assert ended.out == "calm-heron-10 terminated\nb terminated\n"
+        busy, unknown = ended.err.splitlines()[-2:]
+        assert (busy, unknown[:7]) == ("instance 'at-work' is busy", "error: ")
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["told", "json"])
+def test_what_was_begun_before_all_is_refused_is_told(stub, cli, as_json):
+    stub.instances = [make_instance(), make_instance(name="b"), make_instance(name="c")]
+    stub.refusals[("DELETE", "/b")] = Problem(401, "unauthenticated", "the token has expired")
+    words = ("pool", "rm", "-y", "--no-wait", "calm-heron-10", "b", "c")
     ended = cli(*words, *(["--json"] if as_json else []))
-    assert (ended.code, ended.out) == (4, "")
-    assert [each["state"] for each in stub.instances] == ["terminating", "idle"]
+    assert (ended.code, ended.out) == (3, "")
+    assert [each["state"] for each in stub.instances] == ["terminating", "idle", "idle"]
     if as_json:
         assert json.loads(ended.err)["error"]["begun"] == ["calm-heron-10"]
     else:
-        first, last = ended.err.splitlines()
+        first, last, *_ = ended.err.splitlines()
         assert first == "calm-heron-10 goes on terminating (tidepool instance show calm-heron-10)"
         assert last.startswith("error: ")
 

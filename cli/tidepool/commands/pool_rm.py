@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import localtime, strftime
 
 from tidepool.command import Command
-from tidepool.errors import BusyError, NotFoundError, TidepoolError
+from tidepool.errors import BusyError, ConflictError, NotFoundError, TidepoolError
 from tidepool.instance_table import show_instances
 from tidepool.options import add_pool, add_yes, reference
 from tidepool.progress import Patience, Progress
@@ -30,9 +30,10 @@ for that long when it was removed is not waited for."""
 
 
 class RemoveInstances(Command):
-    """Remove instances. A busy one is refused without --force. Waits until the provider confirms that it is gone. From
-    a server of yours the agent and all that it brought is uninstalled; one that cannot be reached is cleaned as soon as
-    it returns, and listed by `tidepool host list` until then."""
+    """Remove instances. A busy one is refused without --force; what is refused keeps no other that was named. Waits
+    until the provider confirms that it is gone. From a server of yours the agent and all that it brought is
+    uninstalled; one that cannot be reached is cleaned as soon as it returns, and listed by `tidepool host list` until
+    then."""
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="+", type=reference, metavar="NAME", help="names or ids")
@@ -59,29 +60,44 @@ class RemoveInstances(Command):
             session.confirm("Remove?")
             # What was shown is what goes, whoever has its name by now; and an id with its pool needs no look-up.
             meant = [(instance["instance_id"], args.pool or instance["pool"]) for instance in found]
-        begun = begin(session, list(dict.fromkeys(meant)), force=args.force)
+        begun, refused = begin(session, list(dict.fromkeys(meant)), force=args.force)
         ended = [wait_until_gone(session, instance) for instance in begun] if args.wait else begun
-        if args.json:
+        if args.json and (ended or not refused):
             session.out.json(ended)
-            return 0
-        for instance in ended:
+        for instance in () if args.json else ended:
             session.out.line(f"{instance['name']} {instance['state']}{owed_text(instance)}")
-        return 0
+        if not refused:
+            return 0
+        *others, last = refused.values()
+        for error in () if args.json else others:
+            session.out.note(error.detail)
+        last.context["refused"] = {name: error.code for name, error in refused.items()}
+        raise last
 
 
-def begin(session: Session, meant: list[tuple[str, str]], *, force: bool) -> list[Instance]:
-    """Begin the end of each. Where one is refused, those before it go on ending, and whoever asked is told so."""
+def begin(
+    session: Session, meant: list[tuple[str, str]], *, force: bool
+) -> tuple[list[Instance], dict[str, TidepoolError]]:
+    """Begin the end of each; return those that end, and why each of the others does not, by what it was asked for as.
+
+    One that is unknown or busy keeps no other: what was to go would bill on. What refuses all of them is raised, and
+    whoever asked is told what goes on ending.
+    """
     begun: list[Instance] = []
+    refused: dict[str, TidepoolError] = {}
     try:
         for name, pool in meant:
-            begun.append(session.client.instances.remove(name, pool=pool, force=force))
+            try:
+                begun.append(session.client.instances.remove(name, pool=pool, force=force))
+            except (NotFoundError, ConflictError) as error:
+                refused[name] = error
     except TidepoolError as error:
         if begun:
             error.context["begun"] = [each["name"] for each in begun]
         for each in () if session.out.as_json else begun:
             session.out.note(f"{each['name']} goes on terminating (tidepool instance show {each['name']})")
         raise
-    return begun
+    return begun, refused
 
 
 def owed_text(instance: Instance) -> str:
