@@ -91,11 +91,11 @@ class Machines:
             end.join()
 
     def _end(self, machine_id: str) -> None:
-        processes.end(machine_id, grace_s=self._grace_s)
         with self._guard:
             ours = self._supervisors.pop(machine_id, None)
+        processes.end(machine_id, grace_s=self._grace_s, root=ours.pid if ours else 0)
         if ours is not None:
-            ours.wait()
+            ours.wait(processes.STUBBORN_S)
         shutil.rmtree(self.folder / machine_id, ignore_errors=True)
         with self._guard:
             del self._ending[machine_id]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.cloud import catalog
+from infra.local.cloud import catalog, processes
 from tests.fakes.machines import Machines
 from tests.infra_cloud.process import eventually
 
@@ -38,6 +38,14 @@ def test_nothing_is_left_of_a_stopped_machine_and_stopping_twice_is_fine(machine
     eventually(lambda: not machines.left("i-3"))
     machines.start("i-3", "exec sleep 600")
     eventually(lambda: machines.alive("i-3"))
+
+
+def test_a_machine_that_is_stopped_in_the_moment_of_its_start_ends_too(machines, monkeypatch):
+    """Its supervisor is being loaded, and nobody can see yet whose it is."""
+    monkeypatch.setattr(processes, "_environment", lambda _folder: [])
+    machines.start("i-6", "exec sleep 600")
+    machines.stop("i-6")
+    eventually(lambda: not (machines.folder / "i-6").exists())
 
 
 def test_a_machine_that_powers_itself_off_is_not_alive(machines):

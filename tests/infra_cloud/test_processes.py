@@ -65,3 +65,12 @@ def test_a_running_process_is_found_by_its_marker_and_ended(sleeper):
 def test_a_spared_process_is_left_alone(sleeper):
     processes.end("m-of-a-test", grace_s=0, spare={sleeper.pid})
     assert sleeper.poll() is None
+
+
+def test_a_child_of_ours_ends_with_its_machine_although_its_environment_cannot_be_read_yet(sleeper, monkeypatch):
+    """While a program is being loaded it has none."""
+    monkeypatch.setattr(processes, "_environment", lambda _folder: [])
+    processes.end("m-of-a-test", grace_s=60)
+    assert sleeper.poll() is None
+    processes.end("m-of-a-test", grace_s=60, root=sleeper.pid)
+    assert sleeper.wait(timeout=60) == -15

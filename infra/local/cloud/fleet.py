@@ -198,13 +198,15 @@ class Fleet:
     def _end(self, machine_id: str) -> None:
         """End the processes, remove the folder, and only then call the machine gone. The upkeep repeats a failure."""
         try:
-            processes.end(machine_id, grace_s=self._grace_s)
+            with self._guard:
+                ours = self._supervisors.get(machine_id)
+            processes.end(machine_id, grace_s=self._grace_s, root=ours.pid if ours else 0)
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self._records.folder / machine_id)
+            if ours is not None:
+                ours.wait(processes.STUBBORN_S)
             with self._guard:
-                ours = self._supervisors.pop(machine_id, None)
-                if ours is not None:
-                    ours.wait()
+                self._supervisors.pop(machine_id, None)
                 self._records.put(replace(self.get(machine_id), gone=True))
             self._log("machine-gone", id=machine_id)
         except (OSError, subprocess.SubprocessError) as error:

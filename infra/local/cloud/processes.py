@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -63,17 +63,19 @@ def members(processes: Iterable[Process]) -> frozenset[Process]:
     return frozenset(found.values())
 
 
-def end(machine_id: str, *, grace_s: float, spare: Collection[int] = ()) -> None:
+def end(machine_id: str, *, grace_s: float, spare: Collection[int] = (), root: int = 0) -> None:
     """End every process of a machine: SIGTERM once, SIGKILL to what is left after `grace_s`. Returns when none is left.
 
     A process seen once stays on the list although its parent, through which it was found, is gone by then. The ids in
-    `spare` are left alone. Raises `TimeoutError` when something survives SIGKILL for `STUBBORN_S`.
+    `spare` are left alone. `root` is a child of the caller, not waited for yet, that is of the machine whether or not
+    it carries the marker: while a program is being loaded it has no environment, and would be taken for nobody's.
+    Raises `TimeoutError` when something survives SIGKILL for `STUBBORN_S`.
     """
     seen: set[tuple[int, str]] = set()
     kill_at = time.monotonic() + grace_s
     pause_s = POLL_S
     while True:
-        everything = list(_snapshot(machine_id))
+        everything = [replace(each, marked=each.marked or each.pid == root) for each in _snapshot(machine_id)]
         found = members(everything) | {process for process in everything if (process.pid, process.started) in seen}
         doomed = [process for process in found if process.pid not in spare]
         if not doomed:
