@@ -42,7 +42,7 @@ status: $(READY)
 	@$(BIN)/python -m infra.local $@ $(ARGS) || true
 
 test: $(READY)
-	@PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 4 $(ARGS) # workers must find the same names
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 4 --max-worker-restart 0 $(ARGS) # equal hashes: workers must find the same names
 
 check: $(READY)
 	@echo "format"; $(BIN)/ruff format --quiet --check .
