@@ -69,7 +69,8 @@ def test_an_adoption_whose_worker_is_killed_amid_the_installation_comes_to_one_a
     until(lambda: len([line for line in host.processes() if "LOCK_EX" in line]) > 1, "it is not tried again")
     host.run("touch /run/go")
     shown = ready(plane, row)
-    assert len([line for line in host.processes() if "tidepool_agent.py" in line and "-I" in line]) == 2
+    own = "tidepool_agent.py"  # of the agent and of its spawner; what they start looks like them for a moment
+    until(lambda: len([line for line in host.processes() if own in line and "-I" in line]) == 2, "not one agent")
     removed(plane, shown)
     assert (traces(host), ours(host)) == (before, [])
 

@@ -20,14 +20,14 @@ master = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
 nodes = os.environ["TIDEPOOL_NODES_IPS"].split()
 if rank == 0:
     with socket.create_server(master) as server:
-        server.settimeout(30)
+        server.settimeout(150)
         guest, (address, _) = server.accept()
         with guest:
             print("node 0", socket.gethostname(), "of", count, "met", guest.recv(99).decode(), "from", address, *nodes)
 else:
-    for _ in range(300):
+    for _ in range(1500):
         try:
-            with socket.create_connection(master, timeout=1, source_address=(nodes[rank], 0)) as there:
+            with socket.create_connection(master, timeout=60, source_address=(nodes[rank], 0)) as there:
                 there.sendall(socket.gethostname().encode())
                 break
         except ConnectionRefusedError:
