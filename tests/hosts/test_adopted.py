@@ -24,6 +24,7 @@ def test_a_server_is_adopted_runs_a_job_is_left_as_it_was_and_is_added_again_by_
     assert {check["status"] for check in shown["host"]["checks"]} <= {"pass", "warn"}
     done = plane.tidepool("run", "--reuse", "--instance", host.name, "--", "sh", "-c", "echo from $(hostname)")
     assert f"from {host.name}" in done.out
+    ready(plane, shown)  # it is given back after the run's end
     status, _ = plane.request("DELETE", f"/projects/main/instances/{host.name}")
     assert status == 202
     assert ended(plane, shown)["host"]["cleanup_pending_since"] is None
