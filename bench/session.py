@@ -20,7 +20,7 @@ from bench.records import Record
 from bench.stack import Stack
 
 SIZES: Final = (10, 1_000, 10_000)
-START_S: Final = 60
+START_S: Final = 180
 
 
 class Effort(StrEnum):

@@ -20,8 +20,8 @@ from infra.local.emulator import root_key
 from infra.local.folder import PARTS, Folder
 
 STAGE: Final = "local"
-UP_S: Final = 120
-CALL_S: Final = 60
+UP_S: Final = 600
+CALL_S: Final = 180
 POLL_S: Final = 0.02
 BATCH: Final = 25
 """Requests in one BatchWriteItem (DynamoDB's limit)."""
@@ -94,7 +94,7 @@ class Stack:
             raise BenchError(f"{method} {path}: {status} {answer}")
         return answer
 
-    def until(self, what: str, wanted: Callable[[], bool], limit_s: float = 60) -> None:
+    def until(self, what: str, wanted: Callable[[], bool], limit_s: float = 180) -> None:
         """Wait until something holds. Raises `BenchError` when it does not in time."""
         end = time.monotonic() + limit_s
         while not wanted():

@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.agent.conftest import Machine
+from tests.agent.conftest import Machine, wait_until
 from tests.agent.stub_api import BOOTSTRAP, StubApi
 
 
@@ -17,7 +17,7 @@ def test_no_secret_is_ever_printed(machine: Machine, api: StubApi) -> None:
     with api.seen:
         api.wake_status = 403
         api.seen.notify_all()
-    api.until(lambda: api.polls > 2)
+    wait_until(lambda: "wake-failed" in {event["event"] for event in machine.events()})
     with api.seen:
         api.down = True
         api.seen.notify_all()

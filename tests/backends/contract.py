@@ -241,13 +241,15 @@ class BackendContract:
 
     def test_a_slow_launch_is_cut_off_and_its_outcome_is_unknown(self, hasty, rehearsal, owner, spec):
         self.warm_up(hasty, spec_for(spec.offer, owner=owner))
-        rehearsal.slow(4 * self.hasty_limit_s)
+        slow_s = 4 * self.hasty_limit_s  # and no longer: what is launched then is for the tests' end to remove
+        rehearsal.slow(slow_s)
         with pytest.raises(errors.UnknownOutcomeError):
-            self.within_limit(lambda: hasty.launch(spec))
+            self.sooner_than(slow_s, lambda: hasty.launch(spec))
 
     @pytest.mark.parametrize("verb", ["offers", "describe", "terminate", "find", "owned"])
     def test_a_slow_provider_is_cut_off_at_every_other_call(self, hasty, rehearsal, verb):
-        rehearsal.slow(4 * self.hasty_limit_s)
+        slow_s = 20 * self.hasty_limit_s
+        rehearsal.slow(slow_s)
         calls = {
             "offers": hasty.offers,
             "describe": lambda: hasty.describe(self.unknown_ref),
@@ -256,7 +258,7 @@ class BackendContract:
             "owned": lambda: list(hasty.owned("owner")),
         }
         with pytest.raises(errors.TransientError):
-            self.within_limit(calls[verb])
+            self.sooner_than(slow_s, calls[verb])
 
     def test_a_good_account_passes_every_check(self, backend):
         found = backend.check()
@@ -292,13 +294,14 @@ class BackendContract:
             else:
                 return
 
-    def within_limit(self, call: Callable[[], object]) -> object:
-        """Make a call; fail when it outlives the time limit of `hasty` by more than a busy computer explains."""
+    @staticmethod
+    def sooner_than(slow_s: float, call: Callable[[], object]) -> object:
+        """Make a call; fail when it takes about as long as the provider, however busy the computer is."""
         began = time.monotonic()
         try:
             return call()
         finally:
-            assert time.monotonic() - began < 3.5 * self.hasty_limit_s
+            assert time.monotonic() - began < 0.9 * slow_s
 
     unknown_ref = "m-0123456789abcdef"
     """A reference of the provider's own format that nothing has."""

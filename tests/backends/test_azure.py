@@ -65,7 +65,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
 
 
 def driver(
-    server: AzureServer, *, limit_s: float = 10, secret: str = SECRET, url: str = "", **config: object
+    server: AzureServer, *, limit_s: float = 60, secret: str = SECRET, url: str = "", **config: object
 ) -> AzureBackend:
     parsed, credentials = parse({**CONFIG, **config}, {"client_secret": secret})
     return AzureBackend(
@@ -327,9 +327,9 @@ def test_the_fake_starts_by_itself_and_says_where(tmp_path: Path):
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()
-            answer = Endpoint(url, {}, 10).call("GET", f"{GROUP_ID}?api-version=1")
+            answer = Endpoint(url, {}, 60).call("GET", f"{GROUP_ID}?api-version=1")
             assert (answer.status, answer.body["error"]["code"]) == (401, "InvalidAuthenticationToken")
             assert json.loads(answer.text) == answer.body
         finally:
             process.terminate()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0

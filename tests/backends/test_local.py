@@ -59,7 +59,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     server.stop()
 
 
-def driver(cloud: CloudProcess, *, key: str = KEY, limit_s: float = 10) -> LocalBackend:
+def driver(cloud: CloudProcess, *, key: str = KEY, limit_s: float = 60) -> LocalBackend:
     return LocalBackend(cloud.url, key, capabilities=replace(CAPABILITIES, call_timeout=timedelta(seconds=limit_s)))
 
 

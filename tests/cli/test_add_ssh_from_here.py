@@ -46,23 +46,26 @@ def test_one_connection_serves_every_step(stub, site, add):
     assert site.connections() == before + 1
 
 
-def clients():
-    """The processes of ssh clients, those in the background too."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True, timeout=60).stdout
-    return {line for line in listed.splitlines() if line.split()[1] in ("ssh", "ssh:")}
+def clients(folder):
+    """The processes of ssh clients that share connections below a folder; those of other tests come and go."""
+    words = ["ps", "-ww", "-eo", "pid,args"]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [line for line in listed.splitlines() if line.split()[1] in ("ssh", "ssh:") and str(folder) in line]
 
 
 def test_nothing_of_a_connection_is_left_behind(stub, add, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = clients()
+    meanwhile = []
+    stub.on_request = lambda _: meanwhile.extend(clients(tmp_path))
     add("node-01")
-    wait_for(lambda: clients() <= before)
+    assert meanwhile
+    wait_for(lambda: not clients(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_user_s_own_shared_connection_is_used_and_left_alone(stub, site, add, tmp_path):
     path = tmp_path / "mux"
-    site.write(f"Host node-02\n  ControlPath {path}\n  ControlMaster auto\n  ControlPersist 30")
+    site.write(f"Host node-02\n  ControlPath {path}\n  ControlMaster auto\n  ControlPersist 600")
     words = ["ssh", "-F", str(site.config)]
     subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
     try:
@@ -82,7 +85,7 @@ def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_
     other.write_text(private_key("ecdsa-256"))
     keys = (site.public(other), site.server.public_host_key("ed25519"))
     site.known.write_text("".join(f"[127.0.0.2]:{site.port} {key}\n" for key in keys))
-    site.write(f"Host node-02\n  ControlPath {tmp_path}/mux\n  ControlMaster auto\n  ControlPersist 30")
+    site.write(f"Host node-02\n  ControlPath {tmp_path}/mux\n  ControlMaster auto\n  ControlPersist 600")
     words = ["ssh", "-F", str(site.config)]
     subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
     way = Connection(

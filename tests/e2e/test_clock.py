@@ -23,7 +23,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     plane = Plane(tmp_path_factory.mktemp("swept"), Options(port=0, ttl_lag="off"))
     plane.up()
     try:
-        plane.tidepool("pool", "add", "--name", "box", "--idle-duration", "1s", "-y")
+        add_short_lived(plane)
         yield plane
     finally:
         plane.down("--erase", "--force")
@@ -38,6 +38,11 @@ def lazy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         yield plane
     finally:
         plane.down("--erase", "--force")
+
+
+def add_short_lived(plane: Plane) -> None:
+    """Add an instance without watching: it may be idle, and over, between two looks of whoever waits for it."""
+    plane.tidepool("pool", "add", "--name", "box", "--idle-duration", "1s", "--no-wait", "-y")
 
 
 def lateness(plane: Plane, name: str) -> timedelta:
@@ -55,7 +60,7 @@ def ended(plane: Plane, name: str) -> bool:
 
 
 def test_without_the_schedules_an_idle_instance_expires_through_ttl_alone(swept, lazy):
-    lazy.tidepool("pool", "add", "--name", "box", "--idle-duration", "1s", "-y")
+    add_short_lived(lazy)
     lazy.until(lambda: ended(lazy, "box"))
     assert timedelta(seconds=LAG_S) <= lateness(lazy, "box") < LATEST
     assert not [line for line in lazy.said() if " sweep: " in line or " reconcile: " in line]

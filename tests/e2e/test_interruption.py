@@ -15,6 +15,7 @@ def run(plane, name: str) -> dict[str, Any]:
 def preempt(plane, name: str) -> str:
     """Wait until a run's job runs, and let its machine be taken back; returns the machine's attempt."""
     plane.until(lambda: run(plane, name).get("state") == "running")
+    plane.until(lambda: "begun" in plane.tidepool("logs", name).out)  # before that a shell has set no trap
     (machine,) = plane.machines()
     plane.cloud("POST", f"/machines/{machine['id']}/preempt", {"after_s": NOTICE_S})
     return str(machine["name"])
@@ -34,7 +35,7 @@ def test_a_run_with_a_retry_policy_goes_on_elsewhere_with_its_output_in_one_stre
     assert told.startswith("tidepool: this machine is taken back in ")
     assert between.startswith("tidepool: try 1 ended: interrupted")
     assert rest == [f"begun 2 {ended['run_id']}", "done"]
-    assert taken not in {machine["name"] for machine in plane.machines()}
+    plane.until(lambda: taken not in {machine["name"] for machine in plane.machines()})
 
 
 def test_a_run_without_a_policy_ends_as_interrupted_with_its_own_exit_code(plane):

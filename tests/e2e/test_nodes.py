@@ -6,7 +6,7 @@ PRINT = """
 count=$(echo "$TIDEPOOL_NODES_IPS" | wc -l)
 echo "rank $NODE_RANK of $NNODES, master $MASTER_ADDR:$MASTER_PORT, $count nodes"
 """
-FAIL = 'if [ "$NODE_RANK" = 1 ]; then sleep 1; exit 9; fi; sleep 120'
+FAIL = 'if [ "$NODE_RANK" = 1 ]; then sleep 1; exit 9; fi; sleep 600'
 
 
 def both_idle(plane):

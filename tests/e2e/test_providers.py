@@ -48,7 +48,7 @@ def test_a_spot_machine_that_ec2_takes_back_is_replaced_by_the_policy_and_the_ou
     out, err = follower.communicate(timeout=240)
     assert follower.returncode == 0, err
     assert [line for line in out.splitlines() if not line.startswith("tidepool:")] == ["try 1", "try 2", "done"]
-    assert machine.ref not in {left.ref for left in aws.machines()}
+    aws.until(lambda: machine.ref not in {left.ref for left in aws.machines()})
 
 
 def test_an_allocation_that_azure_fails_after_taking_it_is_no_capacity_and_leaves_nothing(azure):

@@ -136,7 +136,7 @@ def test_no_job_starts_on_a_machine_that_is_being_torn_down(plane, tmp_path):
             ended = plane.until(lambda name=name: over(plane, name))
             assert (ended["state"], ended["exit_code"]) == ("done", 0)
             assert marker.read_text() == "began\nended\n"
-            assert plane.until(plane.instances)[0]["state"] == "idle"
+            plane.until(lambda: [each["state"] for each in plane.instances()] == ["idle"])  # after the run's end
         else:
             assert (status, run["code"]) == (409, "no-match")
             plane.until(lambda: not plane.instances() and not plane.machines())

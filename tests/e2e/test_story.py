@@ -41,7 +41,7 @@ def test_fill_a_pool_run_on_it_reuse_it_and_let_it_drain(rented):
 
 
 def test_a_detached_run_is_listed_followed_and_stopped(rented):
-    name = rented.tidepool("run", "-d", "--", "sh", "-c", "echo started; sleep 60").out.strip()
+    name = rented.tidepool("run", "-d", "--", "sh", "-c", "echo started; sleep 600").out.strip()
     rented.until(lambda: "started" in rented.tidepool("logs", name).out)
     (listed,) = rented.tidepool("ps", "--json").json
     assert (listed["name"], listed["state"]) == (name, "running")

@@ -67,8 +67,8 @@ def test_a_job_outlives_its_agent_and_ends_with_its_whole_log_and_its_exit_code(
 def test_a_provision_worker_that_is_killed_while_it_launches_leaves_one_machine(plane):
     plane.rehearse({"fault": "slow", "type": "cpu-large", "value": 6, "count": 1})
     plane.tidepool("pool", "add", *CPU_LARGE, "--name", "box", "--no-wait", "-y")
-    plane.until(lambda: [attempt["state"] for attempt in plane.instance("box")["attempts"]] == ["intent"])
-    seen, workers = plane.instance("box"), plane.workers(PROVISION)
+    seen = plane.until(lambda: has_asked(plane.instance("box")))
+    workers = plane.workers(PROVISION)
     assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
@@ -77,6 +77,11 @@ def test_a_provision_worker_that_is_killed_while_it_launches_leaves_one_machine(
     (attempt,) = plane.instance("box")["attempts"]
     assert attempt["state"] == "launched"
     assert plane.made_for(seen["instance_id"]) == [attempt["attempt_id"]]
+
+
+def has_asked(detail: dict[str, Any]) -> dict[str, Any] | None:
+    """An instance whose first attempt is being asked for."""
+    return detail if [attempt["state"] for attempt in detail["attempts"]] == ["intent"] else None
 
 
 def test_a_preempted_machine_ends_its_run_with_that_truth_and_leaves_nothing(plane):

@@ -23,7 +23,7 @@ class Key:
     def fingerprint(self) -> str:
         """`SHA256:…`, as ssh shows it."""
         said = subprocess.run(
-            ["ssh-keygen", "-l", "-f", f"{self.path}.pub"], check=True, capture_output=True, text=True, timeout=30
+            ["ssh-keygen", "-l", "-f", f"{self.path}.pub"], check=True, capture_output=True, text=True, timeout=60
         )
         return said.stdout.split()[1]
 

@@ -65,7 +65,7 @@ def obstacle() -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     return f"a lab needs namespaces: {tried.stderr.strip()}" if tried.returncode else ""
 
@@ -109,7 +109,7 @@ class Lab:
         for pipe in (self._keeper.stdin, self._keeper.stdout):
             if pipe:
                 pipe.close()
-        self._keeper.wait(timeout=30)
+        self._keeper.wait(timeout=60)
         for host in self._hosts.values():
             host.power_off()
 

@@ -80,7 +80,7 @@ def test_a_key_with_a_passphrase_is_closed_without_it(lab: Lab, tmp_path):
     helper.chmod(0o700)
     options = ["-F", "/dev/null", "-o", f"UserKnownHostsFile={known}", "-i", str(locked.path)]
     asked = {**os.environ, "SSH_ASKPASS": str(helper), "SSH_ASKPASS_REQUIRE": "force"}
-    assert subprocess.run(["ssh", *options, host.target, "true"], check=False, env=asked, timeout=30).returncode == 0
+    assert subprocess.run(["ssh", *options, host.target, "true"], check=False, env=asked, timeout=60).returncode == 0
 
 
 def test_sshd_listens_on_the_port_it_was_given_and_on_no_other(lab: Lab, key: Key):

@@ -14,7 +14,7 @@ def settled(plane, host, key):
 
 
 def agents(host):
-    """The agent of a host and its spawner, one of each."""
+    """The agent of a host and its spawner, one of each; what they start looks like them for a moment."""
     return [line for line in host.processes() if line.endswith("/tidepool_agent.py")]
 
 
@@ -34,7 +34,7 @@ def test_of_two_control_planes_that_add_a_host_at_once_one_gets_it_and_the_other
     assert winner.client["TIDEPOOL_URL"] in told["found"]
     assert won["instance_id"] in told["found"]
     assert told["fix"] == "remove it there, or add it with --take-over"
-    assert len(agents(host)) == 2
+    until(lambda: len(agents(host)) == 2, "there is not one agent")
     words = ("run", "--reuse", "--no-code", "--instance", host.name, "--", "hostname")
     assert winner.tidepool(*words).out == "coveted\n"
     removed(winner, won)
@@ -51,7 +51,7 @@ def test_a_host_that_another_control_plane_takes_over_is_unreachable_for_the_one
     taken = add(second, host, key, take_over=True)
     assert "owner-taken-over" in {check["code"] for check in taken["host"]["checks"]}
     assert "sleep 600" not in host.processes()
-    assert len(agents(host)) == 2
+    until(lambda: len(agents(host)) == 2, "there is not one agent")
     words = ("run", "--reuse", "--no-code", "--instance", host.name, "--", "hostname")
     assert second.tidepool(*words).out == "disputed\n"
     until(lambda: first.instance(host.name)["unreachable"], "the other pretends that it is there")

@@ -93,7 +93,7 @@ def silence(lab, first, key) -> Iterator[Silence]:
 def test_a_job_lives_through_a_blip_and_ends_with_its_code_and_its_whole_log(silence):
     before = len(silence.away["blip"].splitlines())
     until(lambda: len(silence.log("after-blip").splitlines()) > before, "the log does not go on")
-    assert not silence.instance("after-blip")["unreachable"]
+    until(lambda: not silence.instance("after-blip")["unreachable"], "it counts as away")
     silence.hosts["after-blip"].run(f"touch {FLAG}")
     run = silence.ended("after-blip")
     assert (run["state"], run["exit_code"], run["placements"]) == ("failed", 7, 1)
@@ -121,7 +121,7 @@ def test_a_host_that_is_away_for_too_long_loses_its_run_and_what_is_left_of_it_b
     assert host.run(running).stdout, "the job goes on where nobody hears of it"
     host.mend()
     until(lambda: not silence.instance("after-loss")["unreachable"], "it did not come back")
-    assert not host.run(running).stdout
+    until(lambda: not host.run(running).stdout, "its container stays")
     words = ("--reuse", "--instance", "after-loss", "--no-code", "--image", "some-image")
     assert plane.tidepool("run", *words, "--", "echo", "as if nothing had been").out == "as if nothing had been\n"
     told = silence.run("after-loss")

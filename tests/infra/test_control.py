@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from infra.local.control import Options
 from infra.local.folder import PARTS, Folder
 from infra.local.parts import LocalError
 from tests.infra.operator import run
+from tests.ports import free_port
 
-OPTIONS = Options(port=0, schedules=False, ttl_lag="off", settings={"TIDEPOOL_SYNC_S": "77"})
+OPTIONS = Options(schedules=False, ttl_lag="off", settings={"TIDEPOOL_SYNC_S": "77"})
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
 
 def up(folder: Folder) -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
-    return control.up(folder, OPTIONS, said.append), said
+    return control.up(folder, replace(OPTIONS, port=free_port()), said.append), said
 
 
 def call(client: dict[str, str], method: str, path: str, body: Any = None, *, token: str | None = None) -> Any:

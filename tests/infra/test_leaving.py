@@ -13,6 +13,7 @@ from infra.local.folder import Folder
 from infra.local.parts import STAGE, LocalError
 from infra.local.rented import Rented
 from tests.infra.test_control import call
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
 
 def up(folder: Folder, **settings: str) -> tuple[dict[str, str], str]:
     said: list[str] = []
-    client = control.up(folder, Options(port=0, schedules=False, ttl_lag="off", settings=settings), said.append)
+    options = Options(port=free_port(), schedules=False, ttl_lag="off", settings=settings)
+    client = control.up(folder, options, said.append)
     return client, "\n".join(said)
 
 

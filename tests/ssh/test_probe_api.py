@@ -76,7 +76,7 @@ def called(url: str, *, python: str = sys.executable, **environ: str) -> list[li
     functions = probe.script(url).removesuffix("main </dev/null\n")
     text = f"{functions}timeout_style=gnu\npython={python}\napi\n"
     env = {"PATH": os.environ["PATH"], **environ}
-    done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, timeout=30, check=True, env=env)
+    done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, timeout=60, check=True, env=env)
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
