@@ -1817,7 +1817,7 @@ class Agent:
             if self._has_heard or self._jobs.interruption is not None:
                 news = self._jobs.heed(self._wanted) or news
             job = self._jobs.active
-            self._idle_since = None if job else self._idle_since or now
+            self._idle_since = None if any(self._jobs) else self._idle_since or now  # an end that is not told is a job
             if news:
                 self._next_sync = min(self._next_sync, now if job is None else max(now, job.ready_at + START_GRACE_S))
             if self._listener.take():
