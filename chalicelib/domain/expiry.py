@@ -23,11 +23,13 @@ class Action(StrEnum):
     RELEASE = "release"
     LOSE_RUN = "lose-run"
     DRIVE_PROVISIONING = "drive-provisioning"
+    RESUME_PROVISIONING = "resume-provisioning"
     DRIVE_TEARDOWN = "drive-teardown"
     FLAG_UNREACHABLE = "flag-unreachable"
     WAKE = "wake"
     PLACE = "place"
     ASSEMBLE = "assemble"
+    ASSEMBLE_ANEW = "assemble-anew"
     STOP = "stop"
     PLACE_ELSEWHERE = "place-elsewhere"
 
@@ -64,6 +66,10 @@ HOST_PUT_OFF_FOR: Final = timedelta(hours=12)
 STALE: Final = Verdict(Action.NOTHING, "stale")
 MAY_COME_BACK: Final = "flagged a moment ago"
 WERE_AWAY: Final = "late: we were away ourselves"
+
+TOGETHER_WITHIN: Final = timedelta(minutes=30)
+"""How long what a run on several nodes has is held while the rest is on its way. Who waits for capacity longer holds
+nothing."""
 
 NODES_GIVEN_UP: Final = UNREACHABLE_AFTER + timedelta(seconds=30)
 """How long one of several nodes has for taking its job: a blip, and the next sync after it."""
@@ -142,6 +148,8 @@ def _deadline(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Ver
     if timer.kind is TimerKind.LEASE and row.state is State.BUSY:
         return _lease_over(timer, row, limits, now)
     if timer.kind is TimerKind.PROVISIONING and row.state in (State.PENDING, State.PROVISIONING):
+        if put_off(timer, row.deadline or now, now):
+            return Verdict(Action.RESUME_PROVISIONING, WERE_AWAY, at=now + DRIVE_EVERY)
         return Verdict(Action.DRIVE_PROVISIONING, "past its deadline", at=now + DRIVE_EVERY)
     if timer.kind is TimerKind.TEARDOWN and row.state is State.TERMINATING:
         return Verdict(Action.DRIVE_TEARDOWN, "still not gone", at=now + DRIVE_EVERY)
@@ -233,11 +241,23 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
         return Verdict(Action.PLACE, "was not placed")
     if run.state is RunState.STARTING:
         limit = max(give_up_after, NODES_GIVEN_UP) if run.jobs else give_up_after
-        if min(now, timer.due_at) - run.changed_at < limit or put_off(timer, run.changed_at, now):
-            return Verdict(Action.WAKE, "was not picked up yet")
+        back_by = put_off(timer, run.changed_at, now)
+        if back_by or min(now, timer.due_at) - run.changed_at < limit:
+            return Verdict(Action.WAKE, "was not picked up yet", at=back_by)
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
-    gathers = run.state is RunState.PROVISIONING and run.jobs
-    return Verdict(Action.ASSEMBLE, "its nodes are not all there") if gathers else STALE
+    return _gathering(timer, run, now) if gathers(run) else STALE
+
+
+def _gathering(timer: Timer, run: Run, now: datetime) -> Verdict:
+    """What is not together in its time is given up; where that passed while we were away, it is asked for again."""
+    if now - run.changed_at > TOGETHER_WITHIN and put_off(timer, run.changed_at, now):
+        return Verdict(Action.ASSEMBLE_ANEW, WERE_AWAY)
+    return Verdict(Action.ASSEMBLE, "its nodes are not all there")
+
+
+def gathers(run: Run) -> bool:
+    """Whether a run waits until all of its nodes are there."""
+    return run.state is RunState.PROVISIONING and bool(run.jobs)
 
 
 def _used_up(timer: Timer, run: Run, now: datetime) -> Verdict:
@@ -291,6 +311,8 @@ def lost_run_timers(run: Run, *, give_up_after: timedelta, now: datetime) -> lis
     since = max(run.changed_at, run.tries.retry_at or run.changed_at)
     if waits and now - since > give_up_after + OVERDUE:
         lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, now if run.state is RunState.SUBMITTED else soon))
+    if gathers(run) and now - run.changed_at > TOGETHER_WITHIN + OVERDUE:
+        lost.append(Timer(TimerKind.PLACEMENT, target, run.fence, soon))
     if run.state not in RUN_ENDS | {RunState.STOPPING} and run.ends_by is not None and now - run.ends_by > OVERDUE:
         lost.append(Timer(TimerKind.MAX_DURATION, target, 0, soon))
     return lost

@@ -8,6 +8,7 @@ import pytest
 from chalicelib.domain.expiry import Action, Limits, instance_verdict, lost_run_timers, lost_timers, run_verdict
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RunState, Tries
+from chalicelib.domain.nodes import NodeJob
 from chalicelib.domain.timers import Timer, TimerKind
 from tests.builders import NOW, ago, later, make_instance, make_lease, make_offer, make_run
 
@@ -181,7 +182,8 @@ def test_a_run_whose_time_for_being_taken_is_over_is_woken_by_every_timer_that_f
     """We may have been up for moments only since it was placed."""
     run = make_run(state=RunState.STARTING, fence=7, changed_at=ago(minutes=30))
     now = later(seconds=late_s)
-    assert run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=now).action is action
+    found = run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=now)
+    assert (found.action, found.at) == (action, now + timedelta(minutes=2) if action is Action.WAKE else None)
 
 
 @pytest.mark.parametrize(("state", "soon"), [(RunState.SUBMITTED, 0), (RunState.STARTING, 120)])
@@ -298,3 +300,32 @@ def test_timers_of_an_interruption_and_of_a_used_up_time_that_were_lost_are_file
     run = limited(RunState.RUNNING, started_at=ago(minutes=16))
     found = lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)
     assert [each.kind for each in found] == [TimerKind.MAX_DURATION]
+
+
+@pytest.mark.parametrize(
+    ("since_min", "late_s", "action"),
+    [
+        (31, 120, Action.ASSEMBLE),
+        (31, 121, Action.ASSEMBLE_ANEW),
+        (27, 121, Action.ASSEMBLE),
+        (61, 121, Action.ASSEMBLE),
+    ],
+)
+def test_a_run_whose_nodes_had_no_time_because_we_were_away_asks_for_them_again(since_min, late_s, action):
+    run = make_run(state=RunState.PROVISIONING, fence=7, changed_at=ago(minutes=since_min), jobs=(NodeJob(0),))
+    now = later(seconds=late_s)
+    assert run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=now).action is action
+
+
+@pytest.mark.parametrize(("minutes", "found"), [(35, 0), (36, 1)])
+def test_a_gathering_whose_timer_was_lost_gets_another(minutes, found):
+    run = make_run(state=RunState.PROVISIONING, changed_at=ago(minutes=minutes), jobs=(NodeJob(0),))
+    lost = lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)
+    assert [(each.kind, each.due_at) for each in lost] == [(TimerKind.PLACEMENT, later(seconds=120))] * found
+
+
+@pytest.mark.parametrize(("late_s", "action"), [(120, Action.DRIVE_PROVISIONING), (121, Action.RESUME_PROVISIONING)])
+def test_a_request_that_nobody_could_drive_because_we_were_away_is_driven_before_it_is_given_up(late_s, action):
+    row = make_instance(state=State.PENDING, fence=7, deadline=NOW)
+    found = verdict(TimerKind.PROVISIONING, row, now=later(seconds=late_s))
+    assert (found.action, found.at) == (action, later(seconds=late_s) + timedelta(minutes=10))

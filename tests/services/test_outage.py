@@ -1,5 +1,6 @@
 """The control plane itself was away: every timer is due at once, every agent looks silent, and all of them are well."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -127,6 +128,22 @@ def test_a_job_lives_through_a_night_in_which_its_control_plane_wakes_for_moment
 
 
 @pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_so_does_one_on_several_machines(world, has_begun, compares):
+    world.cloud.capabilities = replace(world.cloud.capabilities, cluster=True)
+    run = give(world, "sim", nodes=2)
+    if has_begun:
+        world.sync_all()
+        world.sync_all()
+    for _ in range(6):
+        world.pass_time(NAP_S)
+        look_around(world, compares)
+    settle(world, minutes=10)
+    assert run_of(world, run).state is RunState.RUNNING
+    assert len(world.cloud.alive()) == 2
+
+
+@pytest.mark.parametrize("compares", [True, False])
 @pytest.mark.parametrize("backend", ["sim", "ssh"])
 def test_a_job_that_ended_within_its_time_is_done_although_nobody_could_be_told(world, backend, compares):
     run = give(world, backend, max_duration="30m")
@@ -169,3 +186,24 @@ def test_a_client_whose_heartbeats_nobody_took_in_keeps_its_lease_for_a_grace(wo
             leases.heartbeat(world.deps, "main", lease.lease_id)
         fire_due(world)
     assert state_of(world, row).state is (State.BUSY if is_heard else State.IDLE)
+
+
+@pytest.mark.parametrize("away_h", [0.75, 5])
+@pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_a_run_whose_machines_were_on_their_way_gets_others_and_pays_for_no_more(
+    world, nodes, is_ready, compares, away_h
+):
+    """Their agents came to a closed door, and their time is over; no provider and no region has failed for that."""
+    world.cloud.capabilities = replace(world.cloud.capabilities, cluster=True)
+    run = submit(world, nodes=nodes)
+    world.run_workflows()
+    world.boot()
+    if is_ready and nodes > 1:
+        world.sync(min(world.agents))
+    world.pass_time(timedelta(hours=away_h).total_seconds())
+    look_around(world, compares)
+    settle(world, minutes=15)
+    assert run_of(world, run).state is RunState.RUNNING
+    assert len(world.cloud.alive()) == nodes
