@@ -102,7 +102,9 @@ STALLED = 5
 
 LOG_LIMIT = 1 << 30
 CODE_LIMIT = 512 << 20
-CODE_TRIES = 3
+CODE_TRIES = 12
+"""Downloads of a job's code: over a minute where none gets an answer, longer than a control plane takes to start."""
+
 KILL_AFTER_S = 10.0
 DOCKER_GRACE_S = 10.0
 GRACE = "{grace}"
@@ -1053,7 +1055,11 @@ def fetch(url: str, sha256: str, target: str, context: ssl.SSLContext, is_unwant
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if refused or delay.tries + 1 >= CODE_TRIES:
                 raise JobError(f"the code could not be downloaded: {describe(error)}") from None
-            time.sleep(delay.next())
+            until = time.monotonic() + delay.next()
+            while not is_unwanted() and time.monotonic() < until:
+                time.sleep(min(LOOK_S, max(0.0, until - time.monotonic())))
+            if is_unwanted():
+                raise JobError("stopped before it was started") from None
 
 
 def _download(url: str, sha256: str, target: str, context: ssl.SSLContext, is_unwanted: Callable[[], bool]) -> None:
@@ -1817,7 +1823,7 @@ class Agent:
             if self._has_heard or self._jobs.interruption is not None:
                 news = self._jobs.heed(self._wanted) or news
             job = self._jobs.active
-            self._idle_since = None if job else self._idle_since or now
+            self._idle_since = None if any(self._jobs) else self._idle_since or now  # an end that is not told is a job
             if news:
                 self._next_sync = min(self._next_sync, now if job is None else max(now, job.ready_at + START_GRACE_S))
             if self._listener.take():

@@ -8,13 +8,13 @@ cheapest is tried (`gatherings`). A gang that is not complete within its time is
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from chalicelib import log
 from chalicelib.domain import nodes
 from chalicelib.domain.clusters import Completion
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NotFoundError
+from chalicelib.domain.expiry import TOGETHER_WITHIN
 from chalicelib.domain.lifecycle import Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
@@ -37,9 +37,6 @@ from chalicelib.services import nodes as node_service
 from chalicelib.services.deps import Deps
 from chalicelib.store import instances as instance_store
 from chalicelib.store import runs as store
-
-TOGETHER_WITHIN: Final = timedelta(minutes=30)
-"""How long what a run has is held while the rest is on its way. Who waits for capacity longer holds nothing."""
 
 OVER: Final = frozenset({State.TERMINATING, State.TERMINATED})
 TAKEN: Final = "it was taken away before the others were there"
@@ -69,12 +66,15 @@ def place(deps: Deps, run: Run, policies: Policies) -> Run:
     return _start(deps, run, taken)
 
 
-def assemble(deps: Deps, run: Run) -> Run:
-    """Bring a run that waits for its machines closer to its start, or end what cannot come together."""
+def assemble(deps: Deps, run: Run, *, in_time: bool = False) -> Run:
+    """Bring a run that waits for its machines closer to its start, or end what cannot come together.
+
+    `in_time`: whether all are there in their time is another's business.
+    """
     if run.state is not RunState.PROVISIONING or not run.jobs:
         return run
     policies = from_doc(run.request["policies"])
-    if deps.now() - run.changed_at > TOGETHER_WITHIN:
+    if not in_time and deps.now() - run.changed_at > TOGETHER_WITHIN:
         return _give_up(deps, run)
     names: dict[str, str] = {}
     for job in run.jobs:
@@ -92,6 +92,17 @@ def assemble(deps: Deps, run: Run) -> Run:
         if run.state is not RunState.PROVISIONING:
             return run
     return _named(run, names)
+
+
+def anew(deps: Deps, run: Run) -> Run:
+    """Have a run placed again whose nodes' time passed while we were away: what is there is let go, and taken again.
+
+    Raises `LostRaceError` when the run moved.
+    """
+    detail = "its nodes did not come together while the control plane was away"
+    again = gatherings.again(deps, run, RunReason.MACHINE_LOST, actor="timer", detail=detail)
+    let_go(deps, run, "timer")
+    return again
 
 
 def _gone_on(deps: Deps, run: Run) -> Run | None:
@@ -189,7 +200,7 @@ def take_back(deps: Deps, run: Run) -> Run:
 def check(deps: Deps, run: Run) -> Run:
     """Find out whether a node is lost without anybody having said so: whoever took its machine died before that."""
     if run.state is RunState.PROVISIONING:
-        return assemble(deps, run)
+        return assemble(deps, run, in_time=True)  # its timer knows how late it is
     for job in run.jobs:
         if run.state not in node_ends.ON_MACHINES or job.is_over:
             continue

@@ -31,7 +31,7 @@ from chalicelib.store import runs as run_store
 from chalicelib.store import timers as store
 
 PAGE: Final = 1000
-DRIVES: Final = frozenset({Action.DRIVE_PROVISIONING, Action.DRIVE_TEARDOWN})
+DRIVES: Final = frozenset({Action.DRIVE_PROVISIONING, Action.RESUME_PROVISIONING, Action.DRIVE_TEARDOWN})
 FIRST_LOOK: Final = timedelta(hours=1)
 """How far back the very first sweep looks; before it there was no table."""
 
@@ -124,6 +124,8 @@ def _act(deps: Deps, row: Instance, verdict: Verdict) -> None:
         teardown.drive(deps, row, suffix=f"-{int(deps.now().timestamp()) // 60}" if overdue else "")
     elif verdict.action is Action.DRIVE_PROVISIONING:
         _drive_provisioning(deps, row)
+    elif verdict.action is Action.RESUME_PROVISIONING:
+        _resume_provisioning(deps, row)
     elif verdict.action is Action.FLAG_UNREACHABLE:
         machine_losses.went_silent(deps, instance_store.flag(row, now=deps.now(), actor="timer", unreachable=True))
 
@@ -144,16 +146,18 @@ def _drive_provisioning(deps: Deps, row: Instance) -> None:
 
     A workflow that still runs is left to it: it waits for capacity, or for the end of a machine that will not go.
     """
-    if is_host(row):
-        if adoption.drive(deps, row):
-            log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
-        return
-    if deps.now() > provisioning.given_up_at(row):
+    if not is_host(row) and deps.now() > provisioning.given_up_at(row):
         log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
         event, reason = Event.FAILED, Reason.PROVISIONING_DEADLINE
         teardown.begin(deps, row, event, reason=reason, actor="timer", detail="no machine within its time")
         return
-    if provisioning.drive(deps, row):
+    _resume_provisioning(deps, row)
+
+
+def _resume_provisioning(deps: Deps, row: Instance) -> None:
+    """The same without giving up what nobody could go on with while we were away."""
+    drive = adoption.drive if is_host(row) else provisioning.drive
+    if drive(deps, row):
         log.error("provisioning-overdue", instance=row.instance_id, since=row.changed_at.isoformat())
 
 
@@ -177,6 +181,8 @@ def _fire_run(deps: Deps, timer: Timer, run: Run) -> Verdict:
         if verdict.action is Action.ASSEMBLE:
             assembly.assemble(deps, run)
             return verdict
+        if verdict.action is Action.ASSEMBLE_ANEW:
+            run = assembly.anew(deps, run)
         if verdict.action is Action.PLACE_ELSEWHERE:
             run = assembly.take_back(deps, run) if run.jobs else _take_back(deps, run)
         placement.place(deps, run)

@@ -52,6 +52,7 @@ class StubApi:
         self.states: dict[str, list[str]] = {}
         self.ends: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
+        self.lost_files = 0
         self.poll_times: list[float] = []
         self.messages = 0
         self.seen = threading.Condition()
@@ -203,6 +204,9 @@ def _handler(api: StubApi) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return
                 self._answer(status, content)
+            elif api.lost_files > 0:
+                api.lost_files -= 1
+                self.close_connection = True
             else:
                 content = api.files.get(self.path.partition("?")[0], b"")
                 self._answer(200 if content else 403, content)

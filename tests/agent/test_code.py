@@ -56,6 +56,26 @@ def test_code_that_cannot_be_had_fails_the_job_without_its_url(machine: Machine,
     assert (end["state"], end["detail"]) == ("failed", "the code could not be downloaded: HTTP 403")
 
 
+def test_a_job_waits_out_some_seconds_in_which_its_code_cannot_be_had(machine: Machine, api: StubApi) -> None:
+    """A control plane that is started again, or a network that blinks, is no reason for a run to fail."""
+    api.lost_files = 5
+    machine.start()
+    api.want("run-1", "sh", "run.sh", **serve(api, archive(({"name": "run.sh"}, b"exit 7"))))
+    assert api.ended("run-1")["exit_code"] == 7
+
+
+def test_a_job_whose_code_is_waited_for_can_be_stopped(machine: Machine, api: StubApi) -> None:
+    api.lost_files = 1000
+    code = serve(api, archive())
+    machine.start()
+    api.want("run-1", "true", **code)
+    api.until(lambda: api.lost_files < 995)
+    api.want("run-1", "true", stop=True, **code)
+    end = api.ended("run-1")
+    assert (end["state"], end["detail"]) == ("failed", "stopped before it was started")
+    assert api.lost_files > 985
+
+
 def test_a_path_that_leads_out_fails_the_job(machine: Machine, api: StubApi) -> None:
     machine.start()
     api.want("run-1", "true", **serve(api, archive(({"name": "../evil"}, b"x"))))

@@ -79,6 +79,21 @@ def test_an_idle_machine_switches_itself_off_in_silence_only(machine: Machine, a
     assert machine.off.exists()
 
 
+def test_a_machine_whose_job_has_ended_is_not_idle_before_it_could_say_so(machine: Machine, api: StubApi) -> None:
+    """Else the exit code and the output of a night's work go with it, for the sake of a short idle limit."""
+    machine.start()
+    api.want("run-1", "sh", "-c", "echo begun; sleep 0.5; echo done; exit 3")
+    api.until(lambda: api.log("run-1"))
+    limit(machine, api, idle=0.2, leaderless=300)
+    cut(api, down=True)
+    wait_until((machine.home / "jobs" / "run-1" / "end.json").exists)
+    time.sleep(1)
+    assert not machine.off.exists()
+    cut(api, down=False)
+    assert api.ended("run-1")["exit_code"] == 3
+    assert api.log("run-1") == b"begun\ndone\n"
+
+
 def test_the_silence_of_an_earlier_agent_counts(machine: Machine, api: StubApi) -> None:
     """Else a crash loop would keep a lost machine, and its bill, for ever."""
     api.dead_man_s = {"idle": 0, "leaderless": 3600}

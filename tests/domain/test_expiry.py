@@ -8,6 +8,7 @@ import pytest
 from chalicelib.domain.expiry import Action, Limits, instance_verdict, lost_run_timers, lost_timers, run_verdict
 from chalicelib.domain.lifecycle import Event, Reason, State
 from chalicelib.domain.model import RunState, Tries
+from chalicelib.domain.nodes import NodeJob
 from chalicelib.domain.timers import Timer, TimerKind
 from tests.builders import NOW, ago, later, make_instance, make_lease, make_offer, make_run
 
@@ -15,12 +16,12 @@ LIMITS = Limits(unreachable_after=timedelta(minutes=2), lost_after=timedelta(min
 KINDS = {State.IDLE: TimerKind.IDLE, State.BUSY: TimerKind.LEASE, State.TERMINATING: TimerKind.TEARDOWN}
 
 
-def timer(kind, fence=7):
-    return Timer(kind, "instance/main/pool/i-1", fence, NOW)
+def timer(kind, fence=7, due_at=NOW):
+    return Timer(kind, "instance/main/pool/i-1", fence, due_at)
 
 
-def verdict(kind, row, *, fence=None, now=NOW):
-    return instance_verdict(timer(kind, row.fence if fence is None else fence), row, LIMITS, now=now)
+def verdict(kind, row, *, fence=None, now=NOW, due_at=NOW):
+    return instance_verdict(timer(kind, row.fence if fence is None else fence, due_at), row, LIMITS, now=now)
 
 
 def idle(**fields):
@@ -65,8 +66,39 @@ def test_a_lease_of_a_client_ends_and_the_machine_stays():
 
 
 def test_a_lease_of_a_run_ends_with_its_machine_because_only_a_silent_agent_lets_it_lapse():
-    row = replace(busy("run:run-1", expires=NOW), unreachable_since=NOW - LIMITS.grace)
+    row = replace(busy("run:run-1", expires=NOW - LIMITS.grace), unreachable_since=NOW - LIMITS.grace)
     assert verdict(TimerKind.LEASE, row).event is Event.LOST
+
+
+def test_a_run_is_not_given_up_at_the_moment_that_its_lease_ends_although_it_was_flagged_long_before():
+    """We may be up for this moment alone, and have been for another one when it was flagged."""
+    row = replace(busy("run:run-1", expires=NOW), unreachable_since=ago(hours=1))
+    found = verdict(TimerKind.LEASE, row)
+    assert (found.action, found.at) == (Action.FILE_AGAIN, NOW + LIMITS.grace)
+
+
+LATE = timedelta(seconds=121)
+LONG_AGO = ago(minutes=30)
+SILENT = replace(busy("run:run-1", expires=LONG_AGO), unreachable_since=LONG_AGO)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "acts"),
+    [
+        (TimerKind.LEASE, busy("ci", expires=LONG_AGO), Action.RELEASE),
+        (TimerKind.LEASE, SILENT, Action.TERMINATE),
+        (TimerKind.LEASE, replace(SILENT, offer=make_offer(backend="ssh")), Action.LOSE_RUN),
+        (TimerKind.PRESENCE, idle(deadline=None, seen_at=ago(hours=1), unreachable_since=LONG_AGO), Action.TERMINATE),
+        (TimerKind.INTERRUPTION, idle(ends_at=LONG_AGO), Action.TERMINATE),
+    ],
+)
+def test_who_looks_late_looks_again_before_anything_of_another_is_ended(kind, row, acts):
+    fence = None if kind is TimerKind.LEASE else 0
+    found = verdict(kind, row, fence=fence, now=NOW + LATE)
+    assert (found.action, found.at) == (Action.FILE_AGAIN, NOW + LATE + timedelta(minutes=2))
+    assert verdict(kind, row, fence=fence, now=NOW + LATE - timedelta(seconds=1)).action is acts
+    always_late = LONG_AGO + timedelta(hours=12 if acts is Action.LOSE_RUN else 1, minutes=1)
+    assert verdict(kind, row, fence=fence, now=always_late + LATE, due_at=always_late).action is acts
 
 
 @pytest.mark.parametrize("kind", [TimerKind.LEASE, TimerKind.PRESENCE])
@@ -145,6 +177,15 @@ def test_a_run_whose_timer_fires_late_is_woken_before_its_machine_is_given_up():
     assert found.action is Action.WAKE
 
 
+@pytest.mark.parametrize(("late_s", "action"), [(121, Action.WAKE), (120, Action.PLACE_ELSEWHERE)])
+def test_a_run_whose_time_for_being_taken_is_over_is_woken_by_every_timer_that_fires_late(late_s, action):
+    """We may have been up for moments only since it was placed."""
+    run = make_run(state=RunState.STARTING, fence=7, changed_at=ago(minutes=30))
+    now = later(seconds=late_s)
+    found = run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=now)
+    assert (found.action, found.at) == (action, now + timedelta(minutes=2) if action is Action.WAKE else None)
+
+
 @pytest.mark.parametrize(("state", "soon"), [(RunState.SUBMITTED, 0), (RunState.STARTING, 120)])
 def test_a_lost_timer_that_gives_up_a_machine_leaves_its_agent_time_to_ask(state, soon):
     run = make_run(state=state, changed_at=ago(hours=1))
@@ -171,6 +212,21 @@ def test_a_placement_timer_of_another_fence_does_nothing():
 )
 def test_a_timer_that_never_fired_is_filed_again_long_after_its_moment(row, kinds):
     assert [timer.kind for timer in lost_timers(row, LIMITS, now=NOW)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("row", "soon"),
+    [
+        (idle(deadline=ago(minutes=6), seen_at=NOW), 0),
+        (idle(deadline=None, seen_at=ago(minutes=8)), 0),
+        (idle(deadline=None, seen_at=ago(minutes=26), unreachable_since=ago(minutes=24)), 120),
+        (busy("run:run-1", expires=ago(minutes=6)), 120),
+        (idle(deadline=None, ends_at=ago(minutes=7)), 120),
+    ],
+)
+def test_a_lost_timer_that_may_give_something_up_leaves_time_to_ask(row, soon):
+    (found,) = lost_timers(row, LIMITS, now=NOW)
+    assert found.due_at == later(seconds=soon)
 
 
 @pytest.mark.parametrize(("minutes", "found"), [(6, 0), (7, 1)])
@@ -222,6 +278,15 @@ def test_a_run_is_stopped_when_it_has_used_up_its_time(run, action):
     assert run_verdict(fired, run, give_up_after=timedelta(minutes=1), now=NOW).action is action
 
 
+@pytest.mark.parametrize(
+    ("state", "action"), [(RunState.RUNNING, Action.FILE_AGAIN), (RunState.SUBMITTED, Action.STOP)]
+)
+def test_a_run_on_a_machine_is_asked_before_a_late_timer_stops_it(state, action):
+    fired = Timer(TimerKind.MAX_DURATION, "run/acme/run-1", 0, NOW)
+    found = run_verdict(fired, limited(state), give_up_after=timedelta(minutes=1), now=later(minutes=40))
+    assert found.action is action
+
+
 @pytest.mark.parametrize(("in_s", "action"), [(1, Action.FILE_AGAIN), (0, Action.PLACE)])
 def test_a_run_that_waits_for_its_next_try_is_placed_at_that_moment(in_s, action):
     run = make_run(tries=Tries(number=2, retry_at=later(seconds=in_s)))
@@ -235,3 +300,32 @@ def test_timers_of_an_interruption_and_of_a_used_up_time_that_were_lost_are_file
     run = limited(RunState.RUNNING, started_at=ago(minutes=16))
     found = lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)
     assert [each.kind for each in found] == [TimerKind.MAX_DURATION]
+
+
+@pytest.mark.parametrize(
+    ("since_min", "late_s", "action"),
+    [
+        (31, 120, Action.ASSEMBLE),
+        (31, 121, Action.ASSEMBLE_ANEW),
+        (27, 121, Action.ASSEMBLE),
+        (61, 121, Action.ASSEMBLE),
+    ],
+)
+def test_a_run_whose_nodes_had_no_time_because_we_were_away_asks_for_them_again(since_min, late_s, action):
+    run = make_run(state=RunState.PROVISIONING, fence=7, changed_at=ago(minutes=since_min), jobs=(NodeJob(0),))
+    now = later(seconds=late_s)
+    assert run_verdict(timer(TimerKind.PLACEMENT), run, give_up_after=timedelta(seconds=60), now=now).action is action
+
+
+@pytest.mark.parametrize(("minutes", "found"), [(35, 0), (36, 1)])
+def test_a_gathering_whose_timer_was_lost_gets_another(minutes, found):
+    run = make_run(state=RunState.PROVISIONING, changed_at=ago(minutes=minutes), jobs=(NodeJob(0),))
+    lost = lost_run_timers(run, give_up_after=timedelta(minutes=1), now=NOW)
+    assert [(each.kind, each.due_at) for each in lost] == [(TimerKind.PLACEMENT, later(seconds=120))] * found
+
+
+@pytest.mark.parametrize(("late_s", "action"), [(120, Action.DRIVE_PROVISIONING), (121, Action.RESUME_PROVISIONING)])
+def test_a_request_that_nobody_could_drive_because_we_were_away_is_driven_before_it_is_given_up(late_s, action):
+    row = make_instance(state=State.PENDING, fence=7, deadline=NOW)
+    found = verdict(TimerKind.PROVISIONING, row, now=later(seconds=late_s))
+    assert (found.action, found.at) == (action, later(seconds=late_s) + timedelta(minutes=10))

@@ -2,7 +2,7 @@
 
 from chalicelib.domain.model import Instance, JobSpec, Run
 from chalicelib.domain.policies import POOL_ADD, RUN, parse
-from chalicelib.domain.timers import due_partitions
+from chalicelib.domain.timers import due_partitions, start_of
 from chalicelib.services import expiry, instances, pools, reconcile, runs
 from chalicelib.store import tables, timers
 from chalicelib.store.models import TimerRow
@@ -45,7 +45,9 @@ def fire_due(world: World) -> list:
     """What the sweep and the stream do together, without asking the many partitions that hold nothing."""
     fired: list = []
     holding = _partitions_in_use()
-    for partition in due_partitions(watermark=world.clock, now=world.clock):
+    if not holding:
+        return fired
+    for partition in due_partitions(watermark=start_of(min(holding)), now=world.clock):
         if partition not in holding:
             continue
         due = timers.due(partition, now=world.clock, limit=100)

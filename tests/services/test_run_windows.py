@@ -139,7 +139,7 @@ def test_a_timer_of_the_time_limit_that_was_lost_is_filed_again(world):
     run = running(world, max_duration="10m")
     timers_lost = timedelta(minutes=16)
     world.clock += timers_lost
-    settle(world, minutes=2)
+    settle(world, minutes=4)
     assert run_of(world, run).state in (RunState.STOPPING, RunState.STOPPED)
 
 
