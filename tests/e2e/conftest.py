@@ -10,7 +10,7 @@ from tests.e2e.plane import Plane
 from tests.e2e.providers import RentedPlane
 
 SETTINGS = {
-    "TIDEPOOL_READY_S": "20",
+    "TIDEPOOL_READY_S": "40",
     "TIDEPOOL_SYNC_S": "5",
     "TIDEPOOL_UNREACHABLE_S": "20",
     "TIDEPOOL_LOST_S": "60",

@@ -14,7 +14,7 @@ from tests.hosts.host import Host
 from tests.hosts.keys import Key
 from tests.hosts.lab import Lab
 
-QUICK = {"TIDEPOOL_SYNC_S": "3", "TIDEPOOL_UNREACHABLE_S": "8", "TIDEPOOL_LOST_S": "30", "TIDEPOOL_PICKUP_S": "30"}
+QUICK = {"TIDEPOOL_SYNC_S": "3", "TIDEPOOL_UNREACHABLE_S": "12", "TIDEPOOL_LOST_S": "40", "TIDEPOOL_PICKUP_S": "30"}
 PATIENCE_S = 180
 VOLATILE = ("/run", "/tmp", "/proc", "/var/log", "/home", "/root/.ssh")
 

@@ -1,7 +1,7 @@
 """Hosts whose cable is pulled in the middle of a job, for a blip, for longer and for too long, or while removed.
 
 All of them are cut at the same moment, since each only waits. The silences are those of the documentation, scaled:
-`unreachable` after 8 s instead of 2 minutes, given up after 30 s instead of 20 minutes. What the figures themselves
+`unreachable` after 12 s instead of 2 minutes, given up after 40 s instead of 20 minutes. What the figures themselves
 promise is held by tests/services/test_host_health.py.
 """
 
