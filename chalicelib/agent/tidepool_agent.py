@@ -102,8 +102,10 @@ STALLED = 5
 
 LOG_LIMIT = 1 << 30
 CODE_LIMIT = 512 << 20
-CODE_TRIES = 12
-"""Downloads of a job's code: over a minute where none gets an answer, longer than a control plane takes to start."""
+CODE_TRIES = 3
+CODE_PATIENCE_S = 60.0
+"""A job's code is asked for at least so often, and for at least so long: longer than a control plane takes to start.
+Where each try hangs until its own limit, the machine waits for no more than three of them."""
 
 KILL_AFTER_S = 10.0
 DOCKER_GRACE_S = 10.0
@@ -1045,15 +1047,16 @@ class JobError(Exception):
 
 
 def fetch(url: str, sha256: str, target: str, context: ssl.SSLContext, is_unwanted: Callable[[], bool]) -> None:
-    """Download an archive and check its SHA-256. Raises `JobError` after `CODE_TRIES` tries, at once when refused."""
-    delay = Delay()
+    """Download an archive and check its SHA-256. Raises `JobError` when it cannot be had, at once when refused."""
+    delay, began = Delay(), time.monotonic()
     while True:
         try:
             _download(url, sha256, target, context, is_unwanted)
             return
         except (OSError, http.client.HTTPException, ValueError) as error:
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if refused or delay.tries + 1 >= CODE_TRIES:
+            is_over = delay.tries + 1 >= CODE_TRIES and time.monotonic() - began >= CODE_PATIENCE_S
+            if refused or is_over:
                 raise JobError(f"the code could not be downloaded: {describe(error)}") from None
             until = time.monotonic() + delay.next()
             while not is_unwanted() and time.monotonic() < until:

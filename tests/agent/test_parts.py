@@ -1,7 +1,9 @@
 """The parts of the agent that need no process."""
 
 import os
+import ssl
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,3 +128,26 @@ def test_a_detail_always_fits_into_a_sync(tmp_path: Path) -> None:
     job = agent.Job(agent.Folder(str(tmp_path)), {"run_id": "run-1"})
     job.fail("\udc80" * 5000)
     assert job.report(with_log=True)[0]["detail"] == "?" * 1000
+
+
+@pytest.mark.parametrize(("hangs_s", "least", "most", "longest_s"), [(0.0, 8, 20, 100.0), (30.0, 3, 3, 100.0)])
+def test_code_is_asked_for_some_times_and_for_some_time(
+    monkeypatch: pytest.MonkeyPatch, hangs_s: float, least: int, most: int, longest_s: float
+) -> None:
+    """Whether each try fails at once or hangs until its own limit."""
+    now, tries = [0.0], []
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    def refuse(*_: object) -> None:
+        tries.append(now[0])
+        pass_time(hangs_s)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(agent, "_download", refuse)
+    monkeypatch.setattr(agent, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=pass_time))
+    with pytest.raises(agent.JobError, match="could not be downloaded"):
+        agent.fetch("http://127.0.0.1:1/code", "", "", ssl.create_default_context(), lambda: False)
+    assert least <= len(tries) <= most
+    assert agent.CODE_PATIENCE_S <= now[0] <= longest_s
