@@ -6,7 +6,9 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,14 +55,21 @@ def clients(folder):
     return [line for line in listed.splitlines() if line.split()[1] in ("ssh", "ssh:") and str(folder) in line]
 
 
-def test_nothing_of_a_connection_is_left_behind(stub, add, monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.fixture
+def own_folder(monkeypatch):
+    """A folder for what is temporary, of this test alone: its path is short, since that of a socket may not be long."""
+    with tempfile.TemporaryDirectory(prefix="tp-", dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
+def test_nothing_of_a_connection_is_left_behind(stub, add, own_folder):
     meanwhile = []
-    stub.on_request = lambda _: meanwhile.extend(clients(tmp_path))
+    stub.on_request = lambda _: meanwhile.extend(clients(own_folder))
     add("node-01")
     assert meanwhile
-    wait_for(lambda: not clients(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    wait_for(lambda: not clients(own_folder))
+    assert list(own_folder.iterdir()) == []
 
 
 def test_a_user_s_own_shared_connection_is_used_and_left_alone(stub, site, add, tmp_path):

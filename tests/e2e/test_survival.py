@@ -91,10 +91,12 @@ def test_a_preempted_machine_ends_its_run_with_that_truth_and_leaves_nothing(pla
     (machine,) = plane.machines()
     plane.cloud("POST", f"/machines/{machine['id']}/preempt", {"after_s": 0})
     ended = plane.until(lambda: (seen := run(plane, name))["ended_at"] and seen)
-    assert (ended["state"], ended["reason"], ended["exit_code"]) == ("failed", "machine-lost", None)
+    # Who notices first: the comparison with the provider, which says why, or the silence of the agent.
+    assert (ended["state"], ended["exit_code"]) == ("failed", None)
+    assert ended["reason"] in ("interrupted", "machine-lost")
     told = plane.tidepool("logs", "-f", name, code=None)
     assert (told.code != 0, told.out) == (True, "began\n")
-    assert "machine-lost" in told.err
+    assert ended["reason"] in told.err
     plane.until(lambda: not plane.instances() and not plane.machines())
     assert plane.instance(ended["instance"]["name"])["state"] == "terminated"
 
