@@ -96,6 +96,7 @@ def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_
     site.known.write_text("".join(f"[127.0.0.2]:{site.port} {key}\n" for key in keys))
     site.write(f"Host node-02\n  ControlPath {tmp_path}/mux\n  ControlMaster auto\n  ControlPersist 600")
     words = ["ssh", "-F", str(site.config)]
+    leave = [*words, "-O", "exit", "node-02"]
     subprocess.run([*words, "-nNf", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
     way = Connection(
         parse_destination("node-02"), SshWords([("F", str(site.config))]), Children(),
@@ -105,9 +106,10 @@ def test_a_shared_connection_tells_the_key_that_ssh_accepts_of_several_that_are_
         way.look()
         assert (way.run("true\n").exit_code, way.fingerprint) == (0, "")
         shown, guessed = way.shown_fingerprint(), way._known_fingerprint()
+        subprocess.run(leave, check=True, timeout=60, stderr=subprocess.DEVNULL)
+        way.run("true\n")
     finally:
-        subprocess.run([*words, "-O", "exit", "node-02"], check=True, timeout=60, stderr=subprocess.DEVNULL)
-    way.run("true\n")
+        subprocess.run(leave, check=True, timeout=60, stderr=subprocess.DEVNULL)
     assert {shown, guessed} == {way.fingerprint}
 
 
