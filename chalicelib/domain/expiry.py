@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from chalicelib.domain.host_records import UNREACHABLE_AFTER, is_host
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import COMING, Event, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunState
 from chalicelib.domain.timers import DEADLINE_KIND, Timer, TimerKind, instance_target, run_target
 
@@ -95,15 +95,6 @@ class Limits:
         """
         return min(COMES_BACK_WITHIN, self.lost_after / 4)
 
-    def may_come_back(self, row: Instance, now: datetime) -> datetime | None:
-        """Until when a flagged instance is not given up yet, None when that is over.
-
-        Counted from the flag and not from the timer that sets it: a presence timer and a lease's, or one of them
-        twice, may come due in the same second.
-        """
-        until = row.unreachable_since + self.grace if row.unreachable_since else None
-        return until if until and now < until else None
-
 
 def put_off(
     timer: Timer,
@@ -112,14 +103,14 @@ def put_off(
     *,
     wait: timedelta = COMES_BACK_WITHIN,
     most: timedelta = PUT_OFF_FOR,
-) -> datetime | None:
-    """Until when what is due `since` then is left alone because its timer fires late, None when it is not.
+) -> Verdict | None:
+    """Say until when what is due `since` then is left alone because its timer fires late, None when it is not.
 
     Who fires late was away, and could not be told anything meanwhile. And it may have been up for seconds only, which
     sufficed to flag what is silent: a laptop wakes so, again and again, and is away for minutes in between.
     """
     is_late = now - timer.due_at > COMES_BACK_WITHIN
-    return now + wait if is_late and timer.due_at - since < most else None
+    return Verdict(Action.FILE_AGAIN, WERE_AWAY, at=now + wait) if is_late and timer.due_at - since < most else None
 
 
 def instance_verdict(timer: Timer, row: Instance, limits: Limits, *, now: datetime) -> Verdict:
@@ -147,7 +138,7 @@ def _deadline(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Ver
         return STALE if is_host(row) else idle_too_long
     if timer.kind is TimerKind.LEASE and row.state is State.BUSY:
         return _lease_over(timer, row, limits, now)
-    if timer.kind is TimerKind.PROVISIONING and row.state in (State.PENDING, State.PROVISIONING):
+    if timer.kind is TimerKind.PROVISIONING and row.state in COMING:
         if put_off(timer, row.deadline or now, now):
             return Verdict(Action.RESUME_PROVISIONING, WERE_AWAY, at=now + DRIVE_EVERY)
         return Verdict(Action.DRIVE_PROVISIONING, "past its deadline", at=now + DRIVE_EVERY)
@@ -163,8 +154,8 @@ def _lease_over(timer: Timer, row: Instance, limits: Limits, now: datetime) -> V
     may have woken for this moment alone. A client's lives by its heartbeats, which nobody took in while we were away.
     """
     if row.lease is None or not row.lease.run_id:
-        if back_by := put_off(timer, row.deadline or now, now, wait=limits.grace):
-            return Verdict(Action.FILE_AGAIN, WERE_AWAY, at=back_by)
+        if late := put_off(timer, row.deadline or now, now, wait=limits.grace):
+            return late
         return Verdict(Action.RELEASE, "lease expired", reason=Reason.LEASE_EXPIRED)
     if not row.unreachable:
         return Verdict(Action.FLAG_UNREACHABLE, "agent silent", at=now + limits.grace)
@@ -178,13 +169,17 @@ def _lease_over(timer: Timer, row: Instance, limits: Limits, now: datetime) -> V
 
 
 def _may_come_back(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Verdict | None:
-    """Why a flagged instance is not given up yet."""
-    if back_by := limits.may_come_back(row, now):
+    """Until when a flagged instance is not given up yet, None when that is over.
+
+    Counted from the flag and not from the timer that sets it: a presence timer and a lease's, or one of them twice, may
+    come due in the same second.
+    """
+    flagged_at = row.unreachable_since or now
+    back_by = flagged_at + limits.grace
+    if now < back_by:
         return Verdict(Action.FILE_AGAIN, MAY_COME_BACK, at=back_by)
     most = HOST_PUT_OFF_FOR if is_host(row) else PUT_OFF_FOR
-    if back_by := put_off(timer, row.unreachable_since or now, now, wait=limits.grace, most=most):
-        return Verdict(Action.FILE_AGAIN, WERE_AWAY, at=back_by)
-    return None
+    return put_off(timer, flagged_at, now, wait=limits.grace, most=most)
 
 
 def _presence(timer: Timer, row: Instance, limits: Limits, now: datetime) -> Verdict:
@@ -215,8 +210,8 @@ def _interruption(timer: Timer, row: Instance, now: datetime) -> Verdict:
         return STALE
     if now < row.ends_at + OVERSTAYED:
         return Verdict(Action.FILE_AGAIN, "its time is not over", at=row.ends_at + OVERSTAYED)
-    if back_by := put_off(timer, row.ends_at + OVERSTAYED, now):
-        return Verdict(Action.FILE_AGAIN, WERE_AWAY, at=back_by)
+    if late := put_off(timer, row.ends_at + OVERSTAYED, now):
+        return late
     why, reason = "taken back by its provider", Reason.INTERRUPTED
     return Verdict(Action.TERMINATE, why, event=Event.LOST, reason=reason, holding="ends_at")
 
@@ -241,9 +236,9 @@ def run_verdict(timer: Timer, run: Run, *, give_up_after: timedelta, now: dateti
         return Verdict(Action.PLACE, "was not placed")
     if run.state is RunState.STARTING:
         limit = max(give_up_after, NODES_GIVEN_UP) if run.jobs else give_up_after
-        back_by = put_off(timer, run.changed_at, now)
-        if back_by or min(now, timer.due_at) - run.changed_at < limit:
-            return Verdict(Action.WAKE, "was not picked up yet", at=back_by)
+        late = put_off(timer, run.changed_at, now)
+        if late or min(now, timer.due_at) - run.changed_at < limit:
+            return Verdict(Action.WAKE, "was not picked up yet", at=late.at if late else None)
         return Verdict(Action.PLACE_ELSEWHERE, "was not picked up")
     return _gathering(timer, run, now) if gathers(run) else STALE
 
@@ -270,8 +265,8 @@ def _used_up(timer: Timer, run: Run, now: datetime) -> Verdict:
     if now < run.ends_by:
         return Verdict(Action.FILE_AGAIN, "its time is not over", at=run.ends_by)
     waits = run.state in (RunState.SUBMITTED, RunState.PROVISIONING)
-    if not waits and (back_by := put_off(timer, run.ends_by, now)):
-        return Verdict(Action.FILE_AGAIN, WERE_AWAY, at=back_by)
+    if not waits and (late := put_off(timer, run.ends_by, now)):
+        return late
     return Verdict(Action.STOP, "its time is over")
 
 

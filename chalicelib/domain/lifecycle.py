@@ -79,6 +79,9 @@ ENDED_BY: Final[Mapping[Reason, str]] = {
 
 LIVE: Final = frozenset(State) - {State.TERMINATED}
 REMOVABLE: Final = LIVE - {State.TERMINATING}
+COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
+"""A machine is on its way."""
+
 RESTING: Final = frozenset({State.IDLE, State.TERMINATED})
 
 TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {

@@ -13,7 +13,7 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain.errors import LostRaceError, NotFoundError
 from chalicelib.domain.host_records import HostRecord, Step
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import COMING, Event, Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.retry import backoff
 from chalicelib.services import adoption_steps as steps
@@ -110,7 +110,7 @@ def advance(deps: Deps, project: str, pool: str, key: str, *, kind: str) -> Next
     if record is None:
         return Next("end")
     row = None if record.is_check else instance_store.peek(project, pool, key)
-    if not record.is_check and (row is None or row.state not in (State.PENDING, State.PROVISIONING)):
+    if not record.is_check and (row is None or row.state not in COMING):
         _closed(deps, record, row)
         return Next("end")
     if not record.is_over and deps.now() - record.created_at > ENDS_WITHIN:
@@ -129,7 +129,7 @@ def next_step(deps: Deps, record: HostRecord, fingerprint: str = "") -> ClientSt
     if not record.is_over:
         record = _known(deps, record, fingerprint)
     row = None if record.is_check else instance_store.peek(record.project, record.pool, record.key)
-    if not record.is_check and (row is None or row.state not in (State.PENDING, State.PROVISIONING)):
+    if not record.is_check and (row is None or row.state not in COMING):
         return ClientStep(_closed(deps, record, row), None, is_over=True)
     if not record.is_over and deps.now() - record.created_at > ENDS_WITHIN:
         record = _late(record)
@@ -188,7 +188,7 @@ def give_up(deps: Deps, project: str, pool: str, key: str, *, kind: str, detail:
             host_removal.forget_key(deps, record)
         return
     row = instance_store.peek(project, pool, key)
-    if row is not None and row.state in (State.PENDING, State.PROVISIONING):
+    if row is not None and row.state in COMING:
         _end(deps, row, record, detail)
 
 
@@ -301,7 +301,7 @@ def _end(deps: Deps, row: Instance, record: HostRecord | None, detail: str) -> N
         host_removal.forget_key(deps, record)
     try:
         row = instance_store.get(row.project, row.pool, row.instance_id)
-        if row.state in (State.PENDING, State.PROVISIONING):
+        if row.state in COMING:
             teardown.begin(deps, row, Event.FAILED, reason=Reason.PROVISIONING_FAILED, actor="adopt", detail=detail)
     except (LostRaceError, NotFoundError):
         log.event("gave-up-too-late", instance=row.instance_id)

@@ -14,8 +14,8 @@ from chalicelib import log
 from chalicelib.domain import nodes
 from chalicelib.domain.clusters import Completion
 from chalicelib.domain.errors import AlreadyExistsError, LostRaceError, NoMatchError, NotFoundError
-from chalicelib.domain.expiry import TOGETHER_WITHIN
-from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.expiry import TOGETHER_WITHIN, gathers
+from chalicelib.domain.lifecycle import COMING, Reason, State
 from chalicelib.domain.model import RUN_ENDS, Instance, Run, RunReason, RunState
 from chalicelib.domain.nodes import Jobs, NodeJob, NodeState
 from chalicelib.domain.policies import Policies, from_doc
@@ -71,7 +71,7 @@ def assemble(deps: Deps, run: Run, *, in_time: bool = False) -> Run:
 
     `in_time`: whether all are there in their time is another's business.
     """
-    if run.state is not RunState.PROVISIONING or not run.jobs:
+    if not gathers(run):
         return run
     policies = from_doc(run.request["policies"])
     if not in_time and deps.now() - run.changed_at > TOGETHER_WITHIN:
@@ -140,7 +140,7 @@ def _as_lost(run: Run, row: Instance) -> Instance | None:
     if row.interrupted and row.state is State.BUSY:
         return replace(row, reason=Reason.INTERRUPTED, detail="its machine is taken back")
     is_held = row.lease is not None and run_ends.run_of(row) == run.run_id
-    return None if is_held or row.state in teardown.COMING else replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN)
+    return None if is_held or row.state in COMING else replace(row, reason=Reason.MACHINE_GONE, detail=TAKEN)
 
 
 def _without(deps: Deps, run: Run, row: Instance) -> Run:
@@ -160,7 +160,7 @@ def let_go(deps: Deps, run: Run, actor: str) -> None:
         if job.lease_id and row.lease is not None and row.lease.lease_id != job.lease_id:
             continue  # the run has it again, in a later placement
         try:
-            if row.state in teardown.COMING:
+            if row.state in COMING:
                 teardown.remove_coming(deps, row, run.run_id, actor=actor)
             elif row.lease is not None:
                 gang_leftovers.give_back(deps, run, row, actor=actor)

@@ -13,7 +13,7 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain.accounts import BackendEntry, BackendRecord
 from chalicelib.domain.errors import BackendInUseError, LostRaceError
-from chalicelib.domain.lifecycle import State
+from chalicelib.domain.lifecycle import COMING, State
 from chalicelib.domain.model import Instance, Offer
 from chalicelib.services.deps import Deps
 from chalicelib.services.teardown import OPEN_ATTEMPTS
@@ -24,7 +24,7 @@ PAGE: Final = 200
 NAMED: Final = 10
 """How many instances a refusal names."""
 
-MOVING: Final = frozenset({State.PENDING, State.PROVISIONING, State.TERMINATING})
+MOVING: Final = COMING | {State.TERMINATING}
 """States in which the attempts say where there are machines; afterwards the chosen offer does."""
 
 CLOSED_FOR: Final = timedelta(minutes=5)

@@ -13,7 +13,7 @@ from typing import Final
 from chalicelib import log
 from chalicelib.domain import nodes, searches
 from chalicelib.domain.errors import LostRaceError, NotFoundError
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import COMING, Event, Reason, State
 from chalicelib.domain.model import Instance, Run
 from chalicelib.services import gangs, leases, node_ends, teardown
 from chalicelib.services.deps import Deps
@@ -95,7 +95,7 @@ def _is_left_over(deps: Deps, run: Run, row: Instance, *, everywhere: bool) -> b
     search = searches.begun(run.tries.search, run.changed_at)
     if _placement(run, row) > run.placements or row.created_at < search.since:
         return False
-    if row.state in teardown.COMING:
+    if row.state in COMING:
         return True
     if row.state is not State.IDLE and not _is_held_for_nothing(run, row):
         return False

@@ -20,7 +20,7 @@ from chalicelib.domain.errors import (
     NotFoundError,
 )
 from chalicelib.domain.host_records import UNKNOWN, HostRecord, Step, differences, offer_of
-from chalicelib.domain.lifecycle import Reason, State
+from chalicelib.domain.lifecycle import COMING, Reason, State
 from chalicelib.domain.model import Instance
 from chalicelib.domain.names import new_id, pleasant_name, require_own_name
 from chalicelib.services import adoption, host_removal, jump_pins, pools
@@ -183,7 +183,7 @@ def _cleared(deps: Deps, record: HostRecord) -> bool:
         row = None
     else:
         row = instance_store.look_up(record.project, record.key)
-        is_live = row is not None and row.state in (State.PENDING, State.PROVISIONING)
+        is_live = row is not None and row.state in COMING
     if is_live or deps.now() - record.created_at < UNFINISHED:
         return False
     is_unmade = row is None and not record.is_check and record.owed_since is None and record.removed_at is None

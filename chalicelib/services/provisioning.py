@@ -13,7 +13,7 @@ from chalicelib import log
 from chalicelib.backends.base import Machine, Phase
 from chalicelib.domain import attempts as rules
 from chalicelib.domain.errors import BackendError, LostRaceError, NotFoundError
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import COMING, Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.domain.policies import Policies, from_doc
 from chalicelib.domain.retry import backoff
@@ -84,7 +84,7 @@ def advance(deps: Deps, project: str, pool: str, instance_id: str, *, round_: in
     """Do the next step of getting a machine for one instance."""
     here = Step("again", 0, round_, since, steps + 1)
     row = store.peek(project, pool, instance_id)
-    if row is None or row.state not in (State.PENDING, State.PROVISIONING):
+    if row is None or row.state not in COMING:
         return Step("end")
     if steps >= HAND_OVER:
         suffix = f"-{int(deps.now().timestamp())}"
@@ -116,7 +116,7 @@ def await_agent(deps: Deps, project: str, pool: str, instance_id: str, callback:
 def give_up(deps: Deps, project: str, pool: str, instance_id: str, detail: str) -> None:
     """End a request whose workflow cannot go on."""
     row = store.peek(project, pool, instance_id)
-    if row is not None and row.state in (State.PENDING, State.PROVISIONING):
+    if row is not None and row.state in COMING:
         _fail(deps, row, detail)
 
 

@@ -14,7 +14,7 @@ from chalicelib import log
 from chalicelib.backends.base import Backend, Machine, Phase
 from chalicelib.domain.errors import BackendError, BusyError, ConflictError, LostRaceError, NotFoundError
 from chalicelib.domain.host_records import is_host
-from chalicelib.domain.lifecycle import Event, Reason, State
+from chalicelib.domain.lifecycle import COMING, Event, Reason, State
 from chalicelib.domain.model import Attempt, AttemptState, Instance
 from chalicelib.services import host_removal, machine_losses, run_ends
 from chalicelib.services.deps import Deps
@@ -34,9 +34,6 @@ NOT_YET: Final = "still billing, it cannot be ended yet: "
 """What the detail of an instance begins with whose provider refuses to end its machine."""
 
 LAST_WAIT_S: Final = 60
-COMING: Final = frozenset({State.PENDING, State.PROVISIONING})
-"""A machine is on its way."""
-
 OPEN_ATTEMPTS: Final = frozenset({AttemptState.INTENT, AttemptState.UNKNOWN, AttemptState.LAUNCHED})
 
 

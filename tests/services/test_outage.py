@@ -64,6 +64,13 @@ def come_back(world):
         world.pass_time(5)
 
 
+def wake_up(world, compares):
+    """Be there again for good after an outage, and let all go on by itself."""
+    world.pass_time(AWAY_S)
+    look_around(world, compares)
+    settle(world, minutes=10)
+
+
 def look_around(world, compares):
     """Be awake for a moment: the comparison may come before the sweep, and what it files is due at once or not."""
     if compares:
@@ -152,9 +159,7 @@ def test_a_job_that_ended_within_its_time_is_done_although_nobody_could_be_told(
         world.finish_job(machine.ref)
     for host in world.hosts.known.values():
         host.jobs = {job: JobReport(job, "exited", 0) for job in host.jobs}
-    world.pass_time(AWAY_S)
-    look_around(world, compares)
-    settle(world, minutes=10)
+    wake_up(world, compares)
     now = run_of(world, run)
     assert (now.state, now.reason) == (RunState.DONE, RunReason.EXITED)
 
@@ -164,9 +169,7 @@ def test_a_job_that_runs_on_is_stopped_when_its_time_passed_meanwhile(world, com
     run = give(world, "sim", max_duration="30m")
     world.sync_all()
     world.obedient = True
-    world.pass_time(AWAY_S)
-    look_around(world, compares)
-    settle(world, minutes=10)
+    wake_up(world, compares)
     now = run_of(world, run)
     assert (now.state, now.reason) == (RunState.STOPPED, RunReason.MAX_DURATION)
 
